@@ -1,0 +1,39 @@
+// The arrows of ARCHITECTURE.md, checked by machine.
+const layers = {
+  base: [],
+  wire: ["base"],
+  crypto: ["base", "wire"],
+  table: ["base", "wire"],
+  dataplane: ["base", "wire", "crypto", "table"],
+  shard: ["base", "wire", "crypto", "table", "dataplane"],
+  drivers: ["base", "wire", "crypto", "dataplane", "control/ports"],
+  control: ["base", "wire", "crypto", "table", "dataplane", "shard"],
+  api: ["base", "control"],
+  cli: ["base", "api/contract", "api/client"],
+};
+const forbidden = Object.entries(layers).map(([layer, allowed]) => ({
+  name: `${layer}-imports-only-${["itself", ...allowed].join("-").replaceAll("/", ".")}`,
+  severity: "error",
+  from: { path: `^src/${layer}/`, ...(layer === "shard" ? { pathNot: "^src/shard/worker\\.ts$" } : {}) },
+  to: { path: "^src/", pathNot: `^src/(${[layer, ...allowed].join("|")})[/.]` },
+}));
+module.exports = {
+  forbidden: [
+    ...forbidden,
+    {
+      name: "node-modules-only-at-the-edges",
+      comment: "node:* belongs to drivers, api, cli, daemon, lab, bench and crypto; the rest receives ports",
+      severity: "error",
+      from: { path: "^src/(base|wire|table|dataplane|shard)/", pathNot: "^src/shard/worker\\.ts$" },
+      to: { dependencyTypes: ["core", "npm"] },
+    },
+    { name: "no-cycles", severity: "error", from: {}, to: { circular: true } },
+    { name: "no-orphans", severity: "error", from: { orphan: true, pathNot: "main\\.ts$|worker\\.ts$" }, to: {} },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: { extensions: [".ts", ".js"] },
+  },
+};

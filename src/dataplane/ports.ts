@@ -1,0 +1,58 @@
+/**
+ * What the data plane needs from outside, each with a native driver (`drivers/native.ts`) and an in-memory twin
+ * (`drivers/memory.ts`). Hot calls carry small integers and return a count or a negative errno; rows are in the batches
+ * of the bound `Memory`. Nothing here allocates, throws or calls back.
+ */
+
+/** Parameters of one SATP context (facts: docs/PROTOCOL.md, "Classic tunnel"). Key lengths in bytes, 0 = null. */
+export interface SatpKey {
+  readonly cipherLen: 0 | 16 | 24 | 32;
+  /** 0-20, or AUTH_NULL (-1) for no authentication. */
+  readonly tagLen: number;
+  readonly kdLen: 0 | 16 | 24 | 32;
+  /** ROLE_LEFT or ROLE_RIGHT: the role of this end. */
+  readonly role: number;
+  /** kdLen bytes (empty for kd null). */
+  readonly masterKey: Uint8Array;
+  /** 14 bytes (empty for kd null). */
+  readonly masterSalt: Uint8Array;
+}
+
+/** Opens input rows and seals output rows, in batches. */
+export interface PacketCrypto {
+  /** Puts a context into a slot, replacing what was there. Returns 0 or -errno. */
+  setSatp(slot: number, key: SatpKey): number;
+  /** Wipes a slot. */
+  clear(slot: number): void;
+  /**
+   * Input rows [0, n) with verdict LIVE: authenticates the datagram at AT/LEN with context KEY, decrypts in place, sets
+   * TYPE, AT and LEN to the inner packet; an empty packet gets TYPE -1 and LEN 0. SEQ, SENDER, MUX are read from the
+   * columns, not from the datagram. Refused: DATAGRAM_SHORT or AUTH_FAILED, datagram bytes unchanged.
+   */
+  open(n: number): void;
+  /**
+   * Output rows [0, n) with verdict LIVE: seals LEN bytes at SRC as TYPE (-1: empty packet) into AT and sets LEN to the
+   * datagram's length. SRC bytes are not changed, so several rows may seal one packet.
+   */
+  seal(n: number): void;
+  /** Why input row `i` failed to open: AUTH_EQUAL_ROLES, AUTH_TAG_LENGTH or AUTH_FAILED. Slow: the caller limits it. */
+  diagnose(i: number): number;
+}
+
+/** Sockets and the device. Socket and device handles are made by the driver before the loop starts. */
+export interface PacketIo {
+  /** Waits until something is ready or `timeoutMs` passed (-1: for ever). Returns READY_* bits. */
+  poll(timeoutMs: number): number;
+  /** Monotonic milliseconds, fresh as of the last `poll`. */
+  now(): number;
+  /** Fills input rows [0, n) from a socket; verdict LIVE or DATAGRAM_OVERSIZE. Returns n, 0 = nothing there, or -errno. */
+  receive(sock: number, max: number): number;
+  /** Sends output rows [0, n) with verdict LIVE; sets SENT, SEND_FAILED, SEND_UNREACHABLE or SEND_TOO_BIG. */
+  send(n: number): void;
+  /** Fills input rows [0, n) from the device: AT, LEN, verdict LIVE, TUNNEL -1. Returns n, 0 = nothing there, or -errno. */
+  readDevice(max: number): number;
+  /** Writes input rows [0, n) with verdict TO_DEVICE, in order; changes the verdict on failure to DEVICE_*. */
+  writeDevice(n: number): void;
+  /** Path MTU in bytes (outer IP packet) to the remote of output row `i`, or -errno. Slow. */
+  pathMtu(i: number): number;
+}

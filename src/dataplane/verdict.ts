@@ -1,0 +1,113 @@
+/**
+ * Every end that a packet can have, with its name and help text. Metrics, `anyhop status` and the docs come from this
+ * table; a stage that drops a packet without one does not exist.
+ */
+
+export interface Verdict {
+  /** Counter name, stable: part of the API. */
+  readonly name: string;
+  /** `drop`: the packet is gone. `done`: it reached its end. */
+  readonly kind: "done" | "drop";
+  readonly help: string;
+}
+
+// Numbers are shared with the addon through native/layout.h. They are not stable between versions; names are.
+export const LIVE = 0;
+export const TO_DEVICE = 1;
+export const FORWARDED = 2;
+export const SENT = 3;
+export const EMPTY = 4;
+export const DATAGRAM_SHORT = 5;
+export const DATAGRAM_OVERSIZE = 6;
+export const MUX_UNKNOWN = 7;
+export const AUTH_FAILED = 8;
+export const AUTH_EQUAL_ROLES = 9;
+export const AUTH_TAG_LENGTH = 10;
+export const REPLAY_OLD = 11;
+export const REPLAY_DUPLICATE = 12;
+export const SENDERS_FULL = 13;
+export const TYPE_RESERVED = 14;
+export const TYPE_UNSUPPORTED = 15;
+export const INNER_MALFORMED = 16;
+export const INNER_SOURCE = 17;
+export const INNER_ECN = 18;
+export const NO_ROUTE = 19;
+export const ROUTE_BACK = 20;
+export const NO_ENDPOINT = 21;
+export const TOO_BIG = 22;
+export const FANOUT_LIMIT = 23;
+export const FLOOD_LIMIT = 24;
+export const SEQ_EXHAUSTED = 25;
+export const SEQ_UNRESERVED = 26;
+export const SEND_FAILED = 27;
+export const SEND_UNREACHABLE = 28;
+export const SEND_TOO_BIG = 29;
+export const DEVICE_REFUSED = 30;
+export const DEVICE_BUSY = 31;
+export const MAC_TABLE_FULL = 32;
+export const PUNT_FULL = 33;
+export const TUNNEL_GONE = 34;
+export const VERDICTS = 35;
+
+const done = (name: string, help: string): Verdict => ({ name, kind: "done", help });
+const drop = (name: string, help: string): Verdict => ({ name, kind: "drop", help });
+
+/** Indexed by verdict number. */
+export const verdicts: readonly Verdict[] = [
+  done("live", "Still in the pipeline; never counted."),
+  done("to_device", "Written to the TUN or TAP device."),
+  done("forwarded", "Routed into one or more tunnels; the datagrams count as sent."),
+  done("sent", "Sealed and handed to the socket."),
+  done("empty", "Authentic packet without payload: keepalive or roaming probe."),
+  drop("datagram_short", "Shorter than a SATP header and the tag of its tunnel."),
+  drop("datagram_oversize", "Longer than a receive slot; cut by the kernel, so it cannot be authentic."),
+  drop("mux_unknown", "No tunnel has this mux. Does the peer use another mux (-m), or is it a stranger?"),
+  drop(
+    "auth_failed",
+    "Wrong authentication tag: the peer has another key, salt, key derivation or auth algorithm, or it is forged.",
+  ),
+  drop(
+    "auth_equal_roles",
+    "Sealed with our own role: one end must be left (alice, server), the other right (bob, client).",
+  ),
+  drop("auth_tag_length", "Authentic with another tag length: set the same tag length (-b) at both ends."),
+  drop("replay_old", "Older than the replay window, and not a sign of a restarted peer."),
+  drop("replay_duplicate", "This sequence number of this sender was accepted before."),
+  drop("senders_full", "More sender ids than the replay table holds for one tunnel."),
+  drop(
+    "type_reserved",
+    "Authentic, but the payload type is reserved (0000-05DC): probably another cipher at the peer.",
+  ),
+  drop(
+    "type_unsupported",
+    "Authentic, but the payload type does not fit this device: another cipher, or tun against tap.",
+  ),
+  drop("inner_malformed", "The inner packet is cut short, or its header contradicts itself."),
+  drop("inner_source", "The inner source address does not belong to the tunnel that it came from."),
+  drop("inner_ecn", "Outer congestion mark on an inner packet that does not support ECN (RFC 6040 section 4.2)."),
+  drop("no_route", "No tunnel has the inner destination."),
+  drop("route_back", "The route leads back into the tunnel that the packet came from."),
+  drop(
+    "no_endpoint",
+    "The peer's address is not known yet: nothing authentic was received and no remote is configured.",
+  ),
+  drop("too_big", "Does not fit the path; the sender was told (ICMP fragmentation needed, ICMPv6 packet too big)."),
+  drop("fanout_limit", "Multicast or broadcast copy beyond the limit of receivers for one packet."),
+  drop("flood_limit", "Multicast, broadcast or unknown-MAC packet beyond the rate that one tunnel may flood."),
+  drop(
+    "seq_exhausted",
+    "All 2^32 sequence numbers of this key and sender id are used: change the key or the sender id.",
+  ),
+  drop("seq_unreserved", "Sequence numbers are not on disk yet: is the state directory writable and fast?"),
+  drop("send_failed", "The kernel refused the datagram (no buffer, firewall, or no such address)."),
+  drop("send_unreachable", "The kernel has no route to the peer, or the network is down."),
+  drop("send_too_big", "Larger than the path MTU that the kernel knows."),
+  drop("device_refused", "The TUN or TAP device refused the packet."),
+  drop("device_busy", "The queue of the TUN or TAP device is full, or the device is down."),
+  drop(
+    "mac_table_full",
+    "The MAC table or the tunnel's share of it is full; the frame went on, its source was not learnt.",
+  ),
+  drop("punt_full", "Needed slow-path work while its queue was full."),
+  drop("tunnel_gone", "The tunnel was removed while the packet was under way."),
+];
