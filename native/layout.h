@@ -5,7 +5,9 @@
 #define IN_ROWS 256
 #define OUT_ROWS 1024
 #define OUT_BASE 524288
-#define SLAB_BYTES 2621440
+#define PUNT_ROWS 64
+#define PUNT_BASE 2621440
+#define SLAB_BYTES 2752512
 #define KEY_SLOTS 16384
 #define SOCKETS_MAX 16
 #define COL_AT 0
@@ -71,7 +73,7 @@
 #define TUNNEL_GONE 34
 #define VERDICTS 35
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 3823507005u
-_Static_assert(SLAB_BYTES == (IN_ROWS + OUT_ROWS) * SLOT_BYTES, "slab holds both batches");
+#define LAYOUT_HASH 1274978185u
+_Static_assert(SLAB_BYTES == PUNT_BASE + PUNT_ROWS * SLOT_BYTES, "slab holds both batches and the punt ring");
 _Static_assert(COL_FLAGS + 1 == COLUMNS, "every column has a number");
 #endif

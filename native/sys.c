@@ -1,0 +1,72 @@
+/*
+ * Plain system calls that a daemon needs and Node lacks: syslog, chroot, and entering a network namespace.
+ * Cold; they change the process or the thread, not the environment.
+ */
+#include "sys.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "napi_util.h"
+
+#define IDENT_BYTES 64
+#define LINE_BYTES 2048
+
+/* openlog(3) keeps the pointer, and there is one syslog connection per process. */
+static pthread_mutex_t syslog_lock = PTHREAD_MUTEX_INITIALIZER;
+static char syslog_ident[IDENT_BYTES];
+
+/* syslog(facility 0-23, ident, priority 0-7, line) -> 0 or -EINVAL. Numbers: RFC 5424 section 6.2.1. */
+static napi_value sys_syslog(napi_env napi, napi_callback_info info) {
+  const struct args a = args_of(napi, info);
+  char ident[IDENT_BYTES];
+  char line[LINE_BYTES];
+  string_of(napi, a.v[1], ident, sizeof ident);
+  string_of(napi, a.v[3], line, sizeof line);
+  const int32_t facility = int_of(napi, a.v[0], -1);
+  const int32_t priority = int_of(napi, a.v[2], -1);
+  if (facility < 0 || facility > 23 || priority < 0 || priority > 7) return return_int(napi, -EINVAL);
+  pthread_mutex_lock(&syslog_lock);
+  if (strcmp(ident, syslog_ident) != 0) {
+    closelog();
+    memcpy(syslog_ident, ident, sizeof ident);
+    openlog(syslog_ident, LOG_PID, LOG_DAEMON);
+  }
+  syslog(facility << 3 | priority, "%s", line);
+  pthread_mutex_unlock(&syslog_lock);
+  return return_int(napi, 0);
+}
+
+/* chroot(directory) -> 0 or -errno. Also changes the working directory, or the jail would have an open door. */
+static napi_value sys_chroot(napi_env napi, napi_callback_info info) {
+  const struct args a = args_of(napi, info);
+  char directory[PATH_MAX];
+  string_of(napi, a.v[0], directory, sizeof directory);
+  if (chroot(directory) < 0 || chdir("/") < 0) return return_int(napi, -errno);
+  return return_int(napi, 0);
+}
+
+/*
+ * enterNetns(path) -> 0 or -errno. Moves the calling thread into a network namespace (/run/netns/NAME): sockets and
+ * devices opened from here on belong to it, those already open stay where they are.
+ */
+static napi_value sys_enter_netns(napi_env napi, napi_callback_info info) {
+  const struct args a = args_of(napi, info);
+  char path[PATH_MAX];
+  string_of(napi, a.v[0], path, sizeof path);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return return_int(napi, -errno);
+  const int result = setns(fd, CLONE_NEWNET) < 0 ? -errno : 0;
+  close(fd);
+  return return_int(napi, result);
+}
+
+int sys_register(napi_env napi, napi_value exports) {
+  return export_function(napi, exports, "syslog", sys_syslog) | export_function(napi, exports, "chroot", sys_chroot) |
+         export_function(napi, exports, "enterNetns", sys_enter_netns);
+}

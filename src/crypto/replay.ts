@@ -1,0 +1,205 @@
+/**
+ * Replay windows, one per (tunnel, sender id), in flat arrays. Checked before a packet is authenticated and committed
+ * after, so a forged packet never moves a window. Same rules as anytun's and uanytun's windows (docs/PROTOCOL.md,
+ * "Replay window"), kept as a ring of bits that moves by whole words (the idea of RFC 6479). It never decides about
+ * restarted peers: that is `restart.ts`.
+ *
+ * All arrays are made by the constructor; nothing here allocates afterwards. Senders are found by open addressing with
+ * linear probing over an index twice as large as the table; slots themselves never move, so they can be used as keys.
+ */
+import { AnyhopError } from "../base/errors.ts";
+
+export const FRESH = 0;
+export const OLD = 1;
+export const DUPLICATE = 2;
+
+/** No such sender, or no room for one. */
+export const NONE = -1;
+
+/** Tunnels are numbers below this, senders below 65536: both fit one 32-bit hash key. */
+const TUNNELS_MAX = 65_536;
+const HALF = 0x7fffffff;
+const SEQ_MAX = 0xffffffff;
+
+export interface ReplayOptions {
+  /** Windows in all; a power of two up to 2^24. */
+  readonly slots: number;
+  /** Windows that one tunnel may have. */
+  readonly sendersPerTunnel: number;
+  /** Largest window that `check` may be asked for, up to 2^20. */
+  readonly bits: number;
+}
+
+export class ReplayTable {
+  readonly bits: number;
+  readonly #sendersPerTunnel: number;
+  /** Words of one ring: a power of two, so that ring positions stay right when sequence numbers wrap at 2^32. */
+  readonly #words: number;
+  readonly #ring: Int32Array;
+  /** Highest accepted sequence number, meaningful when #started. */
+  readonly #highest: Uint32Array;
+  readonly #started: Uint8Array;
+  readonly #slotKey: Int32Array;
+  /** Next window of the same tunnel, or next free slot. */
+  readonly #next: Int32Array;
+  readonly #indexKey: Int32Array;
+  readonly #indexSlot: Int32Array;
+  readonly #indexShift: number;
+  readonly #tunnelHead: Int32Array;
+  readonly #tunnelCount: Int32Array;
+  #free = 0;
+
+  constructor(options: ReplayOptions) {
+    const { slots, sendersPerTunnel, bits } = options;
+    if (!Number.isInteger(Math.log2(slots)) || slots < 1 || slots > 2 ** 24)
+      throw new AnyhopError("replay_slots", `The replay table needs a power of two up to 2^24 as slots, not ${slots}.`);
+    if (!Number.isInteger(sendersPerTunnel) || sendersPerTunnel < 1)
+      throw new AnyhopError("replay_senders", `A tunnel needs room for at least one sender, not ${sendersPerTunnel}.`);
+    if (!Number.isInteger(bits) || bits < 1 || bits > 2 ** 20)
+      throw new AnyhopError("replay_bits", `The replay window must be 1 to 2^20 packets, not ${bits}.`);
+    this.bits = bits;
+    this.#sendersPerTunnel = sendersPerTunnel;
+    // One word more than the window: its oldest and its newest word are both only partly used.
+    this.#words = 2 ** Math.ceil(Math.log2(Math.ceil(bits / 32) + 1));
+    this.#ring = new Int32Array(slots * this.#words);
+    this.#highest = new Uint32Array(slots);
+    this.#started = new Uint8Array(slots);
+    this.#slotKey = new Int32Array(slots);
+    this.#next = new Int32Array(slots);
+    for (let slot = 0; slot < slots; slot++) this.#next[slot] = slot + 1 < slots ? slot + 1 : NONE;
+    this.#indexKey = new Int32Array(slots * 2);
+    this.#indexSlot = new Int32Array(slots * 2).fill(NONE);
+    this.#indexShift = 32 - Math.log2(slots * 2);
+    this.#tunnelHead = new Int32Array(TUNNELS_MAX).fill(NONE);
+    this.#tunnelCount = new Int32Array(TUNNELS_MAX);
+  }
+
+  /** The window of a sender, or NONE. */
+  find(tunnel: number, sender: number): number {
+    const key = (tunnel << 16) | sender;
+    const mask = this.#indexSlot.length - 1;
+    let h = Math.imul(key, 0x9e3779b1) >>> this.#indexShift;
+    for (;;) {
+      const slot = this.#indexSlot[h];
+      if (slot === NONE || this.#indexKey[h] === key) return slot;
+      h = (h + 1) & mask;
+    }
+  }
+
+  /**
+   * The window of a sender, made empty if it is new. NONE when the table is full, the tunnel has all its senders, or
+   * the numbers are out of range.
+   */
+  create(tunnel: number, sender: number): number {
+    if (tunnel < 0 || tunnel >= TUNNELS_MAX || sender < 0 || sender > 0xffff) return NONE;
+    const known = this.find(tunnel, sender);
+    if (known !== NONE) return known;
+    const slot = this.#free;
+    if (slot === NONE || this.#tunnelCount[tunnel] >= this.#sendersPerTunnel) return NONE;
+    this.#free = this.#next[slot];
+    this.#next[slot] = this.#tunnelHead[tunnel];
+    this.#tunnelHead[tunnel] = slot;
+    this.#tunnelCount[tunnel]++;
+    const key = (tunnel << 16) | sender;
+    this.#slotKey[slot] = key;
+    this.#started[slot] = 0;
+    const mask = this.#indexSlot.length - 1;
+    let h = Math.imul(key, 0x9e3779b1) >>> this.#indexShift;
+    while (this.#indexSlot[h] !== NONE) h = (h + 1) & mask;
+    this.#indexKey[h] = key;
+    this.#indexSlot[h] = slot;
+    return slot;
+  }
+
+  /** FRESH, OLD or DUPLICATE; changes nothing. `window` is 0 (off: everything is FRESH) to `bits`. */
+  check(slot: number, seq: number, window: number): number {
+    if (window === 0 || this.#started[slot] === 0) return FRESH;
+    const highest = this.#highest[slot];
+    const s = seq >>> 0;
+    if (isAhead(s, highest, window)) return FRESH;
+    if ((highest - s) >>> 0 >= window) return OLD;
+    const word = this.#ring[slot * this.#words + ((s >>> 5) & (this.#words - 1))];
+    return (word >>> (s & 31)) & 1 ? DUPLICATE : FRESH;
+  }
+
+  /** Like `check`, and marks a FRESH number as received. With window 0 it only keeps track of the highest. */
+  commit(slot: number, seq: number, window: number): number {
+    const result = this.check(slot, seq, window);
+    if (result !== FRESH) return result;
+    const s = seq >>> 0;
+    if (this.#started[slot] === 0) this.reset(slot, seq);
+    else if (isAhead(s, this.#highest[slot], window)) this.#advance(slot, s);
+    else if (window !== 0) this.#mark(slot, s);
+    return FRESH;
+  }
+
+  /** Highest accepted sequence number, or NONE before the first. */
+  highest(slot: number): number {
+    return this.#started[slot] === 0 ? NONE : this.#highest[slot];
+  }
+
+  /** Begins a window anew at `seq`, which counts as received; nothing else does. */
+  reset(slot: number, seq: number): void {
+    const base = slot * this.#words;
+    this.#ring.fill(0, base, base + this.#words);
+    this.#started[slot] = 1;
+    this.#highest[slot] = seq >>> 0;
+    this.#mark(slot, seq >>> 0);
+  }
+
+  /** Frees all windows of a tunnel. */
+  removeTunnel(tunnel: number): void {
+    if (tunnel < 0 || tunnel >= TUNNELS_MAX) return;
+    let slot = this.#tunnelHead[tunnel];
+    this.#tunnelHead[tunnel] = NONE;
+    this.#tunnelCount[tunnel] = 0;
+    while (slot !== NONE) {
+      const next = this.#next[slot];
+      this.#unindex(this.#slotKey[slot]);
+      this.#started[slot] = 0;
+      this.#next[slot] = this.#free;
+      this.#free = slot;
+      slot = next;
+    }
+  }
+
+  #mark(slot: number, s: number): void {
+    this.#ring[slot * this.#words + ((s >>> 5) & (this.#words - 1))] |= 1 << (s & 31);
+  }
+
+  /** Moves the window to a higher number: clears the words in between, at most the whole ring. */
+  #advance(slot: number, s: number): void {
+    const base = slot * this.#words;
+    const mask = this.#words - 1;
+    const from = this.#highest[slot] >>> 5;
+    const skipped = Math.min(((s >>> 5) - from) & 0x7ffffff, this.#words);
+    for (let k = 1; k <= skipped; k++) this.#ring[base + ((from + k) & mask)] = 0;
+    this.#highest[slot] = s;
+    this.#mark(slot, s);
+  }
+
+  /** Takes a key out of the index and moves later ones of its probe sequence up (no tombstones). */
+  #unindex(key: number): void {
+    const mask = this.#indexSlot.length - 1;
+    let hole = Math.imul(key, 0x9e3779b1) >>> this.#indexShift;
+    while (this.#indexKey[hole] !== key || this.#indexSlot[hole] === NONE) hole = (hole + 1) & mask;
+    for (let h = (hole + 1) & mask; this.#indexSlot[h] !== NONE; h = (h + 1) & mask) {
+      const home = Math.imul(this.#indexKey[h], 0x9e3779b1) >>> this.#indexShift;
+      if (((h - home) & mask) < ((h - hole) & mask)) continue;
+      this.#indexKey[hole] = this.#indexKey[h];
+      this.#indexSlot[hole] = this.#indexSlot[h];
+      hole = h;
+    }
+    this.#indexSlot[hole] = NONE;
+  }
+}
+
+/**
+ * Whether `s` lies ahead of `highest`. Plain unsigned order, except near the ends of the number space, where both are
+ * first moved by half of it: only there does the order wrap. So 2^31 and more ahead is still "ahead".
+ */
+function isAhead(s: number, highest: number, window: number): boolean {
+  if (highest < window) return (s + HALF) >>> 0 > highest + HALF;
+  if (highest > SEQ_MAX - window) return (s - HALF) >>> 0 > highest - HALF;
+  return s > highest;
+}

@@ -1,0 +1,115 @@
+/**
+ * In-memory `PacketCrypto`: the same contract as the addon, over `crypto/satp.ts` and a `Memory` of this process. For
+ * tests and simulations; it allocates per packet. Bounds and verdicts mirror `native/crypto.c` row for row.
+ */
+
+import * as satp from "../crypto/satp.ts";
+import type { Batch, Memory } from "../dataplane/batch.ts";
+import { KEY_SLOTS, SLAB_BYTES, SLOT_BYTES } from "../dataplane/layout.ts";
+import type { PacketCrypto, SatpKey } from "../dataplane/ports.ts";
+import {
+  AUTH_EQUAL_ROLES,
+  AUTH_FAILED,
+  AUTH_TAG_LENGTH,
+  DATAGRAM_SHORT,
+  INNER_MALFORMED,
+  LIVE,
+  TOO_BIG,
+  TUNNEL_GONE,
+} from "../dataplane/verdict.ts";
+
+// Linux errno values; ports.ts returns them negated.
+const EINVAL = 22;
+
+const inSlab = (at: number, len: number): boolean => at >= 0 && len >= 0 && at + len <= SLAB_BYTES;
+
+const headerOf = (batch: Batch, i: number): satp.SatpHeader => ({
+  seq: batch.seq[i] >>> 0,
+  senderId: batch.sender[i] & 0xffff,
+  mux: batch.mux[i] & 0xffff,
+});
+
+function openRow({ slab, view, input }: Memory, i: number, key: SatpKey | undefined): number {
+  if (key === undefined) return TUNNEL_GONE;
+  const at = input.at[i];
+  const len = input.len[i];
+  if (!inSlab(at, len)) return DATAGRAM_SHORT;
+  const opened = satp.openSatp(key, slab.slice(at, at + len), headerOf(input, i));
+  if (opened.result === "short") return DATAGRAM_SHORT;
+  if (opened.result === "forged") return AUTH_FAILED;
+  const innerAt = at + satp.HEADER_LEN + (opened.payloadType < 0 ? 0 : satp.TYPE_LEN);
+  if (opened.payloadType >= 0) view.setUint16(at + satp.HEADER_LEN, opened.payloadType);
+  slab.set(opened.inner, innerAt);
+  input.type[i] = opened.payloadType;
+  input.at[i] = innerAt;
+  input.len[i] = opened.inner.length;
+  return LIVE;
+}
+
+function sealRow({ slab, output }: Memory, i: number, key: SatpKey | undefined): number {
+  if (key === undefined) return TUNNEL_GONE;
+  const type = output.type[i];
+  const at = output.at[i];
+  const src = output.src[i];
+  const len = type < 0 ? 0 : output.len[i];
+  if (type >= 0 && !inSlab(src, len)) return INNER_MALFORMED;
+  const sealedLen = satp.HEADER_LEN + (type < 0 ? 0 : satp.TYPE_LEN + len) + Math.max(0, key.tagLen);
+  if (sealedLen > SLOT_BYTES || !inSlab(at, sealedLen)) return TOO_BIG;
+  if (type >= 0 && src < at + sealedLen && at < src + len) return INNER_MALFORMED;
+  const inner = slab.subarray(src, src + len);
+  slab.set(satp.sealSatp(key, headerOf(output, i), type < 0 ? -1 : type & 0xffff, inner), at);
+  output.len[i] = sealedLen;
+  return LIVE;
+}
+
+function diagnoseRow({ slab, input }: Memory, i: number, key: SatpKey | undefined): number {
+  const at = input.at[i];
+  const len = input.len[i];
+  if (key === undefined) return TUNNEL_GONE;
+  if (!inSlab(at, len) || key.tagLen < 0) return AUTH_FAILED;
+  const datagram = slab.slice(at, at + len);
+  const seq = input.seq[i] >>> 0;
+  const fits = (sealer: number, tagLen: number) =>
+    tagLen > 0 && datagram.length >= satp.HEADER_LEN + tagLen && satp.isAuthentic(key, sealer, seq, datagram, tagLen);
+  const peer = 1 - key.role;
+  if (fits(key.role, key.tagLen)) return AUTH_EQUAL_ROLES;
+  // Long tags first: a short one also fits a stranger's datagram now and then (1 byte: one in 256).
+  for (let tagLen = satp.HMAC_LEN; tagLen > 0; tagLen--) {
+    if (tagLen === key.tagLen) continue;
+    if (fits(peer, tagLen)) return AUTH_TAG_LENGTH;
+    if (fits(key.role, tagLen)) return AUTH_EQUAL_ROLES;
+  }
+  return AUTH_FAILED;
+}
+
+export function createTwinCrypto(memory: Memory): PacketCrypto {
+  const keys = new Map<number, SatpKey>();
+  const rows = (batch: Batch, n: number) => Math.min(Math.max(n, 0), batch.capacity);
+  const isSlot = (slot: number) => Number.isInteger(slot) && slot >= 0 && slot < KEY_SLOTS;
+  return {
+    setSatp(slot, key) {
+      if (!isSlot(slot) || !satp.isValidContext(key)) return -EINVAL;
+      keys.set(slot, { ...key, masterKey: key.masterKey.slice(), masterSalt: key.masterSalt.slice() });
+      return 0;
+    },
+    clear(slot) {
+      keys.delete(slot);
+    },
+    open(n) {
+      const { input } = memory;
+      for (let i = 0; i < rows(input, n); i++) {
+        if (input.verdict[i] === LIVE) input.verdict[i] = openRow(memory, i, keys.get(input.key[i]));
+      }
+    },
+    seal(n) {
+      const { output } = memory;
+      for (let i = 0; i < rows(output, n); i++) {
+        if (output.verdict[i] === LIVE) output.verdict[i] = sealRow(memory, i, keys.get(output.key[i]));
+      }
+    },
+    diagnose(i) {
+      const inRange = Number.isInteger(i) && i >= 0 && i < memory.input.capacity;
+      return inRange ? diagnoseRow(memory, i, keys.get(memory.input.key[i])) : AUTH_FAILED;
+    },
+  };
+}
