@@ -1,0 +1,182 @@
+/**
+ * The addon from TypeScript: loading it, and sockets, device and waiting of one shard over bound memory (`PacketIo`).
+ * Hot calls go straight into C; cold ones turn an errno into a sentence here. Its twin is `memory_io.ts`; both keep the
+ * rules of test/contract/io.contract.ts. One environment (thread) binds once, so one `createNativeIo` a thread.
+ */
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { AnyhopError } from "../base/errors.ts";
+import { parseAddress } from "../base/ip.ts";
+import type { Memory } from "../dataplane/batch.ts";
+import type { PacketIo } from "../dataplane/ports.ts";
+import { LAYOUT_HASH } from "./layout_hash.ts";
+import { chrootError, deviceError, errorName, netnsError, socketError } from "./native_errors.ts";
+
+/** What build/Release/anyhop.node exports, as far as this file uses it. Numbers returned are results or -errno. */
+export interface Addon {
+  readonly layoutHash: number;
+  bind(slab: Uint8Array, input: Int32Array, output: Int32Array, time: Float64Array): number;
+  poll(timeoutMs: number): number;
+  receive(sock: number, max: number): number;
+  send(n: number): number;
+  readDevice(max: number): number;
+  writeDevice(n: number): number;
+  pathMtu(i: number): number;
+  udpOpen(address: Uint8Array, port: number): number;
+  udpPort(sock: number): number;
+  udpClose(sock: number): number;
+  deviceOpen(name: string, tap: boolean): string | number;
+  wakeFd(): number;
+  wake(fd: number): number;
+  syslog(facility: number, ident: string, priority: number, line: string): number;
+  chroot(directory: string): number;
+  enterNetns(path: string): number;
+  closeAll(): number;
+}
+
+/** The same place from src/drivers and from dist/drivers. */
+export const ADDON_PATH = fileURLToPath(new URL("../../build/Release/anyhop.node", import.meta.url));
+
+const load = createRequire(import.meta.url);
+
+/**
+ * Loads the addon into this thread (cached by Node). Throws AnyhopError "ADDON_MISSING" when it was not built or cannot
+ * be loaded, "ADDON_STALE" when it was built from another memory layout.
+ */
+export function loadAddon(path: string = ADDON_PATH): Addon {
+  let addon: Addon;
+  try {
+    addon = load(path) as Addon;
+  } catch (cause) {
+    throw new AnyhopError(
+      "ADDON_MISSING",
+      `The native addon ${path} cannot be loaded: run \`npm run build\`. (${(cause as Error).message.split("\n")[0]})`,
+      { cause },
+    );
+  }
+  if (addon.layoutHash !== LAYOUT_HASH) {
+    throw new AnyhopError(
+      "ADDON_STALE",
+      `The native addon ${path} was built from another memory layout than this program: run \`npm run build\`.`,
+    );
+  }
+  return addon;
+}
+
+/** `PacketIo` with the operations that prepare it. Those throw AnyhopError; `code` is the errno name. */
+export interface NativeIo extends PacketIo {
+  /** For `wake` in another thread: ends the wait of `poll`. */
+  readonly wakeFd: number;
+  /**
+   * Opens a UDP socket on a literal address; port 0: the kernel picks. Returns its index: 0 for the first, then
+   * counting up. A socket on a wildcard address (0.0.0.0, ::) answers from the address that the peer used: such rows
+   * carry the number of the local address in `sock` above the low byte.
+   */
+  openSocket(address: string, port: number): number;
+  /** Local port of a socket. */
+  socketPort(sock: number): number;
+  closeSocket(sock: number): void;
+  /** Opens (or attaches to) a TUN device, TAP with `ethernet`; without a name the kernel picks. Returns the name. */
+  openDevice(name: string | undefined, ethernet: boolean): string;
+  /**
+   * Closes everything; hot calls fail with -EBADF from then on. The device disappears unless it was made persistent.
+   * Idempotent.
+   */
+  close(): void;
+}
+
+/**
+ * Binds the memory of a shard to the addon. The memory must never be transferred to another thread. Throws AnyhopError
+ * "EALREADY" when this thread has bound before.
+ */
+export function createNativeIo(memory: Memory, addon: Addon = loadAddon()): NativeIo {
+  const time = new Float64Array(1);
+  const bound = addon.bind(memory.slab, memory.input.columns, memory.output.columns, time);
+  if (bound < 0) {
+    const why =
+      errorName(bound) === "EALREADY"
+        ? "this thread has bound memory before; use one shard per thread"
+        : `${errorName(bound)}; memory has to come from createMemory()`;
+    throw new AnyhopError(errorName(bound), `The shard memory cannot be bound to the native addon: ${why}.`);
+  }
+  return {
+    wakeFd: addon.wakeFd(),
+    poll: addon.poll,
+    now: () => time[0],
+    receive: addon.receive,
+    send: addon.send,
+    readDevice: addon.readDevice,
+    writeDevice: addon.writeDevice,
+    pathMtu: addon.pathMtu,
+    openSocket(address, port) {
+      const sock = addon.udpOpen(addressBytes(address), port);
+      if (sock < 0) throw socketError(sock, address, port);
+      return sock;
+    },
+    socketPort(sock) {
+      const port = addon.udpPort(sock);
+      if (port < 0) throw new AnyhopError(errorName(port), `Socket ${sock} is not open.`);
+      return port;
+    },
+    closeSocket(sock) {
+      addon.udpClose(sock);
+    },
+    openDevice(name, ethernet) {
+      const result = addon.deviceOpen(name ?? "", ethernet);
+      if (typeof result === "number") throw deviceError(result, name, ethernet);
+      return result;
+    },
+    close() {
+      addon.closeAll();
+    },
+  };
+}
+
+/** Ends the wait of a shard in another thread. False: that shard is gone. */
+export function wake(wakeFd: number, addon: Addon = loadAddon()): boolean {
+  return addon.wake(wakeFd) === 0;
+}
+
+/** syslog(3). Facility 0-23 and priority 0-7 as in RFC 5424 section 6.2.1; a line is cut after 2047 bytes. */
+export function syslog(facility: number, ident: string, priority: number, line: string): void {
+  const result = loadAddon().syslog(facility, ident, priority, line);
+  if (result < 0) {
+    throw new AnyhopError(
+      errorName(result),
+      `Syslog facility ${facility} with priority ${priority} does not exist: use a facility of 0-23 and a priority of 0-7.`,
+    );
+  }
+}
+
+/** Makes `directory` the root of this process and its working directory. Open files stay usable. */
+export function chroot(directory: string): void {
+  const result = loadAddon().chroot(directory);
+  if (result < 0) throw chrootError(result, directory);
+}
+
+/**
+ * Moves this thread into a network namespace, /run/netns/NAME. Sockets and devices opened from here on belong to it;
+ * open ones stay, so outer and inner network may lie in different namespaces.
+ */
+export function enterNetns(path: string): void {
+  const result = loadAddon().enterNetns(path);
+  if (result < 0) throw netnsError(result, path);
+}
+
+/** 16 bytes as the addon wants them, IPv4 as ::ffff:a.b.c.d. */
+function addressBytes(text: string): Uint8Array {
+  const address = parseAddress(text);
+  if (address === undefined) {
+    throw new AnyhopError(
+      "EINVAL",
+      `"${text}" is not an IP address to listen on: write one like 192.0.2.1 or 2001:db8::1, or 0.0.0.0 or :: for all.`,
+    );
+  }
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  view.setInt32(0, address.w0);
+  view.setInt32(4, address.w1);
+  view.setInt32(8, address.w2);
+  view.setInt32(12, address.w3);
+  return bytes;
+}
