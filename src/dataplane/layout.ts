@@ -14,7 +14,10 @@ export const IN_ROWS = 256;
 export const OUT_ROWS = 1024;
 /** First byte of the output slots in the slab. */
 export const OUT_BASE = IN_ROWS * SLOT_BYTES;
-export const SLAB_BYTES = (IN_ROWS + OUT_ROWS) * SLOT_BYTES;
+/** Slots of the punt ring: packets kept for the slow path until the end of the turn. */
+export const PUNT_ROWS = 64;
+export const PUNT_BASE = (IN_ROWS + OUT_ROWS) * SLOT_BYTES;
+export const SLAB_BYTES = (IN_ROWS + OUT_ROWS + PUNT_ROWS) * SLOT_BYTES;
 
 /** Crypto contexts that the addon holds. One per tunnel, both directions. */
 export const KEY_SLOTS = 16384;
@@ -39,7 +42,8 @@ export const COL_MUX = 7;
 export const COL_TYPE = 8;
 /** Output: byte offset of the inner packet that is sealed into AT. Never overlaps AT. */
 export const COL_SRC = 9;
-/** Index of the socket that received the datagram, or is to send it. */
+/** Socket that received the datagram, or is to send it: index in the low byte; above it, for a socket on a wildcard
+ *  address, a number for the local address that the peer used. Opaque: stages copy it, never compute with it. */
 export const COL_SOCK = 10;
 /** Remote address as four 32-bit words, most significant first; IPv4 as ::ffff:a.b.c.d. */
 export const COL_ADDR0 = 11;

@@ -1,6 +1,6 @@
 /**
  * What the data plane needs from outside, each with a native driver (`drivers/native.ts`) and an in-memory twin
- * (`drivers/memory.ts`). Hot calls carry small integers and return a count or a negative errno; rows are in the batches
+ * (`drivers/memory_io.ts`, `drivers/twin_crypto.ts`). Hot calls carry small integers and return a count or a negative errno; rows are in the batches
  * of the bound `Memory`. Nothing here allocates, throws or calls back.
  */
 

@@ -1,0 +1,75 @@
+/**
+ * The packet's journey, in the order of the stages. Two ways in, one way out:
+ *
+ *   socket -> receive -> classify -> open -> admit -> route --+--> device
+ *   device -> read ------------------------------> route --+--+--> seal -> send
+ *
+ * Run to completion: when a turn returns, every packet it took is delivered, sent or counted as dropped.
+ */
+import type { Plane } from "./plane.ts";
+import { admit } from "./stages/admit.ts";
+import { answerPunts } from "./stages/answer.ts";
+import { classify } from "./stages/classify.ts";
+import { emit } from "./stages/emit.ts";
+import { countInput, countOutput } from "./stages/finish.ts";
+import { switchFromDevice, switchReceived } from "./stages/route_ethernet.ts";
+import { routeFromDevice, routeReceived } from "./stages/route_ip.ts";
+import { FORWARDED, VERDICTS } from "./verdict.ts";
+
+/** One batch from a socket. Returns how many datagrams there were; 0 = nothing, negative = -errno. */
+export function turnFromSocket(p: Plane, sock: number, now: number): number {
+  const n = p.io.receive(sock, p.input.capacity);
+  if (n <= 0) return n;
+  p.begin(now);
+  classify(p, n);
+  p.crypto.open(n);
+  admit(p, n);
+  if (p.ethernet) switchReceived(p, n);
+  else routeReceived(p, n);
+  leave(p, n);
+  return n;
+}
+
+/** One batch from the device. Returns like `turnFromSocket`. */
+export function turnFromDevice(p: Plane, now: number): number {
+  const n = p.io.readDevice(p.input.capacity);
+  if (n <= 0) return n;
+  p.begin(now);
+  if (p.ethernet) switchFromDevice(p, n);
+  else routeFromDevice(p, n);
+  leave(p, n);
+  return n;
+}
+
+/** Sends an empty authenticated packet into each tunnel that was silent for its keepalive time. */
+export function turnKeepalive(p: Plane, now: number): void {
+  const { keepaliveMs, lastTx, known } = p.tunnels;
+  p.begin(now);
+  for (let m = 0; m < p.memberCount; m++) {
+    const t = p.members[m];
+    if (keepaliveMs[t] === 0 || known[t] === 0 || now - lastTx[t] < keepaliveMs[t]) continue;
+    if (p.output.n === p.output.capacity) transmit(p);
+    const v = emit(p, t, 0, 0, -1, 0, 0, -1);
+    if (v !== FORWARDED) p.tunnels.drops[t * VERDICTS + v]++;
+  }
+  transmit(p);
+}
+
+function leave(p: Plane, n: number): void {
+  p.io.writeDevice(n);
+  countInput(p, n);
+  transmit(p);
+  if (p.punts > 0) {
+    const answers = answerPunts(p);
+    p.io.writeDevice(answers);
+    transmit(p);
+  }
+}
+
+function transmit(p: Plane): void {
+  const n = p.output.n;
+  if (n === 0) return;
+  p.crypto.seal(n);
+  p.io.send(n);
+  countOutput(p);
+}

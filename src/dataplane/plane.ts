@@ -1,0 +1,137 @@
+/**
+ * Everything one shard's pipeline works on: memory, tables, ports and the scratch columns that only stages use.
+ * Built once by the shard; stages receive it as their first argument and keep nothing of their own.
+ */
+import { ReplayTable } from "../crypto/replay.ts";
+import { RestartTable } from "../crypto/restart.ts";
+import { Lpm } from "../table/lpm.ts";
+import { MacTable } from "../table/mac.ts";
+import type { Batch, Memory } from "./batch.ts";
+import { EventRing } from "./events.ts";
+import { IN_ROWS, OUT_ROWS, PUNT_ROWS } from "./layout.ts";
+import type { PacketCrypto, PacketIo } from "./ports.ts";
+import { type TunnelMemory, TunnelTable } from "./tunnels.ts";
+
+export interface PlaneOptions {
+  readonly memory: Memory;
+  readonly tunnels: TunnelMemory;
+  readonly io: PacketIo;
+  readonly crypto: PacketCrypto;
+  /** Ethernet device (TAP) instead of an IP device (TUN). */
+  readonly ethernet: boolean;
+  /** Receivers of one flooded packet. */
+  readonly fanoutMax: number;
+  /** Flooded packets per second and tunnel. */
+  readonly floodPps: number;
+  /** -1: copy DSCP from the inner packet; else 0-63. */
+  readonly dscp: number;
+  /** Largest replay window of any tunnel, in packets. */
+  readonly windowMax: number;
+}
+
+/** Different causes of problems are diagnosed and reported at most this often, all tunnels together. */
+const DIAGNOSES_PER_SECOND = 20;
+/** Slow-path answers (ICMP errors) at most this often; RFC 4443 section 2.4 (f) wants a limit. */
+const PUNTS_PER_SECOND = 1000;
+/** One sender id per shard of each node: a large group has about a hundred. */
+const SENDERS_PER_TUNNEL = 128;
+/** Memory for replay windows; with very many tunnels a very large window shrinks to fit. */
+const WINDOW_BYTES = 64 * 1024 * 1024;
+
+export class Plane {
+  readonly memory: Memory;
+  readonly slab: Uint8Array;
+  readonly view: DataView;
+  readonly input: Batch;
+  readonly output: Batch;
+  readonly io: PacketIo;
+  readonly crypto: PacketCrypto;
+  readonly tunnels: TunnelTable;
+  /** Counters by verdict; see `verdict.ts`. */
+  readonly verdicts: Float64Array;
+  readonly replay: ReplayTable;
+  readonly restart: RestartTable;
+  /** Inner prefixes. Value: tunnel index, or `capacity` for addresses of this node. */
+  readonly routes = new Lpm();
+  /** Tunnel of packets that match no route, -1 = none. */
+  defaultTunnel = -1;
+  readonly macs: MacTable;
+  /** Tunnel by mux, -1 = none. */
+  readonly byMux = new Int32Array(65536).fill(-1);
+  /** Tunnels in use, [0, memberCount). */
+  readonly members: Int32Array;
+  memberCount = 0;
+  /** Directed broadcast addresses of the device's IPv4 networks, [0, broadcastCount). */
+  readonly broadcasts = new Int32Array(16);
+  broadcastCount = 0;
+  readonly ethernet: boolean;
+  readonly fanoutMax: number;
+  readonly floodPps: number;
+  readonly dscp: number;
+  readonly events = new EventRing(256);
+
+  // Scratch columns of the input batch, valid from classify to admit.
+  /** Replay window slot, -1 = new sender. */
+  readonly windowSlot = new Int32Array(IN_ROWS);
+  /** 1: refused by the window, but perhaps a restarted peer. */
+  readonly restarting = new Int32Array(IN_ROWS);
+  /** Fingerprint of the sealed datagram, only for rows that may matter to `restart`. */
+  readonly printHi = new Int32Array(IN_ROWS);
+  readonly printLo = new Int32Array(IN_ROWS);
+  /** Scratch column of the output batch: tunnel that the packet came from, -1 = the device. */
+  readonly origin = new Int32Array(OUT_ROWS);
+
+  // Punt ring: packets for the slow path at the end of the turn, see punt.ts.
+  readonly puntKind = new Int32Array(PUNT_ROWS);
+  readonly puntFrom = new Int32Array(PUNT_ROWS);
+  readonly puntLen = new Int32Array(PUNT_ROWS);
+  readonly puntDetail = new Int32Array(PUNT_ROWS);
+  punts = 0;
+
+  /** Monotonic ms of this turn. */
+  now = 0;
+  /** Output rows still free for copies, beyond the one that every input row is sure of. */
+  copiesLeft = 0;
+  diagnosesLeft = DIAGNOSES_PER_SECOND;
+  puntsLeft = PUNTS_PER_SECOND;
+  private nextSecond = 0;
+
+  constructor(options: PlaneOptions) {
+    this.memory = options.memory;
+    this.slab = options.memory.slab;
+    this.view = options.memory.view;
+    this.input = options.memory.input;
+    this.output = options.memory.output;
+    this.io = options.io;
+    this.crypto = options.crypto;
+    this.tunnels = new TunnelTable(options.tunnels);
+    this.verdicts = new Float64Array(options.tunnels.verdicts);
+    const capacity = options.tunnels.capacity;
+    this.members = new Int32Array(capacity);
+    const slots = 2 ** Math.ceil(Math.log2(Math.max(1024, 2 * capacity)));
+    const bits = Math.min(Math.max(64, options.windowMax), Math.floor((WINDOW_BYTES * 8) / slots));
+    this.replay = new ReplayTable({
+      slots,
+      sendersPerTunnel: SENDERS_PER_TUNNEL,
+      bits,
+    });
+    this.restart = new RestartTable({ slots });
+    this.macs = new MacTable(options.ethernet ? 16384 : 2, 4096);
+    this.ethernet = options.ethernet;
+    this.fanoutMax = options.fanoutMax;
+    this.floodPps = options.floodPps;
+    this.dscp = options.dscp;
+  }
+
+  /** Starts a turn: fresh time, budgets refilled once a second. */
+  begin(now: number): void {
+    this.now = now;
+    this.output.n = 0;
+    this.copiesLeft = OUT_ROWS - IN_ROWS;
+    if (now >= this.nextSecond) {
+      this.nextSecond = now + 1000;
+      this.diagnosesLeft = DIAGNOSES_PER_SECOND;
+      this.puntsLeft = PUNTS_PER_SECOND;
+    }
+  }
+}

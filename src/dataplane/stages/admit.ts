@@ -1,0 +1,175 @@
+/**
+ * Second stage after `open`: what an authentic datagram may change. Commits the replay window, learns the endpoint
+ * (RFC-less SATP roaming: newest authentic packet wins), then admits the inner packet: right payload type, whole,
+ * and from a source that belongs to the tunnel. Never touches packets that failed to open.
+ */
+import { FRESH, OLD } from "../../crypto/replay.ts";
+import * as ethernet from "../../wire/ethernet.ts";
+import * as ipv4 from "../../wire/ipv4.ts";
+import * as ipv6 from "../../wire/ipv6.ts";
+import * as satp from "../../wire/satp.ts";
+import { ENDPOINT_MOVED, PEER_RESTARTED, PROBLEM } from "../events.ts";
+import type { Plane } from "../plane.ts";
+import * as V from "../verdict.ts";
+
+/** Without authentication an endpoint is only replaced after this silence. */
+const UNAUTHENTIC_HOLD_MS = 30_000;
+const ECN_CE = 3;
+
+/** Input rows [0, n) after open: LIVE rows become inner packets, or get a verdict. */
+export function admit(p: Plane, n: number): void {
+  const { verdict, tunnel, type } = p.input;
+  for (let i = 0; i < n; i++) {
+    if (verdict[i] === V.AUTH_FAILED) explain(p, i);
+    if (verdict[i] !== V.LIVE) continue;
+    const t = tunnel[i];
+    if (!commit(p, i, t)) continue;
+    p.tunnels.rxPackets[t]++;
+    p.tunnels.rxBytes[t] += p.input.len[i];
+    if (type[i] < 0) {
+      verdict[i] = V.EMPTY;
+      continue;
+    }
+    verdict[i] = p.ethernet ? admitFrame(p, i) : admitPacket(p, i, t);
+    if (verdict[i] === V.TYPE_RESERVED || verdict[i] === V.TYPE_UNSUPPORTED) report(p, i, verdict[i]);
+  }
+}
+
+/** Replay commit and endpoint. False: the row got a verdict. */
+function commit(p: Plane, i: number, t: number): boolean {
+  const { input, tunnels, replay, restart } = p;
+  const s = input.seq[i];
+  const window = tunnels.window[t];
+  let slot = p.windowSlot[i];
+  // Two packets of a new sender in one batch: the first one has created the window meanwhile.
+  if (slot < 0) slot = replay.find(t, input.sender[i]);
+  const isNew = slot < 0;
+  if (isNew) {
+    slot = replay.create(t, input.sender[i]);
+    if (slot < 0) {
+      input.verdict[i] = V.SENDERS_FULL;
+      return false;
+    }
+    restart.open(slot);
+    tunnels.senders[t]++;
+  }
+  const result = replay.check(slot, s, window);
+  if (window === 0 && !isNew && s >>> 0 < replay.highest(slot)) {
+    // No window: older packets are delivered too, but only a restarted peer's may move the endpoint.
+    if (confirmRestart(p, i, t, slot)) {
+      replay.reset(slot, s);
+      restart.accepted(slot, p.now);
+      learn(p, i, t);
+    }
+  } else if (result === FRESH) {
+    if (!restart.remember(slot, s, p.printHi[i], p.printLo[i])) {
+      input.verdict[i] = V.REPLAY_DUPLICATE;
+      return false;
+    }
+    const before = replay.highest(slot);
+    replay.commit(slot, s, window);
+    restart.accepted(slot, p.now);
+    if (isNew || replay.highest(slot) !== before) learn(p, i, t);
+  } else if (p.restarting[i] !== 0 && confirmRestart(p, i, t, slot)) {
+    replay.reset(slot, s);
+    restart.accepted(slot, p.now);
+    learn(p, i, t);
+  } else {
+    input.verdict[i] = result === OLD ? V.REPLAY_OLD : V.REPLAY_DUPLICATE;
+    return false;
+  }
+  tunnels.lastRx[t] = p.now;
+  return true;
+}
+
+function confirmRestart(p: Plane, i: number, t: number, slot: number): boolean {
+  const { seq, addr0, addr1, addr2, addr3, port } = p.input;
+  const hasTag = p.tunnels.authentic[t] === 1;
+  if (!p.restart.confirm(slot, seq[i], p.printHi[i], p.printLo[i], p.now, hasTag)) return false;
+  p.events.push(PEER_RESTARTED, t, seq[i], addr0[i], addr1[i], addr2[i], addr3[i], port[i]);
+  return true;
+}
+
+/** The newest authentic packet says where the peer is. */
+function learn(p: Plane, i: number, t: number): void {
+  const { input, tunnels } = p;
+  const { addr0, addr1, addr2, addr3, port, sock } = input;
+  if (
+    tunnels.known[t] === 1 &&
+    tunnels.addr3[t] === addr3[i] &&
+    tunnels.port[t] === port[i] &&
+    tunnels.addr2[t] === addr2[i] &&
+    tunnels.addr1[t] === addr1[i] &&
+    tunnels.addr0[t] === addr0[i] &&
+    tunnels.sock[t] === sock[i]
+  )
+    return;
+  // A datagram without a tag proves nothing: it may fill an empty or a silent place, never take a live peer's.
+  if (tunnels.authentic[t] === 0 && tunnels.known[t] === 1 && p.now - tunnels.lastRx[t] < UNAUTHENTIC_HOLD_MS) return;
+  tunnels.moveTo(t, addr0[i], addr1[i], addr2[i], addr3[i], port[i], sock[i]);
+  tunnels.innerMtu[t] = tunnels.configuredMtu[t];
+  p.events.push(ENDPOINT_MOVED, t, 0, addr0[i], addr1[i], addr2[i], addr3[i], port[i]);
+}
+
+function admitPacket(p: Plane, i: number, t: number): number {
+  const { at, len, type, tos } = p.input;
+  const view = p.view;
+  const from = at[i];
+  const end = from + len[i];
+  const kind = type[i];
+  if (kind === satp.TYPE_IPV4) {
+    if (ipv4.check(view, from, end) < 0) return V.INNER_MALFORMED;
+    len[i] = ipv4.totalLength(view, from);
+    if (p.tunnels.anySource[t] === 0 && p.routes.lookup4(view.getUint32(from + ipv4.SRC)) !== t) return V.INNER_SOURCE;
+    if ((tos[i] & 3) === ECN_CE) {
+      const ecn = ipv4.ecn(view, from);
+      if (ecn === 0) return V.INNER_ECN;
+      if (ecn !== ECN_CE) ipv4.setEcn(view, from, ECN_CE);
+    }
+    return V.LIVE;
+  }
+  if (kind === satp.TYPE_IPV6) {
+    if (ipv6.check(view, from, end) < 0) return V.INNER_MALFORMED;
+    len[i] = ipv6.HEADER_LEN + ipv6.payloadLength(view, from);
+    if (p.tunnels.anySource[t] === 0) {
+      const s = from + ipv6.SRC;
+      const owner = p.routes.lookup6(
+        view.getInt32(s),
+        view.getInt32(s + 4),
+        view.getInt32(s + 8),
+        view.getInt32(s + 12),
+      );
+      if (owner !== t) return V.INNER_SOURCE;
+    }
+    if ((tos[i] & 3) === ECN_CE) {
+      const ecn = ipv6.ecn(view, from);
+      if (ecn === 0) return V.INNER_ECN;
+      if (ecn !== ECN_CE) ipv6.setEcn(view, from, ECN_CE);
+    }
+    return V.LIVE;
+  }
+  return kind <= satp.RESERVED_MAX ? V.TYPE_RESERVED : V.TYPE_UNSUPPORTED;
+}
+
+function admitFrame(p: Plane, i: number): number {
+  const { at, len, type } = p.input;
+  if (type[i] === satp.TYPE_ETHERNET)
+    return ethernet.check(p.view, at[i], at[i] + len[i]) < 0 ? V.INNER_MALFORMED : V.LIVE;
+  return type[i] <= satp.RESERVED_MAX ? V.TYPE_RESERVED : V.TYPE_UNSUPPORTED;
+}
+
+/** Finds out why a datagram did not open, as often as the budget allows. */
+function explain(p: Plane, i: number): void {
+  if (p.diagnosesLeft > 0) p.input.verdict[i] = p.crypto.diagnose(i);
+  report(p, i, p.input.verdict[i]);
+}
+
+function report(p: Plane, i: number, verdict: number): void {
+  const { input, tunnels } = p;
+  const t = input.tunnel[i];
+  tunnels.problem[t] = verdict;
+  tunnels.problems[t]++;
+  if (p.diagnosesLeft <= 0) return;
+  p.diagnosesLeft--;
+  p.events.push(PROBLEM, t, verdict, input.addr0[i], input.addr1[i], input.addr2[i], input.addr3[i], input.port[i]);
+}

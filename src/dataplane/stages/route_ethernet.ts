@@ -1,0 +1,66 @@
+/**
+ * Switching of Ethernet frames between TAP clients and the node's device: learns where source MACs are, sends known
+ * destinations to one place, floods the rest within limits. A MAC's owner is a tunnel, or -1 for the device.
+ */
+import { FULL } from "../../table/mac.ts";
+import * as ethernet from "../../wire/ethernet.ts";
+import * as satp from "../../wire/satp.ts";
+import type { Plane } from "../plane.ts";
+import * as V from "../verdict.ts";
+import { emit, flood } from "./emit.ts";
+
+const DEVICE = -1;
+/** `MacTable.lookup` for an unknown address; -1 is the device. */
+const UNKNOWN = -2;
+
+/** Input rows [0, n), frames out of tunnels: LIVE rows become TO_DEVICE, FORWARDED or a drop. */
+export function switchReceived(p: Plane, n: number): void {
+  const { at, len, verdict, tunnel } = p.input;
+  for (let i = 0; i < n; i++) {
+    if (verdict[i] !== V.LIVE) continue;
+    const from = tunnel[i];
+    learnSource(p, at[i], from);
+    const owner = destination(p, at[i]);
+    if (owner === UNKNOWN) {
+      if (p.memberCount > 1) flood(p, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, from);
+      verdict[i] = V.TO_DEVICE;
+    } else if (owner === DEVICE) {
+      verdict[i] = V.TO_DEVICE;
+    } else if (owner === from) {
+      verdict[i] = V.ROUTE_BACK;
+    } else {
+      verdict[i] = emit(p, owner, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, from);
+    }
+  }
+}
+
+/** Input rows [0, n) read from a TAP device: LIVE rows become FORWARDED or a drop. */
+export function switchFromDevice(p: Plane, n: number): void {
+  const { at, len, verdict } = p.input;
+  for (let i = 0; i < n; i++) {
+    if (verdict[i] !== V.LIVE) continue;
+    if (ethernet.check(p.view, at[i], at[i] + len[i]) < 0) {
+      verdict[i] = V.INNER_MALFORMED;
+      continue;
+    }
+    learnSource(p, at[i], DEVICE);
+    const owner = destination(p, at[i]);
+    if (owner === UNKNOWN) verdict[i] = flood(p, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, DEVICE);
+    else if (owner === DEVICE) verdict[i] = V.ROUTE_BACK;
+    else verdict[i] = emit(p, owner, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, DEVICE);
+  }
+}
+
+function learnSource(p: Plane, at: number, owner: number): void {
+  const s = at + ethernet.SRC;
+  // A group address is never a source (IEEE 802.3 clause 3.2.3).
+  if ((p.slab[s] & 1) !== 0) return;
+  const outcome = p.macs.learn(p.view.getUint16(s), p.view.getInt32(s + 2), owner, p.now);
+  if (outcome === FULL) p.verdicts[V.MAC_TABLE_FULL]++;
+}
+
+function destination(p: Plane, at: number): number {
+  if ((p.slab[at + ethernet.DST] & 1) !== 0) return UNKNOWN;
+  const d = at + ethernet.DST;
+  return p.macs.lookup(p.view.getUint16(d), p.view.getInt32(d + 2), p.now);
+}

@@ -1,0 +1,60 @@
+/**
+ * The loop of one shard: wait, take batches, keep time, listen to the control plane; for ever, until told to stop.
+ * Sleeps in `poll` and nowhere else; wakes at once on the first packet, takes full batches under load.
+ */
+import { READY_DEVICE, READY_SOCKET0, READY_WAKE } from "../dataplane/layout.ts";
+import { turnFromDevice, turnFromSocket, turnKeepalive } from "../dataplane/pipeline.ts";
+import type { Plane } from "../dataplane/plane.ts";
+
+/** Batches taken from one source before the next one has its turn. */
+const BATCHES_PER_SOURCE = 4;
+/** Keepalives, table ageing and events for people. */
+const TICK_MS = 250;
+/** A path MTU that was learnt is forgotten after this, as the kernel forgets its own (RFC 1981 section 5.3). */
+const PATH_MTU_AGE_MS = 600_000;
+
+export interface ShardControl {
+  /** Applies waiting messages. False: stop. */
+  readInbox(): boolean;
+  /** Passes on what the event ring holds. */
+  flushEvents(): void;
+}
+
+/** Runs until `control.readInbox` says stop, or the device is gone. Returns 0 or the -errno that ended it. */
+export function runLoop(p: Plane, sockets: number, control: ShardControl): number {
+  let nextTick = 0;
+  for (;;) {
+    const wait = Math.max(0, Math.ceil(nextTick - p.io.now()));
+    const ready = p.io.poll(wait);
+    const now = p.io.now();
+    if ((ready & READY_WAKE) !== 0 && !control.readInbox()) return 0;
+    for (let s = 0; s < sockets; s++) {
+      if ((ready & (READY_SOCKET0 << s)) === 0) continue;
+      for (let b = 0; b < BATCHES_PER_SOURCE; b++) {
+        if (turnFromSocket(p, s, now) < p.input.capacity) break;
+      }
+    }
+    if ((ready & READY_DEVICE) !== 0) {
+      for (let b = 0; b < BATCHES_PER_SOURCE; b++) {
+        const n = turnFromDevice(p, now);
+        if (n < 0) return n;
+        if (n < p.input.capacity) break;
+      }
+    }
+    if (now >= nextTick) {
+      nextTick = now + TICK_MS;
+      turnKeepalive(p, now);
+      p.macs.expire(now);
+      forgetPathMtus(p, now);
+      if (p.events.count > 0 || p.events.lost > 0) control.flushEvents();
+    }
+  }
+}
+
+function forgetPathMtus(p: Plane, now: number): void {
+  const { innerMtu, configuredMtu, mtuAt } = p.tunnels;
+  for (let m = 0; m < p.memberCount; m++) {
+    const t = p.members[m];
+    if (innerMtu[t] < configuredMtu[t] && now - mtuAt[t] > PATH_MTU_AGE_MS) innerMtu[t] = configuredMtu[t];
+  }
+}

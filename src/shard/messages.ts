@@ -1,0 +1,72 @@
+/**
+ * What the control plane tells a shard, and what a shard tells back. Plain values that structured clone carries to a
+ * worker thread. The control plane builds, the shard applies between two batches.
+ */
+import type { SatpKey } from "../dataplane/ports.ts";
+import type { TunnelMemory } from "../dataplane/tunnels.ts";
+
+export interface ShardSetup {
+  readonly tunnels: TunnelMemory;
+  readonly listen: readonly { readonly address: string; readonly port: number }[];
+  readonly device: { readonly name: string | undefined; readonly ethernet: boolean };
+  readonly fanoutMax: number;
+  readonly floodPps: number;
+  /** -1 = copy. */
+  readonly dscp: number;
+  readonly windowMax: number;
+}
+
+/** An address or prefix as numbers; IPv4 in `w3` alone with `length` 0-32. */
+export interface PrefixWords {
+  readonly family: 4 | 6;
+  readonly w0: number;
+  readonly w1: number;
+  readonly w2: number;
+  readonly w3: number;
+  readonly length: number;
+}
+
+export interface Endpoint {
+  /** Most significant word first; IPv4 as ::ffff:a.b.c.d. */
+  readonly words: readonly [number, number, number, number];
+  readonly port: number;
+  readonly sock: number;
+}
+
+export interface TunnelSetup {
+  /** Row of the tunnel table, and slot of the crypto context. */
+  readonly index: number;
+  readonly mux: number;
+  readonly senderId: number;
+  readonly key: SatpKey;
+  readonly window: number;
+  readonly keepaliveMs: number;
+  readonly innerMtu: number;
+  /** Prefixes of the peer; undefined = everything. */
+  readonly routes: readonly PrefixWords[] | undefined;
+  readonly endpoint: Endpoint | undefined;
+  /** First sequence number to use. `seqLimit` is set in the shared table. */
+  readonly seqNext: number;
+}
+
+export type ToShard =
+  | { readonly kind: "add"; readonly tunnel: TunnelSetup }
+  /** `routes` as they were added. */
+  | { readonly kind: "remove"; readonly index: number; readonly routes: readonly PrefixWords[] }
+  | { readonly kind: "endpoint"; readonly index: number; readonly endpoint: Endpoint }
+  /** The node's own inner addresses, and the directed broadcast addresses of its networks. */
+  | { readonly kind: "local"; readonly addresses: readonly PrefixWords[]; readonly broadcasts: readonly number[] }
+  | { readonly kind: "stop" };
+
+export type FromShard =
+  | {
+      readonly kind: "ready";
+      readonly deviceName: string;
+      /** Bound ports in the order of `listen`. */
+      readonly ports: readonly number[];
+      readonly wakeFd: number;
+    }
+  /** Eight words an event, see dataplane/events.ts. */
+  | { readonly kind: "events"; readonly words: Int32Array; readonly lost: number }
+  | { readonly kind: "failed"; readonly code: string; readonly message: string }
+  | { readonly kind: "stopped" };
