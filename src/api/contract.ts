@@ -1,0 +1,70 @@
+/**
+ * What the daemon tells about itself over its control socket: one schema for server, client and people's scripts.
+ * Paths: GET /v1/status answers `Status`, GET /v1/health answers `Health`. Fields are only ever added. No secrets.
+ */
+import { z } from "zod";
+
+const counts = z.object({ packets: z.int(), bytes: z.int() });
+
+/** The last thing that went wrong in a tunnel and what it probably means. */
+const problem = z.object({
+  reason: z.string().describe("A drop reason, as in `drops`."),
+  peer: z.string().describe("Address and port that it came from."),
+  hint: z.string().describe("What it probably means, a sentence."),
+  count: z.int(),
+  agoMs: z.number(),
+});
+
+const tunnel = z.object({
+  name: z.string(),
+  mux: z.int(),
+  role: z.enum(["left", "right"]),
+  transforms: z.string().describe("Cipher, authentication and tag length, key derivation."),
+  endpoint: z.string().nullable().describe("Address and port of the peer; null: not known yet."),
+  window: z.int().describe("Replay window in packets, 0 = off."),
+  routes: z.array(z.string()).nullable().describe("Inner prefixes of the peer; null: everything."),
+  rx: counts.describe("Authentic packets received; bytes of inner packets."),
+  tx: counts.describe("Packets sent; bytes of inner packets."),
+  lastReceivedMs: z.number().nullable().describe("Milliseconds since the last authentic packet; null: none yet."),
+  seq: z.object({
+    next: z.int().describe("Next sequence number to send."),
+    reserved: z.int().describe("Numbers below this one are written to disk as used."),
+  }),
+  senders: z.int().describe("Sender ids seen: nodes behind the peer's address."),
+  drops: z.record(z.string(), z.int()).describe("Dropped packets of this tunnel by reason."),
+  problem: problem.nullable(),
+});
+
+export const statusSchema = z.object({
+  name: z.string(),
+  version: z.string(),
+  pid: z.int(),
+  startedAt: z.iso.datetime(),
+  uptimeS: z.number(),
+  listen: z.array(z.object({ address: z.string(), port: z.int() })),
+  senderId: z.int(),
+  shards: z.int(),
+  device: z.object({
+    name: z.string(),
+    type: z.enum(["tun", "tap"]),
+    mtu: z.int(),
+    addresses: z.array(z.string()),
+  }),
+  tunnels: z.array(tunnel),
+  verdicts: z.record(z.string(), z.int()).describe("Packets by what became of them; every name, zeros included."),
+  drops: z
+    .array(z.object({ name: z.string(), count: z.int(), help: z.string() }))
+    .describe("Every drop reason with its meaning, zeros included."),
+  host: z.array(z.string()).describe("What was changed on this machine."),
+});
+
+export type Status = z.output<typeof statusSchema>;
+export type TunnelStatus = Status["tunnels"][number];
+
+export const healthSchema = z.object({ name: z.string(), pid: z.int(), ok: z.literal(true) });
+export type Health = z.output<typeof healthSchema>;
+
+export const STATUS_PATH = "/v1/status";
+export const HEALTH_PATH = "/v1/health";
+/** Where sockets are when nobody says otherwise: SOCKET_DIR/NAME.sock. */
+export const SOCKET_DIR = "/run/anyhop";

@@ -1,0 +1,101 @@
+/** `anyhop status` for people: the daemon's answer as lines of text. Pure. Only drops that happened are shown. */
+import type { Status, TunnelStatus } from "../api/contract.ts";
+
+const SMALL_TABLE_MAX = 4;
+
+/** Several lines with a newline at the end. */
+export function renderStatus(status: Status): string {
+  const { device } = status;
+  const lines = [
+    `${status.name}: anyhop ${status.version}, pid ${status.pid}, up ${duration(status.uptimeS * 1000)}`,
+    `listen   ${status.listen.map(({ address, port }) => join(address, port)).join(", ")}   sender id ${status.senderId}, ${status.shards} ${plural("shard", status.shards)}`,
+    `device   ${device.name} (${device.type}, MTU ${device.mtu})   ${device.addresses.join(", ") || "no address set here"}`,
+  ];
+  if (status.host.length > 0) lines.push(`host     ${status.host.join("\n         ")}`);
+  lines.push("", ...tunnelTable(status.tunnels));
+  for (const tunnel of status.tunnels) lines.push(...tunnelProblem(tunnel));
+  if (status.tunnels.length <= SMALL_TABLE_MAX)
+    for (const tunnel of status.tunnels) lines.push("", ...tunnelDetails(tunnel));
+  lines.push("", ...dropTable(status));
+  return `${lines.map((line) => line.trimEnd()).join("\n")}\n`;
+}
+
+function tunnelTable(tunnels: readonly TunnelStatus[]): string[] {
+  const head = ["TUNNEL", "MUX", "PEER", "HEARD", "RECEIVED", "SENT", "DROPPED"];
+  const rows = tunnels.map((tunnel) => [
+    tunnel.name,
+    String(tunnel.mux),
+    tunnel.endpoint ?? "not known yet",
+    tunnel.lastReceivedMs === null ? "never" : `${duration(tunnel.lastReceivedMs)} ago`,
+    traffic(tunnel.rx),
+    traffic(tunnel.tx),
+    String(sum(tunnel.drops)),
+  ]);
+  return align([head, ...rows]);
+}
+
+function tunnelDetails(tunnel: TunnelStatus): string[] {
+  const routes = tunnel.routes === null ? "everything" : tunnel.routes.join(", ");
+  const lines = [
+    `${tunnel.name}: ${tunnel.role}, ${tunnel.transforms}, replay window ${tunnel.window === 0 ? "off" : tunnel.window}`,
+    `  routes ${routes}   next seq ${tunnel.seq.next} (reserved to ${tunnel.seq.reserved}), ${tunnel.senders} ${plural("sender id", tunnel.senders)} seen`,
+  ];
+  const drops = Object.entries(tunnel.drops).filter(([, count]) => count > 0);
+  if (drops.length > 0) lines.push(`  dropped ${drops.map(([name, count]) => `${count} ${name}`).join(", ")}`);
+  return lines;
+}
+
+function tunnelProblem(tunnel: TunnelStatus): string[] {
+  const { problem } = tunnel;
+  if (problem === null) return [];
+  const when = `${duration(problem.agoMs)} ago, ${problem.count} ${plural("time", problem.count)}`;
+  return ["", `! ${tunnel.name}: ${problem.reason} from ${problem.peer} (${when})`, `  ${problem.hint}`];
+}
+
+function dropTable(status: Status): string[] {
+  const happened = status.drops.filter(({ count }) => count > 0).toSorted((a, b) => b.count - a.count);
+  if (happened.length === 0) return ["No packet was dropped."];
+  return align([["DROPPED", "REASON", ""], ...happened.map(({ name, count, help }) => [String(count), name, help])]);
+}
+
+/** Columns two spaces apart; the last one is not padded. */
+function align(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  return rows.map((row) => row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i]))).join("  "));
+}
+
+const plural = (word: string, count: number): string => (count === 1 ? word : `${word}s`);
+const join = (address: string, port: number): string =>
+  address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+const sum = (counts: Readonly<Record<string, number>>): number => Object.values(counts).reduce((a, b) => a + b, 0);
+const traffic = (of: TunnelStatus["rx"]): string => `${of.packets} (${bytes(of.bytes)})`;
+
+/** "1.5 MiB" */
+export function bytes(count: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  let value = count;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** "350 ms", "12 s", "5 min 3 s", "2 h 10 min", "3 d 4 h" */
+export function duration(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  const seconds = Math.floor(ms / 1000);
+  const steps: [number, string][] = [
+    [86400, "d"],
+    [3600, "h"],
+    [60, "min"],
+    [1, "s"],
+  ];
+  const first = steps.findIndex(([size]) => seconds >= size);
+  const [size, unit] = steps[first];
+  const whole = `${Math.floor(seconds / size)} ${unit}`;
+  const next = steps[first + 1];
+  const rest = next === undefined ? 0 : Math.floor((seconds % size) / next[0]);
+  return rest === 0 ? whole : `${whole} ${rest} ${next[1]}`;
+}

@@ -1,0 +1,161 @@
+/**
+ * Every key of the configuration file: type, range, default and what it means. One schema gives validation, the types
+ * of `config.ts` and the reference table of docs/OPERATIONS.md (a test compares them). Each error text is the end of a
+ * sentence that begins with the key. What needs two keys to judge is in `config_rules.ts`.
+ */
+import { z } from "zod";
+import { KEY_SLOTS, OUT_ROWS, SLOT_BYTES } from "../dataplane/layout.ts";
+import {
+  authAlgorithms,
+  keyLens,
+  roles,
+  TAG_LEN_DEFAULT,
+  TAG_LEN_MAX,
+  WINDOW_DEFAULT,
+  WINDOW_MAX,
+} from "./transforms.ts";
+
+/** IPv4 minimum that every host takes (RFC 791 section 3.1), and what a slot holds beside the largest overhead. */
+export const MTU_MIN = 576;
+export const MTU_MAX = 1900;
+/** RFC 8200 section 5: a link with IPv6 must carry this. */
+export const MTU_MIN_IPV6 = 1280;
+export const TUNNELS_MAX = KEY_SLOTS;
+
+function integer(min: number, max: number) {
+  const error = `must be a whole number from ${min} to ${max}`;
+  return z.int({ error }).min(min, { error }).max(max, { error });
+}
+
+const text = (what: string) => z.string({ error: `must be ${what} in quotes` });
+const textList = (one: string, many: string) =>
+  z.array(text(one), { error: `must be a list of ${many}, each in quotes` });
+const oneOf = <const T extends readonly string[]>(names: T) =>
+  z.enum(names, { error: `must be one of ${names.map((name) => `"${name}"`).join(", ")}` });
+const table = "must be a table";
+
+const listen = z.strictObject(
+  {
+    addresses: textList("an address", "addresses")
+      .default(["0.0.0.0", "::"])
+      .describe("Local addresses to receive on. On an anycast node: the service address."),
+    port: integer(1, 65535).default(4444).describe("UDP port."),
+    sender_id: integer(0, 65535)
+      .default(0)
+      .describe("Number of this node. Nodes that share keys must have different ones, or they repeat key streams."),
+  },
+  { error: table },
+);
+
+const device = z.strictObject(
+  {
+    type: oneOf(["tun", "tap"]).default("tun").describe("tun carries IP packets, tap carries Ethernet frames."),
+    name: text("a name").optional().describe("Interface name. Without it the kernel picks one."),
+    mtu: integer(MTU_MIN, MTU_MAX).default(1400).describe("Largest inner packet in bytes. At least 1280 with IPv6."),
+    addresses: textList("an address with prefix length", "addresses with prefix length")
+      .default([])
+      .describe("Addresses of the device with prefix length."),
+    host_routes: textList("a prefix", "prefixes")
+      .default([])
+      .describe("Prefixes that the host routes into the device."),
+    post_up: text("a path").optional().describe("Program that is run when the device is up: NAME /dev/net/tun."),
+  },
+  { error: table },
+);
+
+const limits = z.strictObject(
+  {
+    fanout: integer(1, OUT_ROWS).default(256).describe("Receivers of one multicast, broadcast or unknown-MAC packet."),
+    flood_pps: integer(1, 10_000_000).default(10_000).describe("Such packets per second that one tunnel may send."),
+  },
+  { error: table },
+);
+
+const paths = z.strictObject(
+  {
+    state: text("a path")
+      .default("/var/lib/anyhop")
+      .describe("Folder of the sequence numbers. Losing it repeats key streams: keep it on a disk."),
+    socket: text("a path").optional().describe("Unix control socket. Default: /run/anyhop/NAME.sock."),
+  },
+  { error: table },
+);
+
+const cipherNames = Object.keys(keyLens) as ["null", "aes-ctr", "aes-ctr-128", "aes-ctr-192", "aes-ctr-256"];
+
+const tunnel = z.strictObject(
+  {
+    name: text("a name").optional().describe("For status and logs. Must be given; different for each tunnel."),
+    mux: integer(0, 65535).default(0).describe("Number of the tunnel in every packet; the same at both ends."),
+    role: oneOf(Object.keys(roles) as ["left", "alice", "server", "right", "bob", "client"])
+      .default("left")
+      .describe("One end is left (alice, server), the other right (bob, client)."),
+    cipher: oneOf(cipherNames).default("aes-ctr").describe("Cipher; the same at both ends."),
+    auth: oneOf(authAlgorithms).default("sha1").describe("Authentication; the same at both ends."),
+    tag_length: integer(0, TAG_LEN_MAX)
+      .default(TAG_LEN_DEFAULT)
+      .describe("Bytes of the authentication tag; the same at both ends."),
+    kd_prf: oneOf(cipherNames).default("aes-ctr").describe("Key derivation; the same at both ends."),
+    passphrase: text("a passphrase")
+      .optional()
+      .describe("Secret, here in the file. Better: one of the next three. Exactly one is needed."),
+    passphrase_file: text("a path").optional().describe("File with the passphrase; one newline at its end is cut."),
+    passphrase_env: text("a name").optional().describe("Environment variable with the passphrase."),
+    key_file: text("a path")
+      .optional()
+      .describe("File with the master key in hex, and optionally the salt in hex after a space."),
+    salt_file: text("a path").optional().describe("File with the 14 byte master salt in hex. Only with key_file."),
+    remote: text("host:port")
+      .optional()
+      .describe("Where the peer is. Without it the first authentic packet tells. Default port 4444."),
+    window: integer(0, WINDOW_MAX).default(WINDOW_DEFAULT).describe("Replay window in packets; 0 turns it off."),
+    routes: textList("a prefix", "prefixes")
+      .optional()
+      .describe("Inner prefixes of the peer. Needed when a tun device has several tunnels; not for tap."),
+    keepalive: integer(0, 65535)
+      .default(0)
+      .describe("Seconds without sending after which an empty packet is sent; 0 is never."),
+  },
+  { error: table },
+);
+
+const dscpError = 'must be "copy" or a whole number from 0 to 63';
+
+export const configSchema = z.strictObject({
+  name: text("a name").optional().describe("Name of this instance. Default: the file's name without .toml."),
+  dscp: z
+    .union(
+      [z.literal("copy", { error: dscpError }), z.int({ error: dscpError }).min(0, dscpError).max(63, dscpError)],
+      {
+        error: dscpError,
+      },
+    )
+    .default("copy")
+    .describe('DSCP of outer packets: "copy" from the inner packet, or always this value.'),
+  listen: listen.prefault({}),
+  device: device.prefault({}),
+  limits: limits.prefault({}),
+  paths: paths.prefault({}),
+  tunnel: z
+    .array(tunnel, { error: "must be written as [[tunnel]], once for each tunnel" })
+    .max(TUNNELS_MAX, `must not occur more than ${TUNNELS_MAX} times`)
+    .default([]),
+});
+
+export type Config = z.output<typeof configSchema>;
+export type TunnelConfig = Config["tunnel"][number];
+
+/** Tables with their schemas, for key lists and the reference; "" is the top of the file. */
+export const tables: Readonly<Record<string, z.ZodObject>> = {
+  "": configSchema,
+  listen,
+  device,
+  limits,
+  paths,
+  tunnel,
+};
+
+/** Keys whose values must never be shown. */
+export const SECRET_KEYS: ReadonlySet<string> = new Set(["passphrase"]);
+
+if (MTU_MAX + 100 > SLOT_BYTES) throw new Error("MTU_MAX leaves no room for the overhead in a slot.");

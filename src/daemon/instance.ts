@@ -1,0 +1,82 @@
+/**
+ * One instance in the foreground: control socket, supervisor, signals. Wires the drivers of this operating system into
+ * the control plane.
+ */
+import { createHash } from "node:crypto";
+import { lookup } from "node:dns/promises";
+import { startApiServer } from "../api/server.ts";
+import { buildStatus } from "../api/status.ts";
+import { AnyhopError } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import type { InstanceSpec, TunnelSpec } from "../control/instance.ts";
+import { Supervisor } from "../control/supervisor.ts";
+import { hostNetwork } from "../drivers/host_network.ts";
+import { openSeqStore } from "../drivers/seq_store.ts";
+import { systemClock } from "./clock.ts";
+import { startShardThread } from "./shard_thread.ts";
+
+export interface InstanceHooks {
+  readonly version: string;
+  readonly log: Logger;
+  /** Called once packets flow, before waiting for the end: privileges, pid file, the parent that waits. */
+  readonly onReady: () => void;
+}
+
+/** Runs until a signal or a failure. Returns the exit code. */
+export async function runInstance(spec: InstanceSpec, hooks: InstanceHooks): Promise<number> {
+  const { log } = hooks;
+  const signalled = waitForSignal();
+  const supervisor = new Supervisor(spec, {
+    clock: systemClock,
+    log,
+    startShard: startShardThread,
+    openSeqStore,
+    host: hostNetwork,
+    resolve: async (host) => (await lookup(host, { all: true })).map((a) => a.address),
+    identityOf,
+  });
+  const api = await startApiServer({
+    socketPath: spec.socketPath,
+    status: () => buildStatus(supervisor, systemClock, hooks.version),
+  });
+  try {
+    await supervisor.start();
+    log.notice(
+      "started",
+      `${spec.name}: ${supervisor.deviceName} is up, ${spec.tunnels.length} tunnel(s), listening on ` +
+        spec.listen.map((l, i) => `${l.address} port ${supervisor.ports[i]}`).join(", "),
+    );
+    hooks.onReady();
+    const end = await Promise.race([signalled, supervisor.failed]);
+    if (end instanceof AnyhopError) {
+      log.error("failed", end.message);
+      return 1;
+    }
+    log.notice("stopping", `${spec.name}: stopping on ${end}`);
+    return 0;
+  } finally {
+    await supervisor.stop();
+    await api.close();
+  }
+}
+
+function waitForSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const name of ["SIGINT", "SIGTERM", "SIGQUIT"] as const) process.on(name, () => resolve(name));
+    // The terminal is gone; the originals ignore it, too.
+    process.on("SIGHUP", () => {});
+  });
+}
+
+/**
+ * Everything that a key stream depends on but for the sequence number: keys, the half of them that this end seals with,
+ * and the numbers that enter the counter block.
+ */
+function identityOf(tunnel: TunnelSpec, senderId: number): string {
+  return createHash("sha256")
+    .update(`anyhop seq ${tunnel.kdLen} ${tunnel.role} ${senderId} ${tunnel.mux} `)
+    .update(tunnel.masterKey)
+    .update(tunnel.masterSalt)
+    .digest("hex")
+    .slice(0, 32);
+}

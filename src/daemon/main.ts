@@ -1,0 +1,112 @@
+/**
+ * Entry of `bin/anyhop`: what the words of the command line do. The composition root; loads the daemon's parts only for
+ * commands that run one.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { AnyhopError } from "../base/errors.ts";
+import { createLogger, type Logger, type LogTarget, parseLogTarget } from "../base/log.ts";
+import { type Actions, EXIT_FAILED, EXIT_OK, EXIT_USAGE, runCli } from "../cli/program.ts";
+import type { ProcessSpec } from "../control/classic.ts";
+import type { ParsedConfig } from "../control/config.ts";
+import { systemClock } from "./clock.ts";
+
+const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+  version: string;
+};
+const out = (text: string) => process.stdout.write(text);
+const err = (text: string) => process.stderr.write(text);
+
+async function readConfig(file: string): Promise<ParsedConfig & { complaints: string }> {
+  const { parseConfig } = await import("../control/config.ts");
+  const { formatFault } = await import("../control/faults.ts");
+  const configEnv = await import("../drivers/config_env.ts");
+  const text = configEnv.readText(file);
+  if (text === undefined) throw new AnyhopError("usage", `There is no file ${file}.`);
+  const parsed = parseConfig(text, file, configEnv);
+  return { ...parsed, complaints: parsed.faults.map((fault) => `${formatFault(fault)}\n`).join("") };
+}
+
+async function createLog(targets: readonly LogTarget[]): Promise<Logger> {
+  const { openSinks } = await import("../drivers/log_sinks.ts");
+  const { syslog } = await import("../drivers/native.ts");
+  return createLogger(systemClock, await openSinks(targets, syslog));
+}
+
+const actions: Actions = {
+  async check(file) {
+    const { spec, complaints } = await readConfig(file);
+    err(complaints);
+    if (!spec) return EXIT_USAGE;
+    out(`${file}: good, ${spec.tunnels.length} tunnel(s) on ${spec.device.type} device\n`);
+    return EXIT_OK;
+  },
+
+  async run(file, options) {
+    const { spec, complaints } = await readConfig(resolve(file));
+    err(complaints);
+    if (!spec) return EXIT_USAGE;
+    const targets: LogTarget[] = [];
+    for (const text of options.log.length > 0 ? options.log : ["stderr:3"]) {
+      const target = parseLogTarget(text);
+      if (typeof target === "string") throw new AnyhopError("usage", target);
+      targets.push(target);
+    }
+    const log = await createLog(targets);
+    const { runInstance } = await import("./instance.ts");
+    return runInstance(spec, { version, log, onReady: () => {} });
+  },
+
+  async classic(argv) {
+    const { parseClassic } = await import("../control/classic.ts");
+    const configEnv = await import("../drivers/config_env.ts");
+    const parsed = parseClassic(argv, configEnv);
+    if (parsed.kind === "help") out(parsed.text);
+    if (parsed.kind === "version") out(`anyhop ${version}\n`);
+    if (parsed.kind === "help" || parsed.kind === "version") return EXIT_OK;
+    for (const warning of parsed.warnings) err(`anyhop: warning: ${warning}\n`);
+    if (parsed.kind === "error") {
+      for (const sentence of parsed.errors) err(`anyhop: ${sentence}\n`);
+      return EXIT_USAGE;
+    }
+    const { startInBackground, tellParent } = await import("./background.ts");
+    if (parsed.process.daemonize) return startInBackground(["classic", ...argv, "--nodaemonize"], err);
+    const { process: wishes } = parsed;
+    const log = await createLog(wishes.log);
+    const { runInstance } = await import("./instance.ts");
+    const { dropPrivileges } = await import("./privileges.ts");
+    return runInstance(parsed.spec, {
+      version,
+      log,
+      onReady() {
+        if (wishes.writePid !== undefined) writePid(wishes.writePid);
+        dropPrivileges(wishes);
+        tellParent();
+      },
+    });
+  },
+};
+
+function writePid(path: NonNullable<ProcessSpec["writePid"]>): void {
+  try {
+    writeFileSync(path, `${process.pid}\n`);
+  } catch (cause) {
+    throw new AnyhopError("pid_file", `The pid file ${path} cannot be written: ${(cause as Error).message}.`, {
+      cause,
+    });
+  }
+}
+
+runCli(process.argv.slice(2), actions, { version, out, err }).then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error) => {
+    err(
+      error instanceof AnyhopError
+        ? `anyhop: ${error.message}\n`
+        : `anyhop: internal error: ${error?.stack ?? error}\n`,
+    );
+    process.exitCode = EXIT_FAILED;
+  },
+);

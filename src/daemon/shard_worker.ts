@@ -1,0 +1,56 @@
+/**
+ * Entry of a shard's worker thread: opens sockets and device, builds the plane with native drivers, runs the loop.
+ * Blocks its thread in `poll`; messages are read without an event loop when the wake eventfd rings.
+ */
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { AnyhopError } from "../base/errors.ts";
+import { createMemory } from "../dataplane/batch.ts";
+import { Plane } from "../dataplane/plane.ts";
+import { createNativeIo } from "../drivers/native.ts";
+import { createNativeCrypto } from "../drivers/native_crypto.ts";
+import { apply } from "../shard/apply.ts";
+import { runLoop } from "../shard/loop.ts";
+import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
+
+const port = parentPort!;
+const setup = workerData as ShardSetup;
+const tell = (message: FromShard) => port.postMessage(message);
+
+function main(): void {
+  const memory = createMemory();
+  const io = createNativeIo(memory);
+  try {
+    const plane = new Plane({ ...setup, memory, io, crypto: createNativeCrypto(), ethernet: setup.device.ethernet });
+    const sockets = setup.listen.map((l) => io.openSocket(l.address, l.port));
+    const deviceName = io.openDevice(setup.device.name, setup.device.ethernet);
+    tell({ kind: "ready", deviceName, ports: sockets.map((s) => io.socketPort(s)), wakeFd: io.wakeFd });
+    const errno = runLoop(plane, sockets.length, {
+      readInbox() {
+        for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
+          if (!apply(plane, next.message as ToShard)) return false;
+        }
+        return true;
+      },
+      flushEvents() {
+        const lost = plane.events.lost;
+        plane.events.lost = 0;
+        tell({ kind: "events", words: plane.events.drain(), lost });
+      },
+    });
+    if (errno !== 0) {
+      throw new AnyhopError(
+        "DEVICE",
+        `The device ${deviceName} is gone (errno ${-errno}): was it deleted? Start anyhop again.`,
+      );
+    }
+    tell({ kind: "stopped" });
+  } catch (error) {
+    const code = error instanceof AnyhopError ? error.code : "SHARD";
+    tell({ kind: "failed", code, message: (error as Error).message });
+  } finally {
+    io.close();
+    port.close();
+  }
+}
+
+main();

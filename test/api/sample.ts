@@ -1,0 +1,64 @@
+/** A status with something in every field, for the tests of API and CLI. */
+import type { Status } from "../../src/api/contract.ts";
+import { verdicts } from "../../src/dataplane/verdict.ts";
+
+export function sampleStatus(): Status {
+  const count = (name: string) => ({ auth_failed: 12, no_route: 3 })[name] ?? 0;
+  return {
+    name: "node",
+    version: "0.1.0",
+    pid: 4711,
+    startedAt: "2026-01-02T03:04:05.000Z",
+    uptimeS: 7805,
+    listen: [
+      { address: "192.0.2.1", port: 4444 },
+      { address: "2001:db8::1", port: 4444 },
+    ],
+    senderId: 7,
+    shards: 1,
+    device: { name: "anyhop0", type: "tun", mtu: 1400, addresses: ["10.9.0.1/24"] },
+    tunnels: [
+      {
+        name: "anna",
+        mux: 1,
+        role: "left",
+        transforms: "aes-ctr-128 sha1/10 kd aes-ctr-128",
+        endpoint: "198.51.100.7:40001",
+        window: 2048,
+        routes: ["10.9.0.2/32"],
+        rx: { packets: 1200, bytes: 1_572_864 },
+        tx: { packets: 900, bytes: 500 },
+        lastReceivedMs: 1500,
+        seq: { next: 901, reserved: 65536 },
+        senders: 1,
+        drops: { auth_failed: 12, no_route: 0 },
+        problem: {
+          reason: "auth_failed",
+          peer: "203.0.113.5:9",
+          hint: "The peer has another key.",
+          count: 12,
+          agoMs: 61_000,
+        },
+      },
+      {
+        name: "bela",
+        mux: 2,
+        role: "right",
+        transforms: "null null kd null",
+        endpoint: null,
+        window: 0,
+        routes: null,
+        rx: { packets: 0, bytes: 0 },
+        tx: { packets: 0, bytes: 0 },
+        lastReceivedMs: null,
+        seq: { next: 0, reserved: 0 },
+        senders: 0,
+        drops: {},
+        problem: null,
+      },
+    ],
+    verdicts: Object.fromEntries(verdicts.map(({ name }) => [name, count(name)])),
+    drops: verdicts.filter(({ kind }) => kind === "drop").map(({ name, help }) => ({ name, help, count: count(name) })),
+    host: ["address 10.9.0.1/24 on anyhop0"],
+  };
+}

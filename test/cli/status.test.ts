@@ -1,0 +1,70 @@
+/** What people read: nothing that is zero, everything that is wrong. */
+import { expect, test } from "vitest";
+import { bytes, duration, renderStatus } from "../../src/cli/status.ts";
+import { sampleStatus } from "../api/sample.ts";
+
+const lines = (change: Partial<ReturnType<typeof sampleStatus>> = {}) =>
+  renderStatus({ ...sampleStatus(), ...change }).split("\n");
+const line = (start: string) => lines().find((each) => each.startsWith(start)) ?? "";
+
+test("what runs, where it listens, its device, what was changed", () => {
+  expect(line("node:")).toBe("node: anyhop 0.1.0, pid 4711, up 2 h 10 min");
+  expect(line("listen")).toContain("192.0.2.1:4444, [2001:db8::1]:4444   sender id 7, 1 shard");
+  expect(line("device")).toContain("anyhop0 (tun, MTU 1400)   10.9.0.1/24");
+  expect(line("host")).toContain("address 10.9.0.1/24 on anyhop0");
+});
+
+test("one row for each tunnel, columns under their heads", () => {
+  const all = lines();
+  const head = all.findIndex((each) => each.startsWith("TUNNEL"));
+  const column = (name: string, row: number) => all[head + row].slice(all[head].indexOf(name)).split(/ {2,}/)[0];
+  expect([column("PEER", 1), column("HEARD", 1)]).toEqual(["198.51.100.7:40001", "1 s ago"]);
+  expect([column("RECEIVED", 1), column("SENT", 1)]).toEqual(["1200 (1.5 MiB)", "900 (500 B)"]);
+  expect([column("DROPPED", 1), column("DROPPED", 2)]).toEqual(["12", "0"]);
+  expect([column("PEER", 2), column("HEARD", 2)]).toEqual(["not known yet", "never"]);
+});
+
+test("a problem is shown with its hint", () => {
+  expect(line("! anna")).toBe("! anna: auth_failed from 203.0.113.5:9 (1 min 1 s ago, 12 times)");
+  expect(lines()).toContain("  The peer has another key.");
+});
+
+test("details of few tunnels, not of many", () => {
+  expect(line("anna:")).toBe("anna: left, aes-ctr-128 sha1/10 kd aes-ctr-128, replay window 2048");
+  expect(line("bela:")).toContain("replay window off");
+  expect(lines()).toContain("  dropped 12 auth_failed");
+  const [tunnel] = sampleStatus().tunnels;
+  const many = lines({ tunnels: Array.from({ length: 5 }, (_, mux) => ({ ...tunnel, mux, name: `t${mux}` })) });
+  expect(many.filter((each) => /^t\d:/.test(each))).toEqual([]);
+});
+
+test("only drops that happened, the most frequent first, with their help", () => {
+  const all = lines();
+  const at = all.findIndex((each) => each.startsWith("DROPPED"));
+  expect(all.slice(at + 1).map((each) => each.split(/ +/).slice(0, 2))).toEqual([
+    ["12", "auth_failed"],
+    ["3", "no_route"],
+    [""],
+  ]);
+  expect(all[at + 2]).toContain("No tunnel has the inner destination.");
+  expect(lines({ drops: sampleStatus().drops.map((drop) => ({ ...drop, count: 0 })) })).toContain(
+    "No packet was dropped.",
+  );
+});
+
+test.each([
+  [0, "0 B"],
+  [1023, "1023 B"],
+  [1024, "1.0 KiB"],
+  [5 * 1024 ** 3, "5.0 GiB"],
+])("%i bytes", (count, text) => expect(bytes(count)).toBe(text));
+
+test.each([
+  [0, "0 ms"],
+  [999, "999 ms"],
+  [1000, "1 s"],
+  [60_000, "1 min"],
+  [303_000, "5 min 3 s"],
+  [7_800_000, "2 h 10 min"],
+  [273_600_000, "3 d 4 h"],
+])("%i ms", (ms, text) => expect(duration(ms)).toBe(text));
