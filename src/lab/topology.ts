@@ -1,0 +1,236 @@
+/**
+ * What a lab consists of, as data: places (network namespaces), links between them, the daemons that run there and the
+ * paths that are probed. Functions here only turn that description into `ip` commands and file texts; they run nothing.
+ *
+ * Addresses outside the tunnels are documentation addresses, so a lab can never reach a real network by mistake.
+ */
+
+/** A network namespace. */
+export interface Place {
+  readonly name: string;
+  /** What it is, for people. */
+  readonly what: string;
+  /** Forwards packets between its links and devices. */
+  readonly forwards: boolean;
+  /** Routes beside those of its links: [prefix, next hop]. */
+  readonly routes: readonly (readonly [prefix: string, via: string])[];
+  /** undefined: a plain host that knows nothing of tunnels. */
+  readonly daemon: Daemon | undefined;
+}
+
+/** What one anyhop daemon is told. Written as its configuration file by `configText`. */
+export interface Daemon {
+  readonly listen: readonly string[];
+  readonly senderId: number;
+  /** Inner addresses with prefix length; the first of each family is the place's inner address. */
+  readonly addresses: readonly string[];
+  readonly hostRoutes: readonly string[];
+  readonly tunnels: readonly Tunnel[];
+}
+
+export interface Tunnel {
+  readonly name: string;
+  readonly mux: number;
+  readonly role: "left" | "right";
+  /** "address:port" or "[address]:port"; undefined: the node learns where the client is. */
+  readonly remote: string | undefined;
+  /** undefined: everything. */
+  readonly routes: readonly string[] | undefined;
+}
+
+/** A cable with two ends, each a device with addresses in its place. */
+export interface Link {
+  readonly name: string;
+  readonly ends: readonly [End, End];
+}
+interface End {
+  readonly place: string;
+  readonly addresses: readonly string[];
+}
+
+/** One probed direction. `address` is where the probe of `to` answers. */
+export interface Path {
+  readonly from: string;
+  readonly to: string;
+  readonly family: 4 | 6;
+  readonly address: string;
+}
+
+export interface Topology {
+  readonly title: string;
+  readonly places: readonly Place[];
+  readonly links: readonly Link[];
+  readonly paths: readonly Path[];
+}
+
+const PORT = 4444;
+export const DEVICE = "anyhop0";
+/** Fits the tunnel's overhead (IPv6 40 + UDP 8 + SATP 8 + type 2 + tag 10) into a 1500-byte underlay with room to spare. */
+const INNER_MTU = 1400;
+const INNER4 = "10.9.0.0/24";
+const INNER6 = "2001:db8:9::/64";
+const HOST4 = "203.0.113.0/24";
+const HOST6 = "2001:db8:3::/64";
+
+/** A client of the node: the `n`th inner address, `local` as its own outer address. */
+function client(n: number, remote: string, outerName: string): Place {
+  return {
+    name: `client${n}`,
+    what: `client, tunnel over ${outerName}`,
+    forwards: false,
+    routes: [],
+    daemon: {
+      listen: [outerName === "IPv4" ? "0.0.0.0" : "::"],
+      senderId: 1,
+      addresses: [`10.9.0.${n + 1}/24`, `2001:db8:9::${n + 1}/64`],
+      hostRoutes: [HOST4, HOST6],
+      tunnels: [{ name: "node", mux: n, role: "right", remote, routes: undefined }],
+    },
+  };
+}
+
+/** The node's side of the tunnel to the `n`th client. */
+const toClient = (n: number): Tunnel => ({
+  name: `client${n}`,
+  mux: n,
+  role: "left",
+  remote: undefined,
+  routes: [`10.9.0.${n + 1}/32`, `2001:db8:9::${n + 1}/128`],
+});
+
+/** One node, a client over IPv4, a client over IPv6, and a plain host behind the node. */
+export const oneNode: Topology = {
+  title: "one node, two clients, one plain host",
+  places: [
+    client(1, `192.0.2.1:${PORT}`, "IPv4"),
+    client(2, `[2001:db8:2::1]:${PORT}`, "IPv6"),
+    {
+      name: "node",
+      what: "anyhop node, routes for the clients",
+      forwards: true,
+      routes: [],
+      daemon: {
+        listen: ["192.0.2.1", "2001:db8:2::1"],
+        senderId: 1,
+        addresses: ["10.9.0.1/24", "2001:db8:9::1/64"],
+        hostRoutes: [],
+        tunnels: [toClient(1), toClient(2)],
+      },
+    },
+    {
+      name: "host",
+      what: "plain host behind the node",
+      forwards: false,
+      routes: [
+        [INNER4, "203.0.113.1"],
+        [INNER6, "2001:db8:3::1"],
+      ],
+      daemon: undefined,
+    },
+  ],
+  links: [
+    {
+      name: "cable1",
+      ends: [
+        { place: "client1", addresses: ["192.0.2.10/24"] },
+        { place: "node", addresses: ["192.0.2.1/24"] },
+      ],
+    },
+    {
+      name: "cable2",
+      ends: [
+        { place: "client2", addresses: ["2001:db8:2::10/64"] },
+        { place: "node", addresses: ["2001:db8:2::1/64"] },
+      ],
+    },
+    {
+      name: "cable3",
+      ends: [
+        { place: "host", addresses: ["203.0.113.10/24", "2001:db8:3::10/64"] },
+        { place: "node", addresses: ["203.0.113.1/24", "2001:db8:3::1/64"] },
+      ],
+    },
+  ],
+  paths: [
+    { from: "client1", to: "client2", family: 4, address: "10.9.0.3" },
+    { from: "client2", to: "client1", family: 4, address: "10.9.0.2" },
+    { from: "client1", to: "host", family: 4, address: "203.0.113.10" },
+    { from: "client2", to: "host", family: 4, address: "203.0.113.10" },
+    { from: "client1", to: "node", family: 4, address: "10.9.0.1" },
+    { from: "client1", to: "client2", family: 6, address: "2001:db8:9::3" },
+    { from: "client2", to: "host", family: 6, address: "2001:db8:3::10" },
+  ],
+};
+
+/** Namespaces of all labs match this; the number is the process id of the lab. */
+export const namespacePattern = /^anyhop-lab-(\d+)-/;
+export const namespaceOf = (pid: number, place: string): string => `anyhop-lab-${pid}-${place}`;
+
+/**
+ * Commands that build the namespaces, links, addresses and routes, in order; each is a program and its arguments.
+ * `name` maps a place to its namespace.
+ */
+export function setUpCommands(topology: Topology, name: (place: string) => string): string[][] {
+  const commands: string[][] = [];
+  for (const place of topology.places) {
+    commands.push(["ip", "netns", "add", name(place.name)], ["ip", "-n", name(place.name), "link", "set", "lo", "up"]);
+    if (!place.forwards) continue;
+    for (const knob of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"]) {
+      commands.push(["ip", "netns", "exec", name(place.name), "sh", "-c", `echo 1 > /proc/sys/net/${knob}`]);
+    }
+  }
+  for (const link of topology.links) {
+    const [a, b] = link.ends;
+    const far = ["peer", "name", link.name, "netns", name(b.place)];
+    commands.push(["ip", "link", "add", link.name, "netns", name(a.place), "type", "veth", ...far]);
+    for (const end of link.ends) {
+      const at = ["ip", "-n", name(end.place)];
+      for (const address of end.addresses) {
+        // Duplicate address detection would keep an IPv6 address unusable for a second; here nobody can take it.
+        const nodad = address.includes(":") ? ["nodad"] : [];
+        commands.push([...at, "address", "add", address, "dev", link.name, ...nodad]);
+      }
+      commands.push([...at, "link", "set", link.name, "up"]);
+    }
+  }
+  for (const place of topology.places) {
+    for (const [prefix, via] of place.routes) {
+      commands.push(["ip", "-n", name(place.name), "route", "add", prefix, "via", via]);
+    }
+  }
+  return commands;
+}
+
+/** Addresses of a place on its links, without prefix lengths. */
+export function outerAddresses(topology: Topology, place: string): string[] {
+  const ends = topology.links.flatMap((link) => link.ends).filter((end) => end.place === place);
+  return ends.flatMap((end) => end.addresses.map((address) => address.split("/")[0] ?? address));
+}
+
+const quoted = (text: string) => JSON.stringify(text);
+const list = (texts: readonly string[]) => `[${texts.map(quoted).join(", ")}]`;
+
+/** The configuration file of a place's daemon. `directory` holds its state, its socket and the passphrase file `key`. */
+export function configText(place: string, daemon: Daemon, directory: string): string {
+  const lines = [
+    `name = ${quoted(place)}`,
+    "[listen]",
+    `addresses = ${list(daemon.listen)}`,
+    `port = ${PORT}`,
+    `sender_id = ${daemon.senderId}`,
+    "[device]",
+    'type = "tun"',
+    `name = ${quoted(DEVICE)}`,
+    `mtu = ${INNER_MTU}`,
+    `addresses = ${list(daemon.addresses)}`,
+  ];
+  if (daemon.hostRoutes.length > 0) lines.push(`host_routes = ${list(daemon.hostRoutes)}`);
+  lines.push("[paths]", `state = ${quoted(`${directory}/state`)}`, `socket = ${quoted(`${directory}/control.sock`)}`);
+  for (const tunnel of daemon.tunnels) {
+    lines.push("[[tunnel]]", `name = ${quoted(tunnel.name)}`, `mux = ${tunnel.mux}`, `role = ${quoted(tunnel.role)}`);
+    lines.push(`passphrase_file = ${quoted(`${directory}/../key`)}`, "keepalive = 25");
+    if (tunnel.remote !== undefined) lines.push(`remote = ${quoted(tunnel.remote)}`);
+    if (tunnel.routes !== undefined) lines.push(`routes = ${list(tunnel.routes)}`);
+  }
+  return `${lines.join("\n")}\n`;
+}

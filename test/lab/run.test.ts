@@ -1,0 +1,169 @@
+/**
+ * The lab as people run it: the built program, real namespaces, real daemons. Needs root; the built program must be there
+ * (`npm test` builds it).
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { expect, type TestContext, test } from "vitest";
+import { run, sweepLeftovers } from "../../src/lab/host.ts";
+import type { Result } from "../../src/lab/result.ts";
+import { namespaceOf, oneNode } from "../../src/lab/topology.ts";
+
+const program = fileURLToPath(new URL("../../dist/lab/main.js", import.meta.url));
+
+function needsRoot(context: TestContext): void {
+  if (process.getuid?.() !== 0) context.skip("needs root for network namespaces");
+  if (!existsSync("/dev/net/tun")) context.skip("needs /dev/net/tun");
+}
+
+/** Namespaces and directories of the lab with this process id. */
+function traces(pid: number): string[] {
+  const names = [...run(["ip", "netns", "list"]).split("\n"), ...readdirSync(tmpdir())];
+  return names.filter((name) => name.startsWith(`anyhop-lab-${pid}-`));
+}
+
+interface Ended {
+  readonly status: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Everything that a started lab prints, and its status when it ends. */
+function ending(child: ChildProcess): Promise<Ended> {
+  let out = "";
+  let err = "";
+  child.stdout!.on("data", (chunk) => {
+    out += chunk;
+  });
+  child.stderr!.on("data", (chunk) => {
+    err += chunk;
+  });
+  return new Promise((resolve) => child.once("close", (status) => resolve({ status, out, err })));
+}
+
+/** Resolves when a line of the lab's progress matches; rejects when it ends first. */
+function progress(child: ChildProcess, wanted: RegExp): Promise<void> {
+  const lines = createInterface({ input: child.stderr! });
+  return new Promise((resolve, reject) => {
+    lines.on("line", (line) => {
+      if (wanted.test(line)) resolve();
+    });
+    child.once("exit", (status) => reject(new Error(`the lab ended with ${status} before ${wanted}`)));
+  });
+}
+
+const launch = (...args: string[]) =>
+  spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+
+test("--for 3 --json: every path carries traffic, one object on standard output, nothing left", async (context) => {
+  needsRoot(context);
+  const child = launch("--for", "3", "--json");
+  const { status, out, err } = await ending(child);
+  const result = JSON.parse(out) as Result;
+  expect(result.problems).toEqual([]);
+  expect({ ok: result.ok, status }).toEqual({ ok: true, status: 0 });
+  expect(result.seconds).toBeGreaterThanOrEqual(3);
+  expect(result.seconds).toBeLessThan(6);
+  expect(result.paths.map(({ from, to, family }) => ({ from, to, family }))).toEqual(
+    oneNode.paths.map(({ from, to, family }) => ({ from, to, family })),
+  );
+  for (const path of result.paths) {
+    expect(path.sent).toBeGreaterThan(100);
+    expect(path.received).toBe(path.sent);
+    expect(path.rttMs!.min).toBeGreaterThan(0);
+    expect(path.rttMs!.p99).toBeLessThanOrEqual(path.rttMs!.max);
+  }
+  const tunnels = new Map(result.tunnels.map((tunnel) => [`${tunnel.place} ${tunnel.name}`, tunnel]));
+  // The traffic really went through the tunnels, and the node learnt both clients, each over its own IP version.
+  expect(tunnels.get("node client1")).toMatchObject({ endpoint: "192.0.2.10:4444" });
+  expect(tunnels.get("node client2")).toMatchObject({ endpoint: "[2001:db8:2::10]:4444" });
+  const asked = result.paths.filter(({ from }) => from === "client1").reduce((sum, path) => sum + path.sent, 0);
+  expect(tunnels.get("node client1")!.rx.packets).toBeGreaterThanOrEqual(asked);
+  expect(err).toContain("lab: measuring");
+  expect(traces(child.pid!)).toEqual([]);
+});
+
+test("SIGTERM while measuring: the result so far, then nothing is left", async (context) => {
+  needsRoot(context);
+  const child = launch("--for", "60", "--json");
+  const end = ending(child);
+  await progress(child, /measuring, [1-9]/);
+  child.kill("SIGTERM");
+  const { status, out } = await end;
+  const result = JSON.parse(out) as Result;
+  expect(result.seconds).toBeLessThan(30);
+  expect({ status, problems: result.problems }).toEqual({ status: 0, problems: [] });
+  expect(traces(child.pid!)).toEqual([]);
+});
+
+// A lab that starts elsewhere at the same time may sweep first; what is expected here holds then too.
+test("killed: its processes end by themselves, and the next lab removes what is left", async (context) => {
+  needsRoot(context);
+  const child = launch("--for", "60");
+  const end = ending(child);
+  await progress(child, /measuring/);
+  const places = oneNode.places.map(({ name }) => namespaceOf(child.pid!, name));
+  const pids = places.flatMap((place) => run(["ip", "netns", "pids", place]).split("\n").filter(Boolean));
+  expect(pids).toHaveLength(7);
+  child.kill("SIGKILL");
+  await end;
+  await expect.poll(() => pids.filter((pid) => existsSync(`/proc/${pid}`)), { timeout: 10_000 }).toEqual([]);
+  sweepLeftovers();
+  expect(traces(child.pid!)).toEqual([]);
+});
+
+test("leftovers of a dead lab are removed with what runs in them; those of a living one stay", async (context) => {
+  needsRoot(context);
+  const owner = spawn("sleep", ["300"], { stdio: "ignore" });
+  const ofOwner = namespaceOf(owner.pid!, "x");
+  const ofUs = namespaceOf(process.pid, "x");
+  const directory = mkdtempSync(join(tmpdir(), `anyhop-lab-${owner.pid}-`));
+  try {
+    for (const name of [ofOwner, ofUs]) run(["ip", "netns", "add", name]);
+    const sleeper = spawn("ip", ["netns", "exec", ofOwner, "sleep", "300"], { stdio: "ignore" });
+    const end = new Promise((resolve) => sleeper.once("exit", (_, signal) => resolve(signal)));
+    await expect.poll(() => run(["ip", "netns", "pids", ofOwner])).toContain(String(sleeper.pid));
+    sweepLeftovers();
+    expect(traces(owner.pid!)).toHaveLength(2);
+    const died = new Promise((resolve) => owner.once("exit", resolve));
+    owner.kill("SIGKILL");
+    await died;
+    sweepLeftovers();
+    expect(await end).toBe("SIGKILL");
+    expect(existsSync(directory)).toBe(false);
+    expect(traces(owner.pid!)).toEqual([]);
+    expect(traces(process.pid)).toEqual([ofUs]);
+  } finally {
+    owner.kill("SIGKILL");
+    for (const name of [ofOwner, ofUs]) spawnSync("ip", ["netns", "delete", name]);
+  }
+});
+
+test.each([
+  [["--for", "0"], "number from 1"],
+  [["--for", "soon"], "number from 1"],
+  [["--nonsense"], "unknown option"],
+  [["extra"], "too many arguments"],
+])("%j is refused with status 2", (args, complaint) => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args], { encoding: "utf8" });
+  expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+  expect(stderr).toContain(complaint);
+});
+
+test("without root: says what to type", (context) => {
+  // A root that may become somebody else can play somebody else.
+  const nobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
+  const { status, stdout, stderr, error } = spawnSync(process.execPath, [program, "--for", "2"], {
+    encoding: "utf8",
+    cwd: "/",
+    ...nobody,
+  });
+  if (error !== undefined) context.skip(`cannot run as another user: ${error.message}`);
+  if (/EACCES|Cannot find module/.test(stderr)) context.skip("another user may not read this folder");
+  expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+  expect(stderr).toBe("The lab makes network namespaces and devices and needs root; type: sudo npm start -- --for 2\n");
+});
