@@ -16,7 +16,9 @@ export function buildStatus(instance: Supervisor, clock: Clock, version: string)
     pid: process.pid,
     startedAt: new Date(instance.startedAtMs).toISOString(),
     uptimeS: Math.round((now - instance.startedAtMs) / 100) / 10,
-    listen: spec.listen.map((l, i) => ({ address: l.address, port: instance.ports[i] ?? l.port })),
+    listen: spec.listen.flatMap((l, i) =>
+      instance.ports[i] === 0 ? [] : [{ address: l.address, port: instance.ports[i] ?? l.port }],
+    ),
     senderId: spec.senderId,
     shards: 1,
     device: {
@@ -53,7 +55,7 @@ function tunnelStatus(instance: Supervisor, t: number, clock: Clock): TunnelStat
       table.known[t] === 1
         ? formatEndpoint(table.addr0[t], table.addr1[t], table.addr2[t], table.addr3[t], table.port[t])
         : null,
-    window: spec.window,
+    window: table.used[t] === 1 ? table.window[t] : spec.window,
     routes: spec.routes ? [...spec.routes] : null,
     rx: { packets: table.rxPackets[t], bytes: table.rxBytes[t] },
     tx: { packets: table.txPackets[t], bytes: table.txBytes[t] },

@@ -257,6 +257,7 @@ function pipeline(way: "send" | "receive", bytes: number, transforms: Transforms
       floodPps: 1,
       dscp: -1,
       windowMax: 1024,
+      hashSeed: 1,
     });
     apply(built, {
       kind: "add",

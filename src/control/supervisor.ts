@@ -22,6 +22,8 @@ export interface SupervisorPorts {
   readonly openSeqStore: (stateDir: string) => SeqStore;
   readonly host: HostNetwork;
   readonly resolve: Resolver;
+  /** 32 random bits. */
+  readonly entropy: () => number;
   /** Name of everything that a sequence number must not repeat under, as a short digest. */
   readonly identityOf: (tunnel: TunnelSpec, senderId: number) => string;
 }
@@ -39,6 +41,7 @@ export class Supervisor {
   /** Set once the shard is up. */
   deviceName = "";
   ports: readonly number[] = [];
+  private sockets: readonly number[] = [];
   /** The last packet of each tunnel that failed in a way that a person can mend. */
   readonly problems = new Map<number, Problem>();
   /** What was changed on this host, one sentence each. */
@@ -126,6 +129,7 @@ export class Supervisor {
         fanoutMax: spec.fanoutMax,
         floodPps: spec.floodPps,
         dscp: spec.dscp === "copy" ? -1 : spec.dscp,
+        hashSeed: this.use.entropy(),
         windowMax: Math.max(0, ...spec.tunnels.map((t) => t.window)),
       });
       this.shard = shard;
@@ -135,6 +139,7 @@ export class Supervisor {
           ready = true;
           this.deviceName = message.deviceName;
           this.ports = message.ports;
+          this.sockets = message.sockets;
           resolve();
         } else if (message.kind === "failed") {
           const error = new AnyhopError(message.code, message.message);
@@ -219,9 +224,10 @@ export class Supervisor {
   private endpointOf(text: string, port: number): Endpoint | undefined {
     const address = parseAddress(text);
     if (!address) return undefined;
-    const sock = this.spec.listen.findIndex((l) => l.address.includes(":") === (address.family === 6));
-    if (sock < 0) return undefined;
-    return { words: [address.w0, address.w1, address.w2, address.w3], port, sock };
+    const { listen } = this.spec;
+    const at = listen.findIndex((l, i) => this.sockets[i] >= 0 && l.address.includes(":") === (address.family === 6));
+    if (at < 0) return undefined;
+    return { words: [address.w0, address.w1, address.w2, address.w3], port, sock: this.sockets[at] };
   }
 
   private every(ms: number, action: () => void): void {
@@ -231,7 +237,7 @@ export class Supervisor {
           action();
         } catch (error) {
           this.fail(
-            new AnyhopError("STATE_DIR", `Sequence numbers can no longer be written: ${(error as Error).message}`),
+            new AnyhopError("state_dir", `Sequence numbers can no longer be written: ${(error as Error).message}`),
           );
         }
       }, ms),
@@ -243,7 +249,7 @@ const delay = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 
 function prefixWords(text: string): PrefixWords {
   const prefix = parsePrefix(text);
-  if (!prefix) throw new AnyhopError("PREFIX", `"${text}" is not a prefix such as 10.9.0.2/32 or 2001:db8::/64.`);
+  if (!prefix) throw new AnyhopError("prefix", `"${text}" is not a prefix such as 10.9.0.2/32 or 2001:db8::/64.`);
   return prefix;
 }
 

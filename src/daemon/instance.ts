@@ -2,7 +2,7 @@
  * One instance in the foreground: control socket, supervisor, signals. Wires the drivers of this operating system into
  * the control plane.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { startApiServer } from "../api/server.ts";
 import { buildStatus } from "../api/status.ts";
@@ -33,6 +33,7 @@ export async function runInstance(spec: InstanceSpec, hooks: InstanceHooks): Pro
     openSeqStore,
     host: hostNetwork,
     resolve: async (host) => (await lookup(host, { all: true })).map((a) => a.address),
+    entropy: () => randomBytes(4).readInt32LE(),
     identityOf,
   });
   const api = await startApiServer({
@@ -44,7 +45,9 @@ export async function runInstance(spec: InstanceSpec, hooks: InstanceHooks): Pro
     log.notice(
       "started",
       `${spec.name}: ${supervisor.deviceName} is up, ${spec.tunnels.length} tunnel(s), listening on ` +
-        spec.listen.map((l, i) => `${l.address} port ${supervisor.ports[i]}`).join(", "),
+        spec.listen
+          .flatMap((l, i) => (supervisor.ports[i] > 0 ? [`${l.address} port ${supervisor.ports[i]}`] : []))
+          .join(", "),
     );
     hooks.onReady();
     const end = await Promise.race([signalled, supervisor.failed]);

@@ -69,6 +69,8 @@ const actions: Actions = {
       for (const sentence of parsed.errors) err(`anyhop: ${sentence}\n`);
       return EXIT_USAGE;
     }
+    // Overwrites the argument vector: -E and -K are secrets, and ps shows everybody's arguments.
+    process.title = "anyhop classic";
     const { startInBackground, tellParent } = await import("./background.ts");
     if (parsed.process.daemonize) return startInBackground(["classic", ...argv, "--nodaemonize"], err);
     const { process: wishes } = parsed;

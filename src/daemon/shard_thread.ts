@@ -23,7 +23,7 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
   worker.on("error", (error) =>
     listener({
       kind: "failed",
-      code: "SHARD",
+      code: "shard",
       message: `The packet loop has crashed: ${error.stack ?? error.message}`,
     }),
   );

@@ -6,7 +6,7 @@ import { parentPort, receiveMessageOnPort, workerData } from "node:worker_thread
 import { AnyhopError } from "../base/errors.ts";
 import { createMemory } from "../dataplane/batch.ts";
 import { Plane } from "../dataplane/plane.ts";
-import { createNativeIo } from "../drivers/native.ts";
+import { createNativeIo, type NativeIo } from "../drivers/native.ts";
 import { createNativeCrypto } from "../drivers/native_crypto.ts";
 import { apply } from "../shard/apply.ts";
 import { runLoop } from "../shard/loop.ts";
@@ -21,10 +21,16 @@ function main(): void {
   const io = createNativeIo(memory);
   try {
     const plane = new Plane({ ...setup, memory, io, crypto: createNativeCrypto(), ethernet: setup.device.ethernet });
-    const sockets = setup.listen.map((l) => io.openSocket(l.address, l.port));
+    const sockets = setup.listen.map((l) => openSocket(io, l));
     const deviceName = io.openDevice(setup.device.name, setup.device.ethernet);
-    tell({ kind: "ready", deviceName, ports: sockets.map((s) => io.socketPort(s)), wakeFd: io.wakeFd });
-    const errno = runLoop(plane, sockets.length, {
+    tell({
+      kind: "ready",
+      deviceName,
+      sockets,
+      ports: sockets.map((s) => (s < 0 ? 0 : io.socketPort(s))),
+      wakeFd: io.wakeFd,
+    });
+    const errno = runLoop(plane, sockets.filter((s) => s >= 0).length, {
       readInbox() {
         for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
           if (!apply(plane, next.message as ToShard)) return false;
@@ -39,17 +45,28 @@ function main(): void {
     });
     if (errno !== 0) {
       throw new AnyhopError(
-        "DEVICE",
+        "device",
         `The device ${deviceName} is gone (errno ${-errno}): was it deleted? Start anyhop again.`,
       );
     }
     tell({ kind: "stopped" });
   } catch (error) {
-    const code = error instanceof AnyhopError ? error.code : "SHARD";
+    const code = error instanceof AnyhopError ? error.code : "shard";
     tell({ kind: "failed", code, message: (error as Error).message });
   } finally {
     io.close();
     port.close();
+  }
+}
+
+/** Like the originals, a host without IPv6 (or IPv4) may do without the wildcard address of that family. */
+function openSocket(io: NativeIo, { address, port }: ShardSetup["listen"][number]): number {
+  try {
+    return io.openSocket(address, port);
+  } catch (error) {
+    const optional = setup.listen.length > 1 && (address === "::" || address === "0.0.0.0");
+    if (optional && (error as AnyhopError).code === "EAFNOSUPPORT") return -1;
+    throw error;
   }
 }
 

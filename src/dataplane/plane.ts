@@ -25,6 +25,8 @@ export interface PlaneOptions {
   readonly floodPps: number;
   /** -1: copy DSCP from the inner packet; else 0-63. */
   readonly dscp: number;
+  /** Any 32 bits that strangers do not know: keeps them from choosing MAC addresses that collide. */
+  readonly hashSeed: number;
   /** Largest replay window of any tunnel, in packets. */
   readonly windowMax: number;
 }
@@ -116,7 +118,7 @@ export class Plane {
       bits,
     });
     this.restart = new RestartTable({ slots });
-    this.macs = new MacTable(options.ethernet ? 16384 : 2, 4096);
+    this.macs = new MacTable(options.ethernet ? 16384 : 2, 4096, capacity, options.hashSeed);
     this.ethernet = options.ethernet;
     this.fanoutMax = options.fanoutMax;
     this.floodPps = options.floodPps;

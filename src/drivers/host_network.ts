@@ -3,8 +3,6 @@ import { execFile, spawn } from "node:child_process";
 import { AnyhopError } from "../base/errors.ts";
 import type { HostNetwork } from "../control/ports.ts";
 
-const family = (prefix: string) => (prefix.includes(":") ? "-6 " : "");
-
 export const hostNetwork: HostNetwork = {
   async configure(device) {
     const { name } = device;
@@ -15,7 +13,7 @@ export const hostNetwork: HostNetwork = {
       `link set dev ${name} mtu ${device.mtuBytes}`,
       ...device.addresses.map((a) => `address replace ${a} dev ${name}${a.includes(":") ? " nodad" : ""}`),
       `link set dev ${name} up`,
-      ...device.routes.map((r) => `${family(r)}route replace ${r} dev ${name}`),
+      ...device.routes.map((r) => `route replace ${r} dev ${name}`),
     ];
     await ip(lines);
     return [
@@ -30,7 +28,7 @@ export const hostNetwork: HostNetwork = {
       execFile(program, [...args], { timeout: 60_000, env: { PATH: process.env["PATH"] } }, (error, _out, stderr) => {
         if (!error) return resolve();
         const why = stderr.trim().split("\n").at(-1) || error.message;
-        reject(new AnyhopError("POST_UP", `The post-up program ${program} failed: ${why}`, { cause: error }));
+        reject(new AnyhopError("post_up", `The post-up program ${program} failed: ${why}`, { cause: error }));
       });
     });
   },
@@ -46,7 +44,7 @@ function ip(lines: readonly string[]): Promise<void> {
     });
     child.on("error", (cause) =>
       reject(
-        new AnyhopError("IP_TOOL", "The program `ip` is missing: install it with `apt-get install iproute2`.", {
+        new AnyhopError("ip_tool", "The program `ip` is missing: install it with `apt-get install iproute2`.", {
           cause,
         }),
       ),
@@ -55,7 +53,7 @@ function ip(lines: readonly string[]): Promise<void> {
       if (code === 0) return resolve();
       const line = Number(/-:(\d+)/.exec(stderr)?.[1] ?? 0);
       const what = line > 0 ? ` at "ip ${lines[line - 1]}"` : "";
-      reject(new AnyhopError("IP_TOOL", `Configuring the device failed${what}: ${stderr.trim().split("\n")[0]}`));
+      reject(new AnyhopError("ip_tool", `Configuring the device failed${what}: ${stderr.trim().split("\n")[0]}`));
     });
     child.stdin.end(`${lines.join("\n")}\n`);
   });

@@ -23,7 +23,7 @@ export function openSeqStore(stateDir: string): SeqStore {
     };
   } catch (cause) {
     throw new AnyhopError(
-      "STATE_DIR",
+      "state_dir",
       `Sequence numbers cannot be kept in ${stateDir} (${(cause as Error).message}). They must survive a restart, or a ` +
         "key stream would be used twice: name a writable directory (--state-dir, or state under [paths]).",
       { cause },

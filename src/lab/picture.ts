@@ -65,10 +65,9 @@ export function picture(state: LabState, columns: number, rows: number, colour: 
     .sort((a, b) => b.count - a.count);
   lines.push("", paint(DIM, drops.length === 0 ? "nothing dropped" : "dropped"));
   for (const drop of drops) lines.push(`${cell(drop.place, 9)}${right(drop.count, 8)} ${drop.name}: ${drop.help}`);
-  for (const problem of state.problems) lines.push(paint(RED, problem));
-  const namespace = state.namespaces.get("client1");
-  const hint =
-    namespace === undefined ? "" : `   look around: ip netns exec ${namespace} ping ${state.paths[0]?.path.address}`;
+  for (const line of state.problems.flatMap((problem) => problem.split("\n"))) lines.push(paint(RED, line));
+  const [tried] = state.topology.paths;
+  const hint = tried ? `   look around: ip netns exec ${state.namespaces.get(tried.from)} ping ${tried.address}` : "";
   const last = paint(BOLD, `Ctrl-C ends the lab and removes it.${hint}`);
   const shown = lines.length + 2 > rows ? lines.slice(0, Math.max(0, rows - 1)) : [...lines, ""];
   return [...shown, last].map((line) => cut(line, columns));

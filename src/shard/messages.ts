@@ -14,6 +14,7 @@ export interface ShardSetup {
   /** -1 = copy. */
   readonly dscp: number;
   readonly windowMax: number;
+  readonly hashSeed: number;
 }
 
 /** An address or prefix as numbers; IPv4 in `w3` alone with `length` 0-32. */
@@ -62,7 +63,8 @@ export type FromShard =
   | {
       readonly kind: "ready";
       readonly deviceName: string;
-      /** Bound ports in the order of `listen`. */
+      /** In the order of `listen`: socket index, or -1 when the host lacks the family; and the bound port. */
+      readonly sockets: readonly number[];
       readonly ports: readonly number[];
       readonly wakeFd: number;
     }

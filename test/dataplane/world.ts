@@ -47,6 +47,7 @@ export class Host {
       floodPps: options.floodPps ?? 1000,
       dscp: -1,
       windowMax: 2048,
+      hashSeed: 1,
     });
   }
 

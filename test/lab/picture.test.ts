@@ -70,6 +70,14 @@ test("colour adds escape sequences and nothing else", () => {
   expect(coloured.map(plain)).toEqual(picture(running(), 120, 60, false));
 });
 
+test("a problem of several lines takes several rows", () => {
+  const state = running();
+  state.problems.push("The daemon at node ended by itself (status 1). Its last words:\n  no such device");
+  const lines = picture(state, 120, 60, false);
+  expect(lines).toContain("  no such device");
+  expect(lines.some((line) => line.includes("\n"))).toBe(false);
+});
+
 test("a cut line keeps the end of its colour", () => {
   expect(cut("\x1b[1mabcdef\x1b[0m", 3)).toBe("\x1b[1mabc\x1b[0m");
   expect(cut("▁▂▃", 2)).toBe("▁▂");

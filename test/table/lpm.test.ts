@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Prng } from "../../src/base/prng.ts";
 import { Lpm, NONE } from "../../src/table/lpm.ts";
+import { Prng } from "../support/prng.ts";
 
 type Words = readonly [number, number, number, number];
 

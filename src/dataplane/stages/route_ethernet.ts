@@ -2,7 +2,7 @@
  * Switching of Ethernet frames between TAP clients and the node's device: learns where source MACs are, sends known
  * destinations to one place, floods the rest within limits. A MAC's owner is a tunnel, or -1 for the device.
  */
-import { FULL } from "../../table/mac.ts";
+import { FULL, NONE as UNKNOWN } from "../../table/mac.ts";
 import * as ethernet from "../../wire/ethernet.ts";
 import * as satp from "../../wire/satp.ts";
 import type { Plane } from "../plane.ts";
@@ -10,8 +10,6 @@ import * as V from "../verdict.ts";
 import { emit, flood } from "./emit.ts";
 
 const DEVICE = -1;
-/** `MacTable.lookup` for an unknown address; -1 is the device. */
-const UNKNOWN = -2;
 
 /** Input rows [0, n), frames out of tunnels: LIVE rows become TO_DEVICE, FORWARDED or a drop. */
 export function switchReceived(p: Plane, n: number): void {

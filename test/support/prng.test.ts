@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Prng } from "../../src/base/prng.ts";
+import { Prng } from "./prng.ts";
 
 /** sfc32 on BigInt, word by word as its author describes it. */
 function* reference(seed: number): Generator<number> {
