@@ -27,6 +27,7 @@
 #define COL_ADDR3 14
 #define COL_PORT 15
 #define COL_TOS 16
+#define SOCK_INDEX_MASK 255
 #define COL_FLAGS 17
 #define COLUMNS 18
 #define FLAG_DF 1
@@ -36,6 +37,7 @@
 #define ROLE_LEFT 0
 #define ROLE_RIGHT 1
 #define AUTH_NULL (-1)
+#define DIAGNOSE_TAG_MIN 4
 #define LIVE 0
 #define TO_DEVICE 1
 #define FORWARDED 2
@@ -73,7 +75,7 @@
 #define TUNNEL_GONE 34
 #define VERDICTS 35
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 1274978185u
+#define LAYOUT_HASH 4261725884u
 _Static_assert(SLAB_BYTES == PUNT_BASE + PUNT_ROWS * SLOT_BYTES, "slab holds both batches and the punt ring");
 _Static_assert(COL_FLAGS + 1 == COLUMNS, "every column has a number");
 #endif

@@ -236,8 +236,7 @@ int32_t satp_diagnose(struct satp_engine *engine, const struct satp_key *key, ui
   int peer = 1 - own;
   if (key->tag_len < 0) return AUTH_FAILED;
   if (tag_fits(engine, key, own, seq, datagram, len, key->tag_len)) return AUTH_EQUAL_ROLES;
-  /* Long tags first: a short one also fits a stranger's datagram now and then (1 byte: one in 256). */
-  for (int32_t tag_len = SATP_HMAC_LEN; tag_len > 0; tag_len--) {
+  for (int32_t tag_len = SATP_HMAC_LEN; tag_len >= DIAGNOSE_TAG_MIN; tag_len--) {
     if (tag_len == key->tag_len) continue;
     if (tag_fits(engine, key, peer, seq, datagram, len, tag_len)) return AUTH_TAG_LENGTH;
     if (tag_fits(engine, key, own, seq, datagram, len, tag_len)) return AUTH_EQUAL_ROLES;

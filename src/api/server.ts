@@ -2,7 +2,7 @@
  * The control socket of a daemon: HTTP over a Unix socket that only its owner may open. Answers questions, changes
  * nothing. fastify is loaded when the server is made, not when this file is.
  */
-import { chmodSync, linkSync, lstatSync, mkdirSync, unlinkSync } from "node:fs";
+import { chmodSync, existsSync, linkSync, lstatSync, mkdirSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 import { AnyhopError } from "../base/errors.ts";
@@ -41,7 +41,7 @@ export async function startApiServer(options: ApiOptions): Promise<ApiServer> {
   // half-made socket, and link(2) fails when somebody was faster.
   const temporary = `${socketPath}.${process.pid}`;
   try {
-    mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
+    if (!existsSync(dirname(socketPath))) mkdirSync(dirname(socketPath), { mode: 0o755 });
     removeIfThere(temporary);
     await app.listen({ path: temporary });
     chmodSync(temporary, 0o600);

@@ -56,13 +56,17 @@ export function formatColumns(rows: readonly (readonly string[])[]): string {
 
 const ratio = (a: number, b: number): string => (b === 0 ? "-" : `${(a / b).toFixed(2)}x`);
 
+/** The bare cable has no daemon whose processor time and memory could be told. */
+const hasNoDaemon = (peer: string, key: Metric): boolean =>
+  peer === "raw" && (key === "daemonCores" || key === "peakMb");
+
 /** Medians of every peer, with the share of the bare cable that its TCP stream reaches. */
 export function formatMedians(summaries: readonly Summary[]): string {
   const raw = summaries.find((summary) => summary.peer === "raw");
   const head = ["median", ...METRICS.map((metric) => metric.title), "TCP/raw", "rounds"];
   const rows = summaries.map(({ peer, median: of, rounds }) => [
     peer,
-    ...METRICS.map(({ key, digits }) => of[key].toFixed(digits)),
+    ...METRICS.map(({ key, digits }) => (hasNoDaemon(peer, key) ? "-" : of[key].toFixed(digits))),
     raw === undefined ? "-" : ratio(of.tcpMbps, raw.median.tcpMbps),
     String(rounds),
   ]);
@@ -82,7 +86,7 @@ export function formatRatios(summaries: readonly Summary[], subject: string): st
     .map((summary) => [
       summary.peer,
       ...METRICS.map(({ key }) =>
-        summary.peer === "raw" && key === "daemonCores" ? "-" : ratio(ours.median[key], summary.median[key]),
+        hasNoDaemon(summary.peer, key) ? "-" : ratio(ours.median[key], summary.median[key]),
       ),
     ]);
   return formatColumns([head, ...rows]);

@@ -70,7 +70,7 @@ const actions: Actions = {
       return EXIT_USAGE;
     }
     // Overwrites the argument vector: -E and -K are secrets, and ps shows everybody's arguments.
-    process.title = "anyhop classic";
+    process.title = "anyhop-classic"; // no blank: it is the name in /proc/PID/stat
     const { startInBackground, tellParent } = await import("./background.ts");
     if (parsed.process.daemonize) return startInBackground(["classic", ...argv, "--nodaemonize"], err);
     const { process: wishes } = parsed;

@@ -43,7 +43,7 @@ export const COL_TYPE = 8;
 /** Output: byte offset of the inner packet that is sealed into AT. Never overlaps AT. */
 export const COL_SRC = 9;
 /** Socket that received the datagram, or is to send it: index in the low byte; above it, for a socket on a wildcard
- *  address, a number for the local address that the peer used. Opaque: stages copy it, never compute with it. */
+ *  address, a number for the local address that the peer used. Stages copy it whole. */
 export const COL_SOCK = 10;
 /** Remote address as four 32-bit words, most significant first; IPv4 as ::ffff:a.b.c.d. */
 export const COL_ADDR0 = 11;
@@ -53,6 +53,8 @@ export const COL_ADDR3 = 14;
 export const COL_PORT = 15;
 /** Outer TOS or traffic class byte. */
 export const COL_TOS = 16;
+/** Bits of COL_SOCK that are the socket's index. */
+export const SOCK_INDEX_MASK = 0xff;
 /** FLAG_* bits. */
 export const COL_FLAGS = 17;
 export const COLUMNS = 18;
@@ -70,3 +72,5 @@ export const ROLE_LEFT = 0;
 export const ROLE_RIGHT = 1;
 /** Tag length that says "no authentication at all" (auth null); 0 is sha1 with an empty tag. */
 export const AUTH_NULL = -1;
+/** Shortest other tag length that `diagnose` believes: a shorter one fits a stranger's datagram now and then. */
+export const DIAGNOSE_TAG_MIN = 4;

@@ -2,15 +2,22 @@
  * Sequence numbers in an lmdb database below the state directory. Every reserve is one transaction that is on disk
  * when the call returns. Several instances may share the directory.
  */
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { open } from "lmdb";
 import { AnyhopError } from "../base/errors.ts";
 import type { SeqStore } from "../control/ports.ts";
 
+/** Level by level: `recursive` never returns where the kernel refuses new folders with ENOENT, as below /proc. */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  makeDirectory(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
+}
+
 export function openSeqStore(stateDir: string): SeqStore {
   try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    makeDirectory(stateDir);
     const root = open({ path: join(stateDir, "seq.mdb"), mapSize: 64 * 1024 * 1024 });
     return {
       next: (identity) => (root.get(identity) as number | undefined) ?? 0,

@@ -5,7 +5,7 @@
 
 import * as satp from "../crypto/satp.ts";
 import type { Batch, Memory } from "../dataplane/batch.ts";
-import { KEY_SLOTS, SLAB_BYTES, SLOT_BYTES } from "../dataplane/layout.ts";
+import { DIAGNOSE_TAG_MIN, KEY_SLOTS, SLAB_BYTES, SLOT_BYTES } from "../dataplane/layout.ts";
 import type { PacketCrypto, SatpKey } from "../dataplane/ports.ts";
 import {
   AUTH_EQUAL_ROLES,
@@ -73,8 +73,7 @@ function diagnoseRow({ slab, input }: Memory, i: number, key: SatpKey | undefine
     tagLen > 0 && datagram.length >= satp.HEADER_LEN + tagLen && satp.isAuthentic(key, sealer, seq, datagram, tagLen);
   const peer = 1 - key.role;
   if (fits(key.role, key.tagLen)) return AUTH_EQUAL_ROLES;
-  // Long tags first: a short one also fits a stranger's datagram now and then (1 byte: one in 256).
-  for (let tagLen = satp.HMAC_LEN; tagLen > 0; tagLen--) {
+  for (let tagLen = satp.HMAC_LEN; tagLen >= DIAGNOSE_TAG_MIN; tagLen--) {
     if (tagLen === key.tagLen) continue;
     if (fits(peer, tagLen)) return AUTH_TAG_LENGTH;
     if (fits(key.role, tagLen)) return AUTH_EQUAL_ROLES;

@@ -2,7 +2,7 @@
  * How the daemon starts and ends, as its operator sees it: exit codes, sentences, and what is left behind. Exit code 2
  * says that the command line or the configuration is wrong, 1 that the machine did not let it run.
  */
-import { access } from "node:fs/promises";
+import { access, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createPair, type Output, type Pair, run, sleep } from "../../src/bench/netns.ts";
 import { ANYHOP } from "../../src/bench/peers.ts";
@@ -87,7 +87,10 @@ describe("the machine does not let it run: exit code 1", () => {
   });
 
   test("the state directory cannot be written", async () => {
-    expectSentence(await failing("--state-dir", "/proc/anyhop"), 1, /\/proc\/anyhop/);
+    const file = `${await scratch()}/file`;
+    await writeFile(file, "");
+    const output = await failing("--state-dir", `${file}/state`);
+    expectSentence(output, 1, new RegExp(`${file}/state`), /--state-dir/);
   });
 
   test("the post-up program is not there", async () => {

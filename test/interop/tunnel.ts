@@ -6,6 +6,7 @@
 import { rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
+import { afterAll } from "vitest";
 import { type Namespace, OUTER, type Pair, type Program, run, sleep } from "../../src/bench/netns.ts";
 import { ANYHOP } from "../../src/bench/peers.ts";
 
@@ -87,10 +88,16 @@ function optionsOf(side: Side, end: End, settings: Settings): string[] {
   ];
 }
 
-/** Files of one test: control sockets and state directories. Removed with the process. */
+const scratches: string[] = [];
+// Importing this file gives a test file this hook; a worker of the test runner may end without an exit event.
+afterAll(() => {
+  for (const dir of scratches.splice(0)) rmSync(dir, { recursive: true, force: true });
+});
+
+/** Files of one test: control sockets and state directories. Removed when the test file is through. */
 export async function scratch(): Promise<string> {
   const dir = await mkdtemp(`${tmpdir()}/anyhop-test-`);
-  process.once("exit", () => rmSync(dir, { recursive: true, force: true }));
+  scratches.push(dir);
   return dir;
 }
 

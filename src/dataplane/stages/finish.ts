@@ -4,7 +4,7 @@
  */
 import * as satp from "../../wire/satp.ts";
 import { PATH_MTU } from "../events.ts";
-import { FLAG_DF } from "../layout.ts";
+import { FLAG_DF, SOCK_INDEX_MASK } from "../layout.ts";
 import type { Plane } from "../plane.ts";
 import { PUNT_TOO_BIG, punt } from "../punt.ts";
 import * as V from "../verdict.ts";
@@ -37,6 +37,8 @@ export function countOutput(p: Plane): void {
       tunnels.lastTx[t] = p.now;
     } else {
       tunnels.drops[t * V.VERDICTS + v]++;
+      // The local address that the peer used may be gone: from now on the kernel chooses.
+      if (v === V.SEND_UNREACHABLE || v === V.SEND_FAILED) tunnels.sock[t] &= SOCK_INDEX_MASK;
       if (v === V.SEND_TOO_BIG && (p.output.flags[i] & FLAG_DF) !== 0) shrink(p, i, t);
     }
   }
