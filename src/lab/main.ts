@@ -128,6 +128,7 @@ async function main(): Promise<number> {
   } finally {
     hide();
   }
+  if (options.json) for (const problem of result.problems) process.stderr.write(`lab: ${problem}\n`);
   process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : `${summaryLines(result).join("\n")}\n`);
   return result.ok ? 0 : 1;
 }
