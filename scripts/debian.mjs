@@ -14,6 +14,7 @@ const packages = {
   "iputils-ping": { program: "ping", why: "checks reachability inside the namespaces" },
   anytun: { program: "anytun", why: "the original, for the interop tests and as a peer in the benchmarks" },
   uanytun: { program: "uanytun", why: "the small original, for the interop tests and as a peer in the benchmarks" },
+  "net-tools": { program: "ifconfig", why: "anytun and uanytun call it, though their packages do not say so" },
   iperf3: { program: "iperf3", why: "makes and measures the traffic of the benchmarks" },
   openvpn: { program: "openvpn", why: "peer in the benchmarks" },
   openssl: { program: "openssl", why: "makes the keys of that peer" },
@@ -26,8 +27,8 @@ const lab = [...build, "iproute2", "iputils-ping"];
 export const needs = {
   build,
   lab,
-  test: [...lab, "anytun", "uanytun"],
-  bench: [...lab, "iperf3", "openvpn", "openssl", "fastd", "anytun", "uanytun"],
+  test: [...lab, "anytun", "uanytun", "net-tools"],
+  bench: [...lab, "iperf3", "openvpn", "openssl", "fastd", "anytun", "uanytun", "net-tools"],
 };
 
 /** Directories searched beside PATH: a plain user's PATH on Debian has no sbin. */
