@@ -90,7 +90,12 @@ process.once("exit", () => {
 /** Runs a command to its end, here or (see `Namespace.run`) in a namespace. Never throws for a failing command. */
 export function run(argv: readonly string[], timeoutMs = 30_000): Promise<Output> {
   return new Promise((done) => {
-    const options = { timeout: timeoutMs, maxBuffer: 64 << 20, encoding: "utf8" as const };
+    const options = {
+      timeout: timeoutMs,
+      killSignal: "SIGKILL" as const,
+      maxBuffer: 64 << 20,
+      encoding: "utf8" as const,
+    };
     execFile(argv[0]!, argv.slice(1), options, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
       done({ code, stdout, stderr: code === -1 && stderr === "" ? String(error?.message) : stderr });
