@@ -22,13 +22,19 @@ module.exports = {
     ...forbidden,
     {
       name: "node-modules-only-at-the-edges",
-      comment: "node:* belongs to drivers, api, cli, daemon, lab, bench and crypto; the rest receives ports. ipaddr.js parses addresses",
+      comment:
+        "node:* belongs to drivers, api, cli, daemon, lab, bench and crypto; the rest receives ports. ipaddr.js parses addresses",
       severity: "error",
       from: { path: "^src/(base|wire|table|dataplane|shard)/", pathNot: "^src/base/ip\\.ts$" },
       to: { dependencyTypes: ["core", "npm"] },
     },
     { name: "no-cycles", severity: "error", from: {}, to: { circular: true } },
-    { name: "no-orphans", severity: "error", from: { orphan: true, pathNot: "main\\.ts$|worker\\.ts$|lab/probe\\.ts$" }, to: {} },
+    {
+      name: "no-orphans",
+      severity: "error",
+      from: { orphan: true, pathNot: "main\\.ts$|worker\\.ts$|lab/probe\\.ts$" },
+      to: {},
+    },
   ],
   options: {
     doNotFollow: { path: "node_modules" },

@@ -8,6 +8,7 @@ import { createMemory } from "../dataplane/batch.ts";
 import { Plane } from "../dataplane/plane.ts";
 import { createNativeIo } from "../drivers/native.ts";
 import { createNativeCrypto } from "../drivers/native_crypto.ts";
+import { offloadsSwitchedOff } from "../drivers/native_offloads.ts";
 import { apply } from "../shard/apply.ts";
 import { runLoop } from "../shard/loop.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
@@ -18,12 +19,18 @@ const tell = (message: FromShard) => port.postMessage(message);
 
 function main(): void {
   const memory = createMemory();
-  const io = createNativeIo(memory);
+  const io = createNativeIo(memory, { without: offloadsSwitchedOff(process.env) });
   try {
     const plane = new Plane({ ...setup, memory, io, crypto: createNativeCrypto(), ethernet: setup.device.ethernet });
     const sockets = setup.listen.map((l) => io.openSocket(l.address, l.port));
     const deviceName = io.openDevice(setup.device.name, setup.device.ethernet);
-    tell({ kind: "ready", deviceName, ports: sockets.map((s) => io.socketPort(s)), wakeFd: io.wakeFd });
+    tell({
+      kind: "ready",
+      deviceName,
+      ports: sockets.map((s) => io.socketPort(s)),
+      wakeFd: io.wakeFd,
+      offloads: io.offloads(),
+    });
     const errno = runLoop(plane, sockets.length, {
       readInbox() {
         for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
