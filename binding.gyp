@@ -5,10 +5,16 @@
       "target_name": "anyhop",
       "sources": [
         "native/addon.c",
+        "native/aead.c",
+        "native/coalesce.c",
         "native/crypto.c",
         "native/device.c",
+        "native/device_frame.c",
+        "native/hmac_sha1.c",
         "native/poll_set.c",
         "native/satp.c",
+        "native/sha1_x16.c",
+        "native/split.c",
         "native/sys.c",
         "native/udp.c",
         "native/udp_send.c"

@@ -58,6 +58,22 @@ static napi_value bind_memory(napi_env napi, napi_callback_info info) {
   return return_int(napi, error < 0 ? error : poll_bind(env));
 }
 
+/* without(bits) -> 0: FEATURE_* that must stay off; for sockets and a device that are opened from now on. */
+static napi_value without(napi_env napi, napi_callback_info info) {
+  struct env *env = env_of(napi);
+  const struct args a = args_of(napi, info);
+  env->without = int_of(napi, a.v[0], 0);
+  return return_int(napi, 0);
+}
+
+/* feature(bit) -> 0 on, 1 not asked for yet, or -errno; -ECANCELED: switched off, -ENOTSUP: not for this device. */
+static napi_value feature(napi_env napi, napi_callback_info info) {
+  const struct env *env = env_of(napi);
+  const struct args a = args_of(napi, info);
+  const int32_t bit = int_of(napi, a.v[0], 0);
+  return return_int(napi, bit >= 1 && bit <= FEATURE_GRO ? env->feature[bit] : -EINVAL);
+}
+
 /* closeAll() -> 0. Closes sockets, device and poll set; keys and bound memory stay. Idempotent. */
 static napi_value close_all_js(napi_env napi, napi_callback_info info) {
   (void)info;
@@ -68,12 +84,15 @@ static napi_value close_all_js(napi_env napi, napi_callback_info info) {
 NAPI_MODULE_INIT() {
   struct env *created = calloc(1, sizeof *created);
   if (created == NULL) return NULL;
+  for (int i = 0; i <= FEATURE_GRO; i++) created->feature[i] = 1;
   created->device = created->epoll = created->wake = -1;
   napi_value hash;
   const bool ok = napi_set_instance_data(env, created, env_free, NULL) == napi_ok &&
                   napi_create_uint32(env, LAYOUT_HASH, &hash) == napi_ok &&
                   napi_set_named_property(env, exports, "layoutHash", hash) == napi_ok &&
                   export_function(env, exports, "bind", bind_memory) == 0 &&
+                  export_function(env, exports, "without", without) == 0 &&
+                  export_function(env, exports, "feature", feature) == 0 &&
                   export_function(env, exports, "closeAll", close_all_js) == 0 && udp_register(env, exports) == 0 &&
                   udp_send_register(env, exports) == 0 && device_register(env, exports) == 0 &&
                   poll_register(env, exports) == 0 && sys_register(env, exports) == 0 &&

@@ -9,7 +9,7 @@
 
 struct env;
 
-/* Adds setSatp, clearKey, open, seal and diagnose to the exports. 0, or -1 with a pending N-API failure. */
+/* Adds setSatp, setAead, clearKey, open, seal and diagnose to the exports. 0, or -1 with a pending N-API failure. */
 int crypto_register(napi_env napi, napi_value exports);
 
 /* Wipes and frees every key slot of an environment. Safe to call twice. */

@@ -38,8 +38,13 @@ struct env {
   struct udp_socket *sockets[SOCKETS_MAX]; /* NULL = free (udp.h) */
   struct udp_scratch *udp;                 /* message headers of both directions (udp.h) */
   int device;                              /* -1 = none, as all descriptors here */
+  bool vnet;                               /* frames of the device begin with a virtio_net_hdr */
   int epoll;
   int wake;
+
+  /* FEATURE_* bits that must stay off, and by bit what became of the others: 0 on, -errno off, 1 not asked for yet. */
+  int without;
+  int feature[FEATURE_GRO + 1];
 
   /* Crypto contexts; made, read and freed by the crypto half only (crypto.h). NULL until it needs them. */
   void *keys;

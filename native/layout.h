@@ -2,12 +2,23 @@
 #ifndef ANYHOP_LAYOUT_H
 #define ANYHOP_LAYOUT_H
 #define SLOT_BYTES 2048
-#define IN_ROWS 256
+#define DATAGRAM_MAX 65507
+#define SEGMENTS_MAX 64
+#define SUPER_SEGMENTS_MAX 8192
+#define SUPER_HEADER_MAX 120
+#define IN_ROWS 1024
 #define OUT_ROWS 1024
-#define OUT_BASE 524288
+#define RECV_BUFFERS 16
+#define RECV_BYTES 65536
+#define RECEIVE_ROWS 256
+#define READ_BASE 1048576
+#define READ_ROOM 65600
+#define ANSWER_BASE 2098176
+#define OUT_BASE 2229248
+#define OUT_BYTES 2097152
 #define PUNT_ROWS 64
-#define PUNT_BASE 2621440
-#define SLAB_BYTES 2752512
+#define PUNT_BASE 4326400
+#define SLAB_BYTES 4457472
 #define KEY_SLOTS 16384
 #define SOCKETS_MAX 16
 #define COL_AT 0
@@ -29,7 +40,14 @@
 #define COL_TOS 16
 #define SOCK_INDEX_MASK 255
 #define COL_FLAGS 17
-#define COLUMNS 18
+#define COL_SEG 18
+#define COL_HDR 19
+#define COL_DONE 20
+#define COLUMNS 21
+#define FEATURE_TSO 1
+#define FEATURE_USO 2
+#define FEATURE_GSO 4
+#define FEATURE_GRO 8
 #define FLAG_DF 1
 #define READY_WAKE 1
 #define READY_DEVICE 2
@@ -38,6 +56,9 @@
 #define ROLE_RIGHT 1
 #define AUTH_NULL (-1)
 #define DIAGNOSE_TAG_MIN 4
+#define ALG_AES_128_GCM 0
+#define ALG_AES_256_GCM 1
+#define ALG_CHACHA20_POLY1305 2
 #define LIVE 0
 #define TO_DEVICE 1
 #define FORWARDED 2
@@ -75,7 +96,7 @@
 #define TUNNEL_GONE 34
 #define VERDICTS 35
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 4261725884u
-_Static_assert(SLAB_BYTES == PUNT_BASE + PUNT_ROWS * SLOT_BYTES, "slab holds both batches and the punt ring");
-_Static_assert(COL_FLAGS + 1 == COLUMNS, "every column has a number");
+#define LAYOUT_HASH 618030393u
+_Static_assert(SLAB_BYTES == PUNT_BASE + PUNT_ROWS * SLOT_BYTES, "the punt ring ends the slab");
+_Static_assert(COL_DONE + 1 == COLUMNS, "every column has a number");
 #endif

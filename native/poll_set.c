@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "napi_util.h"
+#include "udp.h"
 
 #define EVENTS_MAX (SOCKETS_MAX + 2)
 
@@ -74,8 +75,9 @@ static void drain_wake(struct env *env) {
 static napi_value poll_wait(napi_env napi, napi_callback_info info) {
   struct env *env = env_of(napi);
   const struct args a = args_of(napi, info);
-  const int timeout = int_of(napi, a.v[0], 0);
   if (env->epoll < 0) return return_int(napi, -EBADF);
+  const int32_t waiting = udp_waiting(env);
+  const int timeout = waiting >= 0 ? 0 : int_of(napi, a.v[0], 0);
   struct epoll_event events[EVENTS_MAX];
   const double deadline = timeout > 0 ? monotonic_ms() + timeout : 0;
   int left = timeout;
@@ -86,7 +88,7 @@ static napi_value poll_wait(napi_env napi, napi_callback_info info) {
     left = rest > 0 ? (int)rest + 1 : 0;
   }
   if (n < 0) return return_int(napi, -errno);
-  uint32_t bits = 0;
+  uint32_t bits = waiting >= 0 ? (uint32_t)READY_SOCKET0 << waiting : 0;
   for (int i = 0; i < n; i++) bits |= events[i].data.u32;
   if ((bits & READY_WAKE) != 0) drain_wake(env);
   env->time[0] = monotonic_ms();

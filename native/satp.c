@@ -1,23 +1,18 @@
 /*
- * SATP over OpenSSL 3 as exported by the node binary. Per packet: one EVP_EncryptUpdate for all key derivation blocks,
- * one re-keying of a shared AES-CTR context, one CTR pass, one HMAC-SHA1. The low-level SHA1_* calls are deprecated but
- * exported; EVP_MAC would cost more than the hash itself for small packets because every packet has its own key.
- * Measured (2.6 GHz Xeon with AES-NI and SHA-NI): 4 ECB blocks 11 ns, CTR re-keying 88 ns (153 ns when the cipher is
- * named again), CTR 1400 B 156 ns, SHA-1 1400 B 700 ns.
+ * SATP over OpenSSL 3 as exported by the node binary, for several packets together. Per packet: its share of one
+ * EVP_EncryptUpdate for the key derivation blocks of all packets of a context, one re-keying of a shared AES-CTR
+ * context, one CTR pass, one HMAC-SHA1 (hmac_sha1.c, up to sixteen side by side).
+ * Measured (2.6 GHz Xeon with AES-NI and AVX-512): 4 ECB blocks 5 ns (10 ns one packet at a time), CTR re-keying 85 ns
+ * (150 ns when the cipher is named again), CTR 1400 B 140 ns, HMAC 1400 B 190 ns side by side, 740 ns alone.
  */
-#define OPENSSL_SUPPRESS_DEPRECATED
-
 #include "satp.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
 
 #include "layout.h"
-
-enum { KD_AUTH = 0, KD_SALT = 32, KD_ENCRYPTION = 48 };
 
 /* Labels by role of the packet's sender: auth key, cipher salt, encryption key. */
 static const uint32_t labels[2][3] = {
@@ -77,6 +72,7 @@ void satp_engine_free(struct satp_engine *engine) {
 void satp_engine_forget(struct satp_engine *engine) {
   static const uint8_t zeros[SATP_KEY_MAX];
   OPENSSL_cleanse(engine->derived, sizeof engine->derived);
+  OPENSSL_cleanse(&engine->hmac, sizeof engine->hmac);
   for (int i = 0; i < SATP_AES_SIZES; i++) EVP_EncryptInit_ex2(engine->cipher[i], NULL, zeros, zeros, NULL);
 }
 
@@ -110,136 +106,164 @@ static void derivation_block(const struct satp_key *key, uint32_t label, uint32_
   put16(block + 14, index);
 }
 
-/*
- * Fills engine->derived with the keys of packet `seq` from an end of role `sealer`: the auth key if `auth`, salt and
- * encryption key if `cipher_len`. AES-CTR of zeros is ECB of the counters, so one call does all. 0 or -errno.
- */
-static int derive(struct satp_engine *engine, const struct satp_key *key, int sealer, uint32_t seq, int auth,
-                  int cipher_len) {
-  int begin = auth ? KD_AUTH : KD_SALT;
-  int end = cipher_len == 0 ? KD_SALT : KD_ENCRYPTION + (cipher_len > 16 ? 32 : 16);
+/* Key derivation blocks of one packet: auth key (2), cipher salt (1), encryption key (1 or 2), as far as needed. */
+static int auth_blocks(const struct satp_key *key) { return key->tag_len > 0 ? 2 : 0; }
+static int cipher_blocks(const struct satp_key *key) { return key->cipher_len == 0 ? 0 : key->cipher_len > 16 ? 3 : 2; }
+
+/* Writes the counter blocks of packet `seq` from an end of role `sealer`, behind one another. Returns how many. */
+static int put_blocks(const struct satp_key *key, int sealer, uint32_t seq, uint8_t *blocks) {
+  int n = 0;
+  if (auth_blocks(key) > 0) {
+    derivation_block(key, labels[sealer][0], seq, 0, blocks + 16 * n++);
+    derivation_block(key, labels[sealer][0], seq, 1, blocks + 16 * n++);
+  }
+  if (cipher_blocks(key) > 0) {
+    derivation_block(key, labels[sealer][1], seq, 0, blocks + 16 * n++);
+    derivation_block(key, labels[sealer][2], seq, 0, blocks + 16 * n++);
+    if (key->cipher_len > 16) derivation_block(key, labels[sealer][2], seq, 1, blocks + 16 * n++);
+  }
+  return n;
+}
+
+/* Turns `n` counter blocks into keys, in place. AES-CTR of zeros is ECB of the counters. 0 or -errno. */
+static int derive(const struct satp_key *key, uint8_t *blocks, int n) {
   int produced = 0;
-  if (begin == end) return 0;
+  if (n == 0) return 0;
   if (key->kd == NULL) {
-    memset(engine->derived, 0, sizeof engine->derived);
+    memset(blocks, 0, (size_t)n * 16);
     return 0;
   }
+  return EVP_EncryptUpdate(key->kd, blocks, &produced, blocks, n * 16) == 1 ? 0 : -EIO;
+}
+
+/* Sets `keys` of jobs[0, n): one derivation for each run of jobs with one context. 0 or -errno. */
+static int derive_all(struct satp_engine *engine, struct satp_job *jobs, int n, int opening) {
   uint8_t *blocks = engine->derived;
-  if (auth) {
-    derivation_block(key, labels[sealer][0], seq, 0, blocks + KD_AUTH);
-    derivation_block(key, labels[sealer][0], seq, 1, blocks + KD_AUTH + 16);
-  }
-  if (cipher_len != 0) {
-    derivation_block(key, labels[sealer][1], seq, 0, blocks + KD_SALT);
-    derivation_block(key, labels[sealer][2], seq, 0, blocks + KD_ENCRYPTION);
-    if (cipher_len > 16) derivation_block(key, labels[sealer][2], seq, 1, blocks + KD_ENCRYPTION + 16);
-  }
-  return EVP_EncryptUpdate(key->kd, blocks + begin, &produced, blocks + begin, end - begin) == 1 ? 0 : -EIO;
-}
-
-/* HMAC-SHA1 (RFC 2104) with the 20 byte auth key in engine->derived. */
-static void hmac(const struct satp_engine *engine, const uint8_t *bytes, size_t len, uint8_t out[SATP_HMAC_LEN]) {
-  uint8_t pad[SHA_CBLOCK];
-  SHA_CTX sha;
-  memset(pad, 0x36, sizeof pad);
-  for (int i = 0; i < SATP_HMAC_LEN; i++) pad[i] ^= engine->derived[KD_AUTH + i];
-  SHA1_Init(&sha);
-  SHA1_Update(&sha, pad, sizeof pad);
-  SHA1_Update(&sha, bytes, len);
-  SHA1_Final(out, &sha);
-  for (size_t i = 0; i < sizeof pad; i++) pad[i] ^= 0x36 ^ 0x5c;
-  SHA1_Init(&sha);
-  SHA1_Update(&sha, pad, sizeof pad);
-  SHA1_Update(&sha, out, SATP_HMAC_LEN);
-  SHA1_Final(out, &sha);
-}
-
-/* Encrypts or decrypts bytes[0, len) in place with the derived key and salt. 0 or -errno. */
-static int cipher(struct satp_engine *engine, int cipher_len, struct satp_header header, uint8_t *bytes, int32_t len) {
-  EVP_CIPHER_CTX *ctx = engine->cipher[aes_index(cipher_len)];
-  uint8_t counter[16];
-  int produced = 0;
-  memcpy(counter, engine->derived + KD_SALT, SATP_SALT_LEN);
-  put16(counter + 14, 0);
-  /* Mux stands before the sender id here, but after it in the header. */
-  xor16(counter + 4, header.mux);
-  xor16(counter + 6, header.sender);
-  xor32(counter + 10, header.seq);
-  if (EVP_EncryptInit_ex2(ctx, NULL, engine->derived + KD_ENCRYPTION, counter, NULL) != 1) return -EIO;
-  return EVP_EncryptUpdate(ctx, bytes, &produced, bytes, len) == 1 ? 0 : -EIO;
-}
-
-int32_t satp_open(struct satp_engine *engine, const struct satp_key *key, struct satp_header header, uint8_t *datagram,
-                  int32_t len, int32_t *type) {
-  int32_t tag_len = satp_tag_len(key);
-  if (len < SATP_HEADER_LEN + tag_len) return DATAGRAM_SHORT;
-  int32_t tag_at = len - tag_len;
-  int32_t sealed_len = tag_at - SATP_HEADER_LEN;
-  int cipher_len = sealed_len > SATP_TYPE_LEN ? key->cipher_len : 0;
-  if (derive(engine, key, 1 - key->role, header.seq, tag_len > 0, cipher_len) != 0) return AUTH_FAILED;
-  if (tag_len > 0) {
-    uint8_t full[SATP_HMAC_LEN];
-    hmac(engine, datagram, (size_t)tag_at, full);
-    /* The tag is the right-most part, unlike RFC 2104 section 5. */
-    if (CRYPTO_memcmp(full + SATP_HMAC_LEN - tag_len, datagram + tag_at, (size_t)tag_len) != 0) return AUTH_FAILED;
-  }
-  if (sealed_len <= SATP_TYPE_LEN) {
-    *type = -1;
-    return LIVE;
-  }
-  uint8_t *sealed = datagram + SATP_HEADER_LEN;
-  if (cipher_len != 0 && cipher(engine, cipher_len, header, sealed, sealed_len) != 0) return AUTH_FAILED;
-  *type = sealed[0] << 8 | sealed[1];
-  return LIVE;
-}
-
-int satp_seal(struct satp_engine *engine, const struct satp_key *key, struct satp_header header, int32_t type,
-              const uint8_t *inner, int32_t len, uint8_t *out) {
-  int32_t tag_len = satp_tag_len(key);
-  int32_t sealed_len = type < 0 ? 0 : SATP_TYPE_LEN + len;
-  int cipher_len = sealed_len > 0 ? key->cipher_len : 0;
-  uint8_t *sealed = out + SATP_HEADER_LEN;
-  int failed = derive(engine, key, key->role, header.seq, tag_len > 0, cipher_len);
-  if (failed) return failed;
-  put32(out, header.seq);
-  put16(out + 4, header.sender);
-  put16(out + 6, header.mux);
-  if (sealed_len > 0) {
-    put16(sealed, (uint32_t)type);
-    memcpy(sealed + SATP_TYPE_LEN, inner, (size_t)len);
-  }
-  if (cipher_len != 0) {
-    failed = cipher(engine, cipher_len, header, sealed, sealed_len);
+  for (int begin = 0, end = 0; begin < n; begin = end) {
+    const struct satp_key *key = jobs[begin].key;
+    const int sealer = opening ? 1 - key->role : key->role;
+    int count = 0;
+    for (end = begin; end < n && jobs[end].key == key; end++) {
+      jobs[end].keys = blocks + 16 * count;
+      count += put_blocks(key, sealer, jobs[end].header.seq, blocks + 16 * count);
+    }
+    const int failed = derive(key, blocks, count);
     if (failed) return failed;
-  }
-  if (tag_len > 0) {
-    uint8_t full[SATP_HMAC_LEN];
-    hmac(engine, out, (size_t)(SATP_HEADER_LEN + sealed_len), full);
-    memcpy(sealed + sealed_len, full + SATP_HMAC_LEN - tag_len, (size_t)tag_len);
+    blocks += 16 * count;
   }
   return 0;
 }
 
-/* Whether the last `tag_len` bytes are the tag of an end with role `sealer`. */
-static int tag_fits(struct satp_engine *engine, const struct satp_key *key, int sealer, uint32_t seq,
-                    const uint8_t *datagram, int32_t len, int32_t tag_len) {
-  uint8_t full[SATP_HMAC_LEN];
-  if (tag_len <= 0 || len < SATP_HEADER_LEN + tag_len) return 0;
-  if (derive(engine, key, sealer, seq, 1, 0) != 0) return 0;
-  hmac(engine, datagram, (size_t)(len - tag_len), full);
-  return CRYPTO_memcmp(full + SATP_HMAC_LEN - tag_len, datagram + len - tag_len, (size_t)tag_len) == 0;
+/* The whole HMACs of what stands before the tags, for all live jobs that have one. */
+static void authenticate(struct satp_engine *engine, const struct satp_job *jobs, int n,
+                         uint8_t full[][HMAC_SHA1_LEN]) {
+  struct hmac_message messages[SATP_JOBS];
+  int count = 0;
+  for (int j = 0; j < n; j++) {
+    if (jobs[j].verdict != LIVE || jobs[j].key->tag_len <= 0) continue;
+    messages[count++] = (struct hmac_message){.key = jobs[j].keys,
+                                              .bytes = jobs[j].datagram,
+                                              .len = (size_t)(jobs[j].len - jobs[j].key->tag_len),
+                                              .out = full[j]};
+  }
+  hmac_sha1_all(&engine->hmac, messages, count);
 }
 
-int32_t satp_diagnose(struct satp_engine *engine, const struct satp_key *key, uint32_t seq, const uint8_t *datagram,
-                      int32_t len) {
+/* Encrypts or decrypts the protected part, bytes[0, len), in place. 0 or -errno. */
+static int cipher(struct satp_engine *engine, const struct satp_job *job, uint8_t *bytes, int32_t len) {
+  EVP_CIPHER_CTX *ctx = engine->cipher[aes_index(job->key->cipher_len)];
+  const uint8_t *salt = job->keys + 16 * auth_blocks(job->key);
+  uint8_t counter[16];
+  int produced = 0;
+  memcpy(counter, salt, SATP_SALT_LEN);
+  put16(counter + 14, 0);
+  /* Mux stands before the sender id here, but after it in the header. */
+  xor16(counter + 4, job->header.mux);
+  xor16(counter + 6, job->header.sender);
+  xor32(counter + 10, job->header.seq);
+  if (EVP_EncryptInit_ex2(ctx, NULL, salt + 16, counter, NULL) != 1) return -EIO;
+  return EVP_EncryptUpdate(ctx, bytes, &produced, bytes, len) == 1 ? 0 : -EIO;
+}
+
+static void open_job(struct satp_engine *engine, struct satp_job *job, const uint8_t full[HMAC_SHA1_LEN]) {
+  const int32_t tag_len = satp_tag_len(job->key);
+  const int32_t sealed_len = job->len - tag_len - SATP_HEADER_LEN;
+  uint8_t *sealed = job->datagram + SATP_HEADER_LEN;
+  /* The tag is the right-most part, unlike RFC 2104 section 5. */
+  if (CRYPTO_memcmp(full + HMAC_SHA1_LEN - tag_len, sealed + sealed_len, (size_t)tag_len) != 0) {
+    job->verdict = AUTH_FAILED;
+  } else if (sealed_len <= SATP_TYPE_LEN) {
+    job->type = -1;
+  } else if (job->key->cipher_len != 0 && cipher(engine, job, sealed, sealed_len) != 0) {
+    job->verdict = AUTH_FAILED;
+  } else {
+    job->type = sealed[0] << 8 | sealed[1];
+  }
+}
+
+void satp_open(struct satp_engine *engine, struct satp_job *jobs, int n) {
+  uint8_t full[SATP_JOBS][HMAC_SHA1_LEN];
+  const int failed = derive_all(engine, jobs, n, 1);
+  for (int j = 0; j < n; j++) {
+    jobs[j].verdict = jobs[j].len < SATP_HEADER_LEN + satp_tag_len(jobs[j].key) ? DATAGRAM_SHORT
+                      : failed                                                  ? AUTH_FAILED
+                                                                                : LIVE;
+  }
+  authenticate(engine, jobs, n, full);
+  for (int j = 0; j < n; j++)
+    if (jobs[j].verdict == LIVE) open_job(engine, &jobs[j], full[j]);
+}
+
+void satp_put_plain(struct satp_header header, int32_t type, const uint8_t *inner, int32_t len, uint8_t *out) {
+  put32(out, header.seq);
+  put16(out + 4, header.sender);
+  put16(out + 6, header.mux);
+  if (type < 0) return;
+  put16(out + SATP_HEADER_LEN, (uint32_t)type);
+  memcpy(out + SATP_HEADER_LEN + SATP_TYPE_LEN, inner, (size_t)len);
+}
+
+void satp_seal(struct satp_engine *engine, struct satp_job *jobs, int n) {
+  uint8_t full[SATP_JOBS][HMAC_SHA1_LEN];
+  const int failed = derive_all(engine, jobs, n, 0);
+  for (int j = 0; j < n; j++) {
+    struct satp_job *job = &jobs[j];
+    const int32_t sealed_len = job->len - satp_tag_len(job->key) - SATP_HEADER_LEN;
+    job->verdict = failed ? SEND_FAILED : LIVE;
+    if (failed || sealed_len == 0 || job->key->cipher_len == 0) continue;
+    if (cipher(engine, job, job->datagram + SATP_HEADER_LEN, sealed_len) != 0) job->verdict = SEND_FAILED;
+  }
+  authenticate(engine, jobs, n, full);
+  for (int j = 0; j < n; j++) {
+    const struct satp_job *job = &jobs[j];
+    const int32_t tag_len = satp_tag_len(job->key);
+    if (job->verdict == LIVE)
+      memcpy(job->datagram + job->len - tag_len, full[j] + HMAC_SHA1_LEN - tag_len, (size_t)tag_len);
+  }
+}
+
+/* Whether the last `tag_len` bytes are the tag of an end with role `sealer`. */
+static int tag_fits(const struct satp_key *key, int sealer, uint32_t seq, const uint8_t *datagram, int32_t len,
+                    int32_t tag_len) {
+  uint8_t full[HMAC_SHA1_LEN], auth_key[32];
+  if (tag_len <= 0 || len < SATP_HEADER_LEN + tag_len) return 0;
+  derivation_block(key, labels[sealer][0], seq, 0, auth_key);
+  derivation_block(key, labels[sealer][0], seq, 1, auth_key + 16);
+  if (derive(key, auth_key, 2) != 0) return 0;
+  hmac_sha1(auth_key, datagram, (size_t)(len - tag_len), full);
+  OPENSSL_cleanse(auth_key, sizeof auth_key);
+  return CRYPTO_memcmp(full + HMAC_SHA1_LEN - tag_len, datagram + len - tag_len, (size_t)tag_len) == 0;
+}
+
+int32_t satp_diagnose(const struct satp_key *key, uint32_t seq, const uint8_t *datagram, int32_t len) {
   int own = key->role;
   int peer = 1 - own;
   if (key->tag_len < 0) return AUTH_FAILED;
-  if (tag_fits(engine, key, own, seq, datagram, len, key->tag_len)) return AUTH_EQUAL_ROLES;
-  for (int32_t tag_len = SATP_HMAC_LEN; tag_len >= DIAGNOSE_TAG_MIN; tag_len--) {
+  if (tag_fits(key, own, seq, datagram, len, key->tag_len)) return AUTH_EQUAL_ROLES;
+  for (int32_t tag_len = HMAC_SHA1_LEN; tag_len >= DIAGNOSE_TAG_MIN; tag_len--) {
     if (tag_len == key->tag_len) continue;
-    if (tag_fits(engine, key, peer, seq, datagram, len, tag_len)) return AUTH_TAG_LENGTH;
-    if (tag_fits(engine, key, own, seq, datagram, len, tag_len)) return AUTH_EQUAL_ROLES;
+    if (tag_fits(key, peer, seq, datagram, len, tag_len)) return AUTH_TAG_LENGTH;
+    if (tag_fits(key, own, seq, datagram, len, tag_len)) return AUTH_EQUAL_ROLES;
   }
   return AUTH_FAILED;
 }

@@ -1,6 +1,7 @@
 /*
- * UDP sockets: open, close, and receive in batches (recvmmsg), the first step of a packet from the network. Each
- * datagram lands in the slot of its row; where it came from lands in the columns. Never interprets a payload.
+ * UDP sockets: open, close, and receive in batches (recvmmsg), the first step of a packet from the network. With UDP_GRO
+ * one buffer may hold a train of datagrams of equal length, the last perhaps shorter; each becomes a row that points into
+ * the buffer. Where a datagram came from lands in the columns. Never interprets a payload.
  */
 #include "udp.h"
 
@@ -21,8 +22,8 @@ static const uint8_t V4_MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 int udp_bind(struct env *env) {
   struct udp_scratch *u = calloc(1, sizeof *u);
   if (u == NULL) return -ENOMEM;
-  for (int i = 0; i < IN_ROWS; i++) {
-    u->in_iov[i] = (struct iovec){.iov_base = env->slab + (size_t)i * SLOT_BYTES, .iov_len = SLOT_BYTES};
+  for (int i = 0; i < RECV_BUFFERS; i++) {
+    u->in_iov[i] = (struct iovec){.iov_base = env->slab + (size_t)i * RECV_BYTES, .iov_len = RECV_BYTES};
     u->in[i].msg_hdr = (struct msghdr){
         .msg_name = &u->in_name[i],
         .msg_namelen = sizeof u->in_name[i],
@@ -32,13 +33,7 @@ int udp_bind(struct env *env) {
         .msg_controllen = sizeof u->in_control[i],
     };
   }
-  for (int i = 0; i < OUT_ROWS; i++) {
-    u->out[i].msg_hdr = (struct msghdr){
-        .msg_name = &u->out_name[i],
-        .msg_iov = &u->out_iov[i],
-        .msg_iovlen = 1,
-    };
-  }
+  for (int k = 0; k < MESSAGES_MAX; k++) u->out[k].msg_hdr = (struct msghdr){.msg_name = &u->out_name[k]};
   env->udp = u;
   return 0;
 }
@@ -63,6 +58,19 @@ static int configure(const struct udp_socket *s) {
   return 0;
 }
 
+/* Asks for the offloads that are wanted and notes the answers. A kernel without them is no reason to fail. */
+static void probe(struct env *env, const struct udp_socket *s) {
+  int seg = 0;
+  socklen_t length = sizeof seg;
+  env->feature[FEATURE_GSO] = env->feature[FEATURE_GRO] = -ECANCELED;
+  if ((env->without & FEATURE_GSO) == 0) {
+    env->feature[FEATURE_GSO] = getsockopt(s->fd, IPPROTO_UDP, UDP_SEGMENT, &seg, &length) < 0 ? -errno : 0;
+  }
+  if ((env->without & FEATURE_GRO) == 0) {
+    env->feature[FEATURE_GRO] = set_int(s->fd, IPPROTO_UDP, UDP_GRO, 1) < 0 ? -errno : 0;
+  }
+}
+
 /* Binds to 16 address bytes (IPv4 as ::ffff:a.b.c.d). 0 or -errno. */
 static int bind_to(struct udp_socket *s, const uint8_t *address, uint16_t port) {
   if (s->family == AF_INET) {
@@ -79,6 +87,7 @@ static void close_socket(struct env *env, int index) {
   struct udp_socket *s = env->sockets[index];
   if (s == NULL) return;
   env->sockets[index] = NULL;
+  if (udp_waiting(env) == index) env->udp->in_next = env->udp->in_count;
   if (s->fd >= 0) close(s->fd); /* leaves the poll set by itself */
   free(s);
 }
@@ -100,6 +109,7 @@ static int open_socket(struct env *env, int index, const uint8_t *address, uint1
   s->fd = socket(s->family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
   if (s->fd < 0) return -errno;
   int error = configure(s);
+  probe(env, s);
   if (error == 0) error = bind_to(s, address, port);
   if (error == 0) error = poll_add(env, s->fd, (uint32_t)READY_SOCKET0 << index);
   return error;
@@ -159,56 +169,95 @@ static int local_number(struct udp_socket *s, const struct in6_addr *address) {
   return s->local_last;
 }
 
-/* Reads the TOS byte and, on wildcards, the number of the local address from the control messages. */
-static void read_control(struct udp_socket *s, struct msghdr *m, int32_t *tos, int *local) {
+/* What the control messages of one message say. */
+struct control_facts {
+  int32_t tos;
+  int local;   /* number of the local address on wildcards, else 0 */
+  int32_t seg; /* bytes of each datagram of a train, 0 = there is one datagram */
+};
+
+static struct control_facts read_control(struct udp_socket *s, struct msghdr *m) {
+  struct control_facts facts = {0};
   for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
     if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
-      *tos = *CMSG_DATA(c);
+      facts.tos = *CMSG_DATA(c);
     } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
       int value;
       memcpy(&value, CMSG_DATA(c), sizeof value);
-      *tos = value & 0xff;
+      facts.tos = value & 0xff;
+    } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+      int value;
+      memcpy(&value, CMSG_DATA(c), sizeof value);
+      facts.seg = value;
     } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
       struct in_pktinfo pktinfo;
-      struct in6_addr address = IN6ADDR_ANY_INIT;
+      struct in6_addr address = {0};
       memcpy(&pktinfo, CMSG_DATA(c), sizeof pktinfo);
-      memcpy(&address, &pktinfo.ipi_spec_dst, 4);
-      *local = local_number(s, &address);
+      memcpy(&address, &pktinfo.ipi_spec_dst, sizeof pktinfo.ipi_spec_dst);
+      facts.local = local_number(s, &address);
     } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
       struct in6_pktinfo pktinfo;
       memcpy(&pktinfo, CMSG_DATA(c), sizeof pktinfo);
-      if (!IN6_IS_ADDR_MULTICAST(&pktinfo.ipi6_addr)) *local = local_number(s, &pktinfo.ipi6_addr);
+      if (!IN6_IS_ADDR_MULTICAST(&pktinfo.ipi6_addr)) facts.local = local_number(s, &pktinfo.ipi6_addr);
     }
   }
+  return facts;
 }
 
-/* Writes the columns of row i from its message, and makes the message ready for the next call. */
-static void fill_row(struct env *env, struct udp_socket *s, int32_t sock, int i) {
-  struct mmsghdr *m = &env->udp->in[i];
-  const struct sockaddr_in6 *name = &env->udp->in_name[i];
-  int32_t tos = 0;
-  int local = 0;
+/*
+ * Makes rows [i, max) of the datagrams of message k from in_offset on. Returns the row behind the last one; the message
+ * is used up and ready for the next call when in_offset is 0.
+ */
+static int rows_of_message(struct env *env, struct udp_socket *s, int k, int i, int max) {
+  struct udp_scratch *u = env->udp;
+  struct mmsghdr *m = &u->in[k];
+  const struct sockaddr_in6 *name = &u->in_name[k];
+  const int32_t total = (int32_t)m->msg_len;
+  const struct control_facts facts = read_control(s, &m->msg_hdr);
+  const int32_t seg = facts.seg > 0 ? facts.seg : total;
   uint32_t words[4] = {0, 0, htonl(0xffff), 0};
-  read_control(s, &m->msg_hdr, &tos, &local);
   if (s->family == AF_INET) {
     memcpy(&words[3], &((const struct sockaddr_in *)name)->sin_addr, 4);
   } else {
     memcpy(words, &name->sin6_addr, 16);
   }
-  IN(env, COL_AT)[i] = i * SLOT_BYTES;
-  IN(env, COL_LEN)[i] = (int32_t)m->msg_len;
-  IN(env, COL_VERDICT)[i] = (m->msg_hdr.msg_flags & MSG_TRUNC) != 0 ? DATAGRAM_OVERSIZE : LIVE;
-  IN(env, COL_TUNNEL)[i] = -1;
-  IN(env, COL_SOCK)[i] = sock | local << 8;
-  IN(env, COL_ADDR0)[i] = (int32_t)ntohl(words[0]);
-  IN(env, COL_ADDR1)[i] = (int32_t)ntohl(words[1]);
-  IN(env, COL_ADDR2)[i] = (int32_t)ntohl(words[2]);
-  IN(env, COL_ADDR3)[i] = (int32_t)ntohl(words[3]);
-  IN(env, COL_PORT)[i] = ntohs(name->sin6_port);
-  IN(env, COL_TOS)[i] = tos;
-  IN(env, COL_FLAGS)[i] = 0;
+  int32_t offset = u->in_offset;
+  do {
+    const int32_t len = total - offset < seg ? total - offset : seg;
+    IN(env, COL_AT)[i] = k * RECV_BYTES + offset;
+    IN(env, COL_LEN)[i] = len;
+    IN(env, COL_VERDICT)[i] = LIVE;
+    IN(env, COL_TUNNEL)[i] = -1;
+    IN(env, COL_SOCK)[i] = u->in_sock | facts.local << 8;
+    IN(env, COL_ADDR0)[i] = (int32_t)ntohl(words[0]);
+    IN(env, COL_ADDR1)[i] = (int32_t)ntohl(words[1]);
+    IN(env, COL_ADDR2)[i] = (int32_t)ntohl(words[2]);
+    IN(env, COL_ADDR3)[i] = (int32_t)ntohl(words[3]);
+    IN(env, COL_PORT)[i] = ntohs(name->sin6_port);
+    IN(env, COL_TOS)[i] = facts.tos;
+    IN(env, COL_FLAGS)[i] = 0;
+    IN(env, COL_SEG)[i] = 0;
+    IN(env, COL_HDR)[i] = 0;
+    offset += len;
+    i++;
+  } while (offset < total && i < max);
+  u->in_offset = offset < total ? offset : 0;
+  if (u->in_offset > 0) return i;
+  if ((m->msg_hdr.msg_flags & MSG_TRUNC) != 0) IN(env, COL_VERDICT)[i - 1] = DATAGRAM_OVERSIZE;
   m->msg_hdr.msg_namelen = sizeof *name;
-  m->msg_hdr.msg_controllen = sizeof env->udp->in_control[i];
+  m->msg_hdr.msg_controllen = sizeof u->in_control[k];
+  return i;
+}
+
+/* Makes rows [0, max) of the messages that wait. Returns how many. */
+static int take_waiting(struct env *env, struct udp_socket *s, int max) {
+  struct udp_scratch *u = env->udp;
+  int i = 0;
+  while (u->in_next < u->in_count && i < max) {
+    i = rows_of_message(env, s, u->in_next, i, max);
+    if (u->in_offset == 0) u->in_next++;
+  }
+  return i;
 }
 
 /* An ICMP error about an earlier datagram that the kernel hands to the next receive call: not a fault of the socket. */
@@ -218,7 +267,10 @@ static bool is_soft(int error) {
          error == ENONET || error == EACCES;
 }
 
-/* receive(sock, max) -> rows filled, 0 = nothing there, or -errno. LEN of a cut datagram is SLOT_BYTES. */
+/*
+ * receive(sock, max) -> rows filled, 0 = nothing there, or -errno. Datagrams of one receive that find no row wait for the
+ * next call; while another socket's wait (`poll` reports it ready), this gives 0, because they lie in the buffers.
+ */
 static napi_value udp_receive(napi_env napi, napi_callback_info info) {
   struct env *env = env_of(napi);
   const struct args a = args_of(napi, info);
@@ -227,14 +279,21 @@ static napi_value udp_receive(napi_env napi, napi_callback_info info) {
   struct udp_socket *s = socket_at(env, sock);
   if (s == NULL) return return_int(napi, -EBADF);
   if (max == 0) return return_int(napi, 0);
+  const int32_t waiting = udp_waiting(env);
+  if (waiting >= 0) return return_int(napi, waiting == sock ? take_waiting(env, s, max) : 0);
+  struct udp_scratch *u = env->udp;
+  const unsigned buffers = max < RECV_BUFFERS ? (unsigned)max : RECV_BUFFERS;
   int n = -1;
   for (int tries = 0; tries < SOFT_ERRORS_MAX; tries++) {
-    n = recvmmsg(s->fd, env->udp->in, (unsigned)max, MSG_DONTWAIT, NULL);
+    n = recvmmsg(s->fd, u->in, buffers, MSG_DONTWAIT, NULL);
     if (n >= 0 || !is_soft(errno)) break;
   }
   if (n < 0) return return_int(napi, errno == EAGAIN || is_soft(errno) ? 0 : -errno);
-  for (int i = 0; i < n; i++) fill_row(env, s, sock, i);
-  return return_int(napi, n);
+  u->in_next = 0;
+  u->in_count = n;
+  u->in_offset = 0;
+  u->in_sock = sock;
+  return return_int(napi, take_waiting(env, s, max));
 }
 
 int udp_register(napi_env napi, napi_value exports) {

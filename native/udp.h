@@ -10,9 +10,17 @@
 #define ANYHOP_UDP_H
 
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <sys/socket.h>
 
 #include "env.h"
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
 
 #define LOCALS_MAX 255
 #define SOCK_INDEX(sock) ((sock) & 0xff)
@@ -29,23 +37,40 @@ struct udp_socket {
   struct in6_addr locals[LOCALS_MAX];
 };
 
-/* Room for a TOS (or traffic class) and a packet info message. */
+/* Room for a TOS (or traffic class), a packet info and a segment size message. */
 union control {
   struct cmsghdr align;
-  uint8_t bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
+  uint8_t bytes[2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
+/* Messages of one sendmmsg call, and pieces of memory that they may have together. */
+#define MESSAGES_MAX 256
+#define PIECES_MAX 1024
+
+/* What one message carries: datagrams [datagram, ...) of output row `row`, then of the rows behind it. */
+struct message_range {
+  int32_t row;
+  int32_t datagram;
+  int32_t count;
 };
 
 struct udp_scratch {
-  struct mmsghdr in[IN_ROWS];
-  struct iovec in_iov[IN_ROWS];
-  struct sockaddr_in6 in_name[IN_ROWS];
-  union control in_control[IN_ROWS];
+  struct mmsghdr in[RECV_BUFFERS];
+  struct iovec in_iov[RECV_BUFFERS];
+  struct sockaddr_in6 in_name[RECV_BUFFERS];
+  union control in_control[RECV_BUFFERS];
+  /* Received messages [in_next, in_count) of socket in_sock wait for rows; of the first one, the bytes from in_offset. */
+  int in_next;
+  int in_count;
+  int32_t in_sock;
+  int32_t in_offset;
 
-  struct mmsghdr out[OUT_ROWS];
-  struct iovec out_iov[OUT_ROWS];
-  struct sockaddr_in6 out_name[OUT_ROWS];
-  union control out_control[OUT_ROWS];
-  int32_t out_row[OUT_ROWS]; /* row of message k */
+  struct mmsghdr out[MESSAGES_MAX];
+  struct iovec out_iov[PIECES_MAX];
+  struct sockaddr_in6 out_name[MESSAGES_MAX];
+  union control out_control[MESSAGES_MAX];
+  struct message_range out_range[MESSAGES_MAX];
+  int32_t out_error[OUT_ROWS]; /* verdict of the last datagram of a row that was refused, 0 = none */
 };
 
 /* The socket at an index; NULL when there is none. */
@@ -56,6 +81,12 @@ static inline struct udp_socket *socket_at(const struct env *env, int32_t index)
 /* The socket that a COL_SOCK value names; NULL when there is none. */
 static inline struct udp_socket *socket_of(const struct env *env, int32_t sock) {
   return sock >= 0 ? socket_at(env, SOCK_INDEX(sock)) : NULL;
+}
+
+/* The socket with received datagrams that had no row yet, -1 = none. epoll knows nothing of them. */
+static inline int32_t udp_waiting(const struct env *env) {
+  const struct udp_scratch *u = env->udp;
+  return u != NULL && u->in_next < u->in_count ? u->in_sock : -1;
 }
 
 int udp_register(napi_env napi, napi_value exports);

@@ -1,7 +1,8 @@
 /*
- * UDP sending in batches (sendmmsg), the last step of a packet to the network. Rows of the same socket and the same
- * DF wish go in one call; every row gets its own verdict, and one that the kernel refuses does not stop those behind it.
- * Never sends a row twice, never waits longer than one millisecond per run.
+ * UDP sending in batches (sendmmsg), the last step of a packet to the network. Datagrams of the same length to the same
+ * place, of one row or of neighbours, go in one message with UDP_SEGMENT, the last may be shorter; messages of the same
+ * socket and DF wish go in one call. Every row gets its own verdict, and a datagram that the kernel refuses does not stop
+ * those behind it. Never sends a datagram twice, never waits longer than one millisecond per call of `send`.
  */
 #include <arpa/inet.h>
 #include <poll.h>
@@ -48,8 +49,12 @@ static void put_control(union control *control, size_t *used, int level, int typ
   *used += CMSG_SPACE(length);
 }
 
-/* Control messages of row i: the TOS when it is not 0, the source address when the row names one. Bytes used. */
-static size_t write_control(const struct env *env, const struct udp_socket *s, int i, union control *control) {
+/*
+ * Control messages of row i: the TOS when it is not 0, the source address when the row names one, the segment size when
+ * it is not 0. Bytes used.
+ */
+static size_t write_control(const struct env *env, const struct udp_socket *s, int i, int32_t seg,
+                            union control *control) {
   const bool v4 = s->family == AF_INET;
   const int tos = OUT(env, COL_TOS)[i] & 0xff;
   const int local = SOCK_LOCAL(OUT(env, COL_SOCK)[i]);
@@ -68,23 +73,11 @@ static size_t write_control(const struct env *env, const struct udp_socket *s, i
       put_control(control, &used, IPPROTO_IPV6, IPV6_PKTINFO, &pktinfo, sizeof pktinfo);
     }
   }
+  if (seg > 0) {
+    const uint16_t bytes = (uint16_t)seg;
+    put_control(control, &used, IPPROTO_UDP, UDP_SEGMENT, &bytes, sizeof bytes);
+  }
   return used;
-}
-
-/* Makes message k from row i; false when the row cannot be sent at all. */
-static bool prepare(struct env *env, const struct udp_socket *s, int i, int k) {
-  struct udp_scratch *u = env->udp;
-  const int32_t at = OUT(env, COL_AT)[i];
-  const int32_t len = OUT(env, COL_LEN)[i];
-  struct msghdr *m = &u->out[k].msg_hdr;
-  if (!in_slab(env, at, len)) return false;
-  m->msg_namelen = remote_of(env, i, s->family, &u->out_name[k]);
-  if (m->msg_namelen == 0) return false;
-  u->out_iov[k] = (struct iovec){.iov_base = env->slab + at, .iov_len = (size_t)len};
-  m->msg_controllen = write_control(env, s, i, &u->out_control[k]);
-  m->msg_control = m->msg_controllen > 0 ? &u->out_control[k] : NULL;
-  u->out_row[k] = i;
-  return true;
 }
 
 /*
@@ -116,80 +109,260 @@ static int32_t verdict_of(int error) {
   }
 }
 
-/*
- * Sends messages [0, count). A refused message is tried once more, because the error may belong to an earlier datagram
- * (ICMP) or pass (full buffer: one wait of WAIT_MS per run); then it gets its verdict and the next one's turn comes.
- */
-static void flush(struct env *env, const struct udp_socket *s, int count) {
-  const struct udp_scratch *u = env->udp;
+/* The messages of one sendmmsg call under construction. */
+struct run {
+  struct env *env;
+  struct udp_socket *sock;
+  int df;
+  int count;  /* messages */
+  int pieces; /* of out_iov in use */
+  /* Of the last message: bytes of each datagram, bytes of all, and whether a shorter one has ended it. */
+  int32_t stride;
+  int32_t bytes;
+  bool ended;
+  bool waited;
+};
+
+static bool same_remote(const struct env *env, int i, int k) {
+  return OUT(env, COL_SOCK)[i] == OUT(env, COL_SOCK)[k] && OUT(env, COL_PORT)[i] == OUT(env, COL_PORT)[k] &&
+         OUT(env, COL_ADDR3)[i] == OUT(env, COL_ADDR3)[k] && OUT(env, COL_ADDR2)[i] == OUT(env, COL_ADDR2)[k] &&
+         OUT(env, COL_ADDR1)[i] == OUT(env, COL_ADDR1)[k] && OUT(env, COL_ADDR0)[i] == OUT(env, COL_ADDR0)[k] &&
+         ((OUT(env, COL_TOS)[i] ^ OUT(env, COL_TOS)[k]) & 0xff) == 0;
+}
+
+/* Bytes of each datagram of row i. */
+static int32_t stride_of(const struct env *env, int i) {
+  const int32_t seg = OUT(env, COL_SEG)[i];
+  return seg > 0 ? seg : OUT(env, COL_LEN)[i];
+}
+
+/* Datagrams of row i: one of no bytes, too. */
+static int32_t datagrams_of(const struct env *env, int i) {
+  const int32_t len = OUT(env, COL_LEN)[i];
+  return len > 0 ? (len - 1) / stride_of(env, i) + 1 : 1;
+}
+
+/* Notes that the datagrams of a message have left, or that they never will; rows that are complete get their verdict. */
+static void settle(struct env *env, struct message_range *range, int32_t count, int32_t error) {
   int32_t *verdict = OUT(env, COL_VERDICT);
-  bool waited = false;
+  while (count > 0) {
+    const int32_t row = range->row;
+    const int32_t all = datagrams_of(env, row);
+    const int32_t left = all - range->datagram;
+    const int32_t now = left < count ? left : count;
+    if (error == 0) OUT(env, COL_DONE)[row] += now;
+    if (error != 0) env->udp->out_error[row] = error;
+    range->datagram += now;
+    range->count -= now;
+    count -= now;
+    if (range->datagram < all) continue;
+    verdict[row] = env->udp->out_error[row] != 0 ? env->udp->out_error[row] : SENT;
+    range->datagram = 0;
+    /* Rows that are not live were skipped when the message was made. */
+    while (range->count > 0 && verdict[++range->row] != LIVE) continue;
+  }
+}
+
+/* A full buffer: waits once per run. False: it has waited before. */
+static bool wait_for_room(struct run *run) {
+  if (run->waited) return false;
+  struct pollfd wait = {.fd = run->sock->fd, .events = POLLOUT};
+  poll(&wait, 1, WAIT_MS);
+  run->waited = true;
+  return true;
+}
+
+/*
+ * What to do about a refused message. A full buffer: try again after one wait. Others: try again once, because the error
+ * may belong to an earlier datagram (ICMP).
+ */
+static bool try_again(struct run *run, int error, bool *retried) {
+  if (error == EAGAIN || error == ENOBUFS) return wait_for_room(run);
+  if (error == EMSGSIZE || *retried) return false;
+  *retried = true;
+  return true;
+}
+
+/*
+ * The datagrams of message k one by one, after the kernel has refused them together: one is larger than the path MTU
+ * (EMSGSIZE, EINVAL), or the device below cannot (EIO).
+ */
+static void send_one_by_one(struct run *run, int k) {
+  struct env *env = run->env;
+  struct message_range *range = &env->udp->out_range[k];
+  while (range->count > 0) {
+    const int32_t offset = range->datagram * stride_of(env, range->row);
+    const int32_t rest = OUT(env, COL_LEN)[range->row] - offset;
+    const int32_t len = rest < stride_of(env, range->row) ? rest : stride_of(env, range->row);
+    union control control;
+    struct iovec piece = {.iov_base = env->slab + OUT(env, COL_AT)[range->row] + offset, .iov_len = (size_t)len};
+    struct msghdr m = env->udp->out[k].msg_hdr;
+    m.msg_iov = &piece;
+    m.msg_iovlen = 1;
+    m.msg_controllen = write_control(env, run->sock, range->row, 0, &control);
+    m.msg_control = m.msg_controllen > 0 ? &control : NULL;
+    bool retried = false;
+    int32_t error = 0;
+    while (sendmsg(run->sock->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+      error = errno;
+      if (!try_again(run, error, &retried)) break;
+      error = 0;
+    }
+    settle(env, range, 1, error == 0 ? 0 : verdict_of(error));
+  }
+}
+
+/* Sends the messages of the run and empties it. */
+static void flush(struct run *run) {
+  struct udp_scratch *u = run->env->udp;
   bool retried = false;
   int k = 0;
-  while (k < count) {
-    const int sent = sendmmsg(s->fd, env->udp->out + k, (unsigned)(count - k), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (run->count > 0 && set_df(run->sock, run->df) != 0) {
+    for (; k < run->count; k++) settle(run->env, &u->out_range[k], u->out_range[k].count, SEND_FAILED);
+  }
+  while (k < run->count) {
+    const int sent = sendmmsg(run->sock->fd, u->out + k, (unsigned)(run->count - k), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent > 0) {
-      for (const int end = k + sent; k < end; k++) verdict[u->out_row[k]] = SENT;
+      for (const int end = k + sent; k < end; k++) settle(run->env, &u->out_range[k], u->out_range[k].count, 0);
       retried = false;
       continue;
     }
     const int error = errno;
-    const bool full = error == EAGAIN || error == ENOBUFS;
-    if (full && !waited) {
-      struct pollfd wait = {.fd = s->fd, .events = POLLOUT};
-      poll(&wait, 1, WAIT_MS);
-      waited = true;
-    } else if (full || error == EMSGSIZE || retried) {
-      verdict[u->out_row[k++]] = verdict_of(error);
+    const bool together = u->out_range[k].count > 1;
+    if (together && (error == EMSGSIZE || error == EINVAL || error == EIO || error == EOPNOTSUPP)) {
+      if (error == EIO) run->env->feature[FEATURE_GSO] = -EIO;
+      send_one_by_one(run, k++);
+    } else if (!try_again(run, error, &retried)) {
+      settle(run->env, &u->out_range[k], u->out_range[k].count, verdict_of(error));
+      k++;
       retried = false;
-    } else {
-      retried = true;
     }
   }
+  run->count = 0;
+  run->pieces = 0;
 }
 
-/* Sends the run that begins at row `first`: rows of one socket and one DF mode. Returns the row after it. */
-static int send_run(struct env *env, struct udp_socket *s, int first, int n) {
-  int32_t *verdict = OUT(env, COL_VERDICT);
-  const int df = OUT(env, COL_FLAGS)[first] & FLAG_DF;
-  int count = 0;
-  int i = first;
-  for (; i < n; i++) {
-    if (verdict[i] != LIVE) continue;
-    if (socket_of(env, OUT(env, COL_SOCK)[i]) != s || (OUT(env, COL_FLAGS)[i] & FLAG_DF) != df) break;
-    if (prepare(env, s, i, count)) {
-      count++;
-    } else {
-      verdict[i] = SEND_FAILED;
+/* Closes the last message: only now its number of datagrams is known. */
+static void seal_message(struct run *run) {
+  if (run->count == 0) return;
+  struct udp_scratch *u = run->env->udp;
+  const int k = run->count - 1;
+  const int32_t seg = u->out_range[k].count > 1 ? run->stride : 0;
+  struct msghdr *m = &u->out[k].msg_hdr;
+  m->msg_controllen = write_control(run->env, run->sock, u->out_range[k].row, seg, &u->out_control[k]);
+  m->msg_control = m->msg_controllen > 0 ? &u->out_control[k] : NULL;
+}
+
+/* Datagrams of `stride` bytes that the last message has room for, when they come from row i. */
+static int32_t room_for(const struct run *run, int i, int32_t stride) {
+  const struct env *env = run->env;
+  if (run->count == 0 || run->ended || env->feature[FEATURE_GSO] != 0) return 0;
+  const struct message_range *range = &env->udp->out_range[run->count - 1];
+  if (stride > run->stride || stride == 0 || !same_remote(env, i, range->row)) return 0;
+  const int32_t segments = SEGMENTS_MAX - range->count;
+  const int32_t fit = (DATAGRAM_MAX - run->bytes) / stride;
+  const int32_t room = segments < fit ? segments : fit;
+  /* A shorter datagram may only be the last one. */
+  return stride < run->stride && room > 1 ? 1 : room;
+}
+
+/* Appends memory to the last message, to its last piece where that ends here. */
+static void put_piece(struct run *run, uint8_t *bytes, int32_t len) {
+  struct udp_scratch *u = run->env->udp;
+  struct msghdr *m = &u->out[run->count - 1].msg_hdr;
+  if (m->msg_iovlen > 0) {
+    struct iovec *last = &m->msg_iov[m->msg_iovlen - 1];
+    if ((uint8_t *)last->iov_base + last->iov_len == bytes) {
+      last->iov_len += (size_t)len;
+      return;
     }
-  }
-  if (count == 0) return i;
-  if (set_df(s, df) == 0) {
-    flush(env, s, count);
   } else {
-    for (int k = 0; k < count; k++) verdict[env->udp->out_row[k]] = SEND_FAILED;
+    m->msg_iov = &u->out_iov[run->pieces];
   }
-  return i;
+  u->out_iov[run->pieces++] = (struct iovec){.iov_base = bytes, .iov_len = (size_t)len};
+  m->msg_iovlen++;
 }
 
-/* send(n): output rows [0, n) with verdict LIVE -> SENT or SEND_*. Returns the rows looked at. */
+/* Begins a message with datagram `datagram` of row i. False: the row has no remote that the socket can reach. */
+static bool begin_message(struct run *run, int i, int32_t datagram) {
+  struct env *env = run->env;
+  seal_message(run);
+  if (run->count == MESSAGES_MAX) flush(run);
+  const int k = run->count;
+  struct msghdr *m = &env->udp->out[k].msg_hdr;
+  m->msg_namelen = remote_of(env, i, run->sock->family, &env->udp->out_name[k]);
+  if (m->msg_namelen == 0) return false;
+  m->msg_iovlen = 0;
+  env->udp->out_range[k] = (struct message_range){.row = i, .datagram = datagram};
+  run->stride = stride_of(env, i);
+  run->bytes = 0;
+  run->ended = false;
+  run->count++;
+  return true;
+}
+
+/* Appends the datagrams of row i to the run. */
+static void put_row(struct run *run, int i) {
+  struct env *env = run->env;
+  int32_t *verdict = &OUT(env, COL_VERDICT)[i];
+  const int32_t at = OUT(env, COL_AT)[i];
+  const int32_t len = OUT(env, COL_LEN)[i];
+  struct sockaddr_in6 name;
+  OUT(env, COL_DONE)[i] = 0;
+  env->udp->out_error[i] = 0;
+  if (!in_slab(env, at, len) || remote_of(env, i, run->sock->family, &name) == 0) {
+    *verdict = SEND_FAILED;
+    return;
+  }
+  const int32_t stride = stride_of(env, i);
+  const int32_t all = datagrams_of(env, i);
+  for (int32_t d = 0; d < all;) {
+    if (run->pieces == PIECES_MAX) {
+      seal_message(run);
+      flush(run);
+    }
+    int32_t room = room_for(run, i, d == all - 1 ? len - d * stride : stride);
+    if (room == 0) {
+      begin_message(run, i, d);
+      room = all - d > 1 && env->feature[FEATURE_GSO] == 0 ? room_for(run, i, stride) : 1;
+      if (room == 0) room = 1; /* longer than any message: the kernel says so */
+    }
+    const int32_t now = all - d < room ? all - d : room;
+    const int32_t end = (d + now) * stride < len ? (d + now) * stride : len;
+    put_piece(run, env->slab + at + d * stride, end - d * stride);
+    env->udp->out_range[run->count - 1].count += now;
+    run->bytes += end - d * stride;
+    if (run->stride == 0 || (end - d * stride) % run->stride != 0) run->ended = true;
+    d += now;
+  }
+}
+
+/* send(n): output rows [0, n) with verdict LIVE -> SENT or SEND_*; DONE says how many datagrams left. Rows looked at. */
 static napi_value udp_send(napi_env napi, napi_callback_info info) {
   struct env *env = env_of(napi);
   const struct args a = args_of(napi, info);
   const int n = rows_of(&env->out, int_of(napi, a.v[0], 0));
   if (n == 0) return return_int(napi, 0);
   int32_t *verdict = OUT(env, COL_VERDICT);
-  int i = 0;
-  while (i < n) {
+  struct run run = {.env = env};
+  for (int i = 0; i < n; i++) {
+    if (verdict[i] != LIVE) continue;
     struct udp_socket *s = socket_of(env, OUT(env, COL_SOCK)[i]);
-    if (verdict[i] != LIVE) {
-      i++;
-    } else if (s == NULL) {
-      verdict[i++] = SEND_FAILED;
-    } else {
-      i = send_run(env, s, i, n);
+    const int df = OUT(env, COL_FLAGS)[i] & FLAG_DF;
+    if (s == NULL) {
+      verdict[i] = SEND_FAILED;
+      continue;
     }
+    if (s != run.sock || df != run.df) {
+      seal_message(&run);
+      flush(&run);
+      run.sock = s;
+      run.df = df;
+    }
+    put_row(&run, i);
   }
+  seal_message(&run);
+  flush(&run);
   return return_int(napi, n);
 }
 

@@ -18,6 +18,9 @@ const packages = {
   iperf3: { program: "iperf3", why: "makes and measures the traffic of the benchmarks" },
   openvpn: { program: "openvpn", why: "peer in the benchmarks" },
   openssl: { program: "openssl", why: "makes the keys of that peer" },
+  "wireguard-go": { program: "wireguard-go", why: "peer in the benchmarks" },
+  "wireguard-tools": { program: "wg", why: "configures that peer" },
+  tinc: { program: "tincd", why: "peer in the benchmarks" },
   fastd: { program: "fastd", why: "peer in the benchmarks" },
 };
 
@@ -28,7 +31,19 @@ export const needs = {
   build,
   lab,
   test: [...lab, "anytun", "uanytun", "net-tools"],
-  bench: [...lab, "iperf3", "openvpn", "openssl", "fastd", "anytun", "uanytun", "net-tools"],
+  bench: [
+    ...lab,
+    "iperf3",
+    "openvpn",
+    "openssl",
+    "fastd",
+    "wireguard-go",
+    "wireguard-tools",
+    "tinc",
+    "anytun",
+    "uanytun",
+    "net-tools",
+  ],
 };
 
 /** Directories searched beside PATH: a plain user's PATH on Debian has no sbin. */

@@ -50,6 +50,9 @@ export const statusSchema = z.object({
     mtu: z.int(),
     addresses: z.array(z.string()),
   }),
+  offloads: z
+    .array(z.object({ name: z.string(), on: z.boolean(), why: z.string() }))
+    .describe("What the kernel takes off the packet path, and why not."),
   tunnels: z.array(tunnel),
   verdicts: z.record(z.string(), z.int()).describe("Packets by what became of them; every name, zeros included."),
   drops: z

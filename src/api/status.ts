@@ -27,6 +27,7 @@ export function buildStatus(instance: Supervisor, clock: Clock, version: string)
       mtu: spec.device.mtuBytes,
       addresses: [...spec.device.addresses],
     },
+    offloads: instance.offloads.map((offload) => ({ ...offload })),
     tunnels: spec.tunnels.map((_, index) => tunnelStatus(instance, index, clock)),
     verdicts: Object.fromEntries(verdicts.slice(1).map((v, i) => [v.name, counters[i + 1]])),
     drops: verdicts

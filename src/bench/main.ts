@@ -1,21 +1,22 @@
 #!/usr/bin/env node
 /**
- * `npm run bench`: the tunnel beside its peers, in two network namespaces of this machine; `npm run bench -- micro`:
- * nanoseconds per stage. Rounds are interleaved (A B C, A B C ...), so that drift of the machine hits all alike: the
- * ratio is the result, not the figure. Progress goes to stderr, the result to stdout.
+ * `npm run bench`: measures anyhop end to end beside its peers, stage by stage, and with many tunnels and routes; writes
+ * docs/bench. `npm run bench -- check` compares a short new run with what is written there. Progress goes to stderr.
  */
-import { mkdtemp, rm } from "node:fs/promises";
-import { cpus, release, tmpdir } from "node:os";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { type Failure, type Measurement, measure, startIperfServer } from "./measure.ts";
-import { runMicro } from "./micro.ts";
-import { createPair, findProgram } from "./netns.ts";
-import { type Peer, peers } from "./peers.ts";
-import { stages } from "./stages.ts";
-import { formatColumns, formatMedians, formatRatios, isFailure, summarize } from "./table.ts";
+import { compare, formatRows, isRegression } from "./check.ts";
+import { RESULTS_FILE, readResults, writeJson, writePage } from "./files.ts";
+import { peers } from "./peers.ts";
+import { page } from "./report.ts";
+import { isFailure, mergeResults, type Results } from "./results.ts";
+import { PART_NAMES, type PartName, type RunOptions, runBenchmark } from "./run.ts";
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
+
+/** Exit codes: what was measured is bad; nothing could be measured or compared. */
+const EXIT_BAD = 1;
+const EXIT_UNUSABLE = 2;
 
 function positive(text: string): number {
   const value = Number(text);
@@ -25,113 +26,101 @@ function positive(text: string): number {
   return value;
 }
 
-function machine(): { cpu: string; cores: number; kernel: string; node: string } {
-  return { cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length, kernel: release(), node: process.version };
-}
-
-/** The wanted peers that can run here; those that cannot are named on stderr. */
-function choose(wanted: readonly string[] | undefined): Peer[] {
-  const unknown = (wanted ?? []).filter((name) => !peers.some((peer) => peer.name === name));
-  if (unknown.length > 0) {
-    throw new Error(`There is no peer "${unknown.join('", "')}". Choose from: ${peers.map((p) => p.name).join(", ")}.`);
-  }
-  return peers.filter((peer) => {
-    if (wanted !== undefined && !wanted.includes(peer.name)) return false;
-    const missing = peer.needs.filter((program) => findProgram(program) === undefined);
-    if (missing.length > 0) say(`${peer.name}: left out, ${missing.join(" and ")} is not installed.`);
-    return missing.length === 0;
-  });
-}
-
-interface PeersOptions {
-  readonly seconds: number;
-  readonly rounds: number;
+interface Options {
+  readonly quick?: boolean;
+  readonly only?: PartName;
+  readonly seconds?: number;
+  readonly rounds?: number;
   readonly peers?: readonly string[];
-  readonly json: boolean;
+  readonly json?: string;
+  readonly write?: boolean;
+  readonly fresh?: string;
 }
 
-async function measureAll(chosen: readonly Peer[], options: PeersOptions): Promise<(Measurement | Failure)[]> {
-  const results: (Measurement | Failure)[] = [];
-  const dir = await mkdtemp(`${tmpdir()}/anyhop-bench-`);
-  const pair = await createPair("bench");
-  try {
-    startIperfServer(pair.right);
-    for (let round = 1; round <= options.rounds; round++) {
-      for (const peer of chosen) {
-        const result = await measure(peer, pair, round, options.seconds, `${dir}/${peer.name}-${round}`);
-        results.push(result);
-        const shown = isFailure(result)
-          ? `FAILED: ${result.error}`
-          : `TCP ${result.tcpMbps.toFixed(0)} Mbit/s, 64 B ${result.udp64Kpps.toFixed(1)} kpps, RTT ${result.rttMs.toFixed(3)} ms`;
-        say(`round ${round} of ${options.rounds}, ${peer.name}: ${shown}`);
-      }
-    }
-  } finally {
-    await pair.close();
-    await rm(dir, { recursive: true, force: true });
-  }
+/** Lengths of a whole and of a quick run; both measure everything. */
+const LENGTHS = {
+  whole: { seconds: 4, rounds: 3, shortRounds: 15 },
+  quick: { seconds: 2, rounds: 2, shortRounds: 5 },
+} as const;
+
+function runOptions(options: Options, quick: boolean): RunOptions {
+  const { seconds, rounds, shortRounds } = quick ? LENGTHS.quick : LENGTHS.whole;
+  const args = process.argv.slice(2);
+  return {
+    only: options.only,
+    seconds: options.seconds ?? seconds,
+    rounds: options.rounds ?? rounds,
+    shortRounds,
+    peers: options.peers,
+    command: ["npm run bench", ...(args.length > 0 ? ["--", ...args] : [])].join(" "),
+  };
+}
+
+async function bench(options: Options): Promise<void> {
+  const fresh = await runBenchmark(runOptions(options, options.quick === true), say);
+  if (options.json !== undefined) writeJson(options.json, fresh);
+  if (options.write === false) print(page(fresh));
+  else for (const name of writePage(mergeResults(fresh, readResults(RESULTS_FILE)))) say(`written: ${name}`);
+  if (fresh.endToEnd?.results.some(isFailure)) process.exitCode = EXIT_BAD;
+}
+
+async function check(options: Options): Promise<void> {
+  const baseline = readResults(RESULTS_FILE);
+  if (baseline === undefined)
+    throw new Error(`There is no ${RESULTS_FILE} to compare with: run \`npm run bench\` first.`);
+  const rows = compare(baseline, await freshResults(options));
+  if (rows.length === 0) throw new Error("The two runs have nothing in common that could be compared.");
+  print(formatRows(rows));
+  const worse = rows.filter(isRegression).length;
+  print(worse === 0 ? "\nNo regression." : `\n${worse} of ${rows.length} ratios are clearly worse than before.`);
+  if (worse > 0) process.exitCode = EXIT_BAD;
+}
+
+async function freshResults(options: Options): Promise<Results> {
+  if (options.fresh === undefined) return runBenchmark(runOptions(options, true), say);
+  const results = readResults(options.fresh);
+  if (results === undefined) throw new Error(`There is no file ${options.fresh}.`);
   return results;
 }
 
-async function benchPeers(options: PeersOptions): Promise<void> {
-  for (const program of ["ip", "iperf3", "ping"]) {
-    if (findProgram(program) === undefined) {
-      throw new Error(`The benchmark needs ${program}. On Debian: apt install iproute2 iperf3 iputils-ping.`);
-    }
-  }
-  if (process.getuid?.() !== 0) throw new Error("The benchmark makes network namespaces: run it as root.");
-  const chosen = choose(options.peers);
-  if (chosen.length === 0) throw new Error("No peer is left to measure: install one, or name another with --peers.");
-  const results = await measureAll(chosen, options);
-  const summaries = summarize(results);
-  if (options.json) {
-    print(JSON.stringify({ machine: machine(), seconds: options.seconds, results, summaries }, null, 2));
-  } else {
-    const { cpu, cores, kernel, node } = machine();
-    print(`${cores} cores of ${cpu}, Linux ${kernel}, Node ${node}, ${options.seconds} s a measurement\n`);
-    if (summaries.length > 0) print(formatMedians(summaries));
-    for (const subject of ["ours", "ours-null"]) {
-      const ratios = formatRatios(summaries, subject);
-      if (ratios !== undefined) print(`\n${ratios}`);
-    }
-  }
-  if (results.some(isFailure)) process.exitCode = 1;
-}
-
-function benchMicro(options: { readonly rounds: number; readonly only?: string; readonly json: boolean }): void {
-  const chosen = stages().filter(({ name }) => options.only === undefined || name.includes(options.only));
-  if (chosen.length === 0) throw new Error(`No micro benchmark has "${options.only}" in its name.`);
-  const results = chosen.map((benchmark) => {
-    const result = runMicro(benchmark, options.rounds);
-    say(`${result.name}: ${result.medianNs.toFixed(1)} ns`);
-    return result;
-  });
-  if (options.json) print(JSON.stringify({ machine: machine(), results }, null, 2));
-  else {
-    const rows = results.map(({ name, unit, medianNs, minNs }) => [name, medianNs.toFixed(1), minNs.toFixed(1), unit]);
-    print(formatColumns([["stage", "median ns", "best ns", "per"], ...rows]));
-  }
-}
+const only = new Option("--only <part>", "measure one part").choices(PART_NAMES);
+const seconds = new Option("--seconds <n>", "length of one end-to-end measurement; 4, quick: 2").argParser(positive);
+const rounds = new Option("--rounds <n>", "interleaved end-to-end rounds; 3, quick: 2").argParser(positive);
+const wanted = new Option("--peers <list>", `of ${peers.map((peer) => peer.name).join(",")}; all that are installed`);
+wanted.argParser((text) => text.split(","));
 
 const program = new Command("anyhop-bench").description("Measures anyhop beside its peers.").showHelpAfterError();
+// Before the commands, which inherit it. Status 1 stays free for what was measured.
+program.exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_UNUSABLE));
 program
-  .command("peers", { isDefault: true })
-  .description(`end to end in two network namespaces; peers: ${peers.map((peer) => peer.name).join(", ")}`)
-  .addOption(new Option("--seconds <n>", "length of one measurement").argParser(positive).default(4))
-  .addOption(new Option("--rounds <n>", "interleaved rounds").argParser(positive).default(3))
-  .option("--peers <list>", "names separated by commas; default: all that are installed", (text) => text.split(","))
-  .option("--json", "print every measurement and the medians as JSON", false)
-  .action(benchPeers);
+  .command("run", { isDefault: true })
+  .description("measure, and write docs/bench and the figures in README.md")
+  .addOption(only)
+  .addOption(seconds)
+  .addOption(rounds)
+  .addOption(wanted)
+  .option("--quick", "everything, but shorter")
+  .option("--json <file>", "also write the figures of this run, and only of this run, to a file")
+  .option("--no-write", "leave docs/bench as it is, print the page instead")
+  .action(bench);
 program
-  .command("micro")
-  .description("nanoseconds per packet of single stages, without network")
-  .addOption(new Option("--rounds <n>", "rounds of each benchmark").argParser(positive).default(15))
-  .option("--only <text>", "only benchmarks with this text in their name")
-  .option("--json", "print the result as JSON", false)
-  .action(benchMicro);
+  .command("check")
+  .description("compare ratios of a quick run with docs/bench/results.json; status 1 when they are clearly worse")
+  .addOption(only)
+  .addOption(seconds)
+  .addOption(rounds)
+  .addOption(wanted)
+  .option("--fresh <file>", "compare the figures in this file (of --json) instead of measuring")
+  .action(check);
+program
+  .command("static-end <side>", { hidden: true })
+  .description("one end of the tunnel with static AES-128-GCM keys, in the namespace of the benchmark")
+  .action(async (side: string) => {
+    const { runStaticEnd } = await import("./static_end.ts");
+    await runStaticEnd(side === "left" ? "left" : "right");
+  });
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
 program.parseAsync().catch((error: unknown) => {
   say(`anyhop-bench: ${error instanceof Error ? error.message : String(error)}`);
-  process.exitCode = 1;
+  process.exitCode = EXIT_UNUSABLE;
 });

@@ -1,35 +1,12 @@
 /**
  * Measures one tunnel, end to end: one TCP stream, floods of small and of large UDP packets, and the idle round trip.
- * Returns numbers; tables and files are made by `table.ts`. The load comes from iperf3 and ping, programs that know
+ * Returns numbers; tables and files are made elsewhere. The load comes from iperf3 and ping, programs that know
  * nothing of the tunnel.
  */
 import { rm } from "node:fs/promises";
 import { type Namespace, type Pair, type Program, sleep } from "./netns.ts";
 import { type Peer, startPeer, usage } from "./peers.ts";
-
-/** One run of one peer. */
-export interface Measurement {
-  readonly peer: string;
-  readonly round: number;
-  /** One stream, left to right, as received. */
-  readonly tcpMbps: number;
-  /** Processor cores that both daemons together used during the TCP measurement. */
-  readonly daemonCores: number;
-  /** Received packets of 64 bytes payload, thousands a second. */
-  readonly udp64Kpps: number;
-  /** Received payload of packets with 1300 bytes. */
-  readonly udp1300Mbps: number;
-  /** Mean of 200 pings, 2 ms apart, without other load. */
-  readonly rttMs: number;
-  /** Largest resident set of one daemon over the whole run. */
-  readonly peakMb: number;
-}
-
-export interface Failure {
-  readonly peer: string;
-  readonly round: number;
-  readonly error: string;
-}
+import type { Failure, Measurement } from "./results.ts";
 
 const IPERF_PORT = "5201";
 /** Ticks a second in /proc (USER_HZ), 100 on every Linux. */
@@ -38,6 +15,11 @@ const READY_TRIES = 60;
 
 export function startIperfServer(namespace: Namespace): Program {
   return namespace.start(["iperf3", "-s", "-p", IPERF_PORT]);
+}
+
+/** Seconds that one `measure` takes, about: three floods, and start, pings and stop around them. */
+export function secondsOf(peer: Peer, seconds: number): number {
+  return 3 * (seconds + 0.3) + 3 + (peer.settleMs ?? 0) / 1000;
 }
 
 interface IperfEnd {
@@ -50,7 +32,7 @@ interface IperfEnd {
 
 async function iperf(from: Namespace, target: string, seconds: number, args: readonly string[]): Promise<IperfEnd> {
   const argv = ["iperf3", "-c", target, "-p", IPERF_PORT, "-t", String(seconds), "-J", ...args];
-  // The server may still be busy with the end of the run before, lost in a flood: one more try after a moment.
+  // The server may still be busy with the end of the run before, lost in a flood: try again after a moment.
   for (let attempt = 0; ; attempt++) {
     const output = await from.run(argv, (seconds + 20) * 1000);
     let report: IperfEnd;
@@ -105,10 +87,11 @@ export async function measure(
   seconds: number,
   dir: string,
 ): Promise<Measurement | Failure> {
-  let programs: Program[] = [];
+  const programs: Program[] = [];
   try {
-    programs = await startPeer(peer, pair, dir);
+    await startPeer(peer, pair, dir, programs);
     await waitForTunnel(pair.left, peer.target, programs);
+    await sleep(peer.settleMs ?? 0);
     const rttMs = await idleRttMs(pair.left, peer.target);
     const before = await usage(programs);
     const tcp = await tcpMbps(pair.left, peer.target, seconds);

@@ -1,30 +1,31 @@
 /**
- * How each tunnel program is started for the end-to-end benchmark: one entry of a table per program. All of them join
- * 10.9.0.1 (left) and 10.9.0.2 (right) through a device named vt0. Measuring and printing are elsewhere.
+ * The programs that the end-to-end benchmark compares, one entry of a table each. All of them join 10.9.0.1 (left) and
+ * 10.9.0.2 (right). Measuring and printing are elsewhere.
  */
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { must, type Namespace, OUTER, type Pair, type Program, run } from "./netns.ts";
+import { OUTER, type Pair, type Program, run } from "./netns.ts";
+import { startFastd, startOpenvpn, startTinc, startWireguard } from "./peer_programs.ts";
+import { DEVICE, INNER, other, type Side, type Start, startBoth } from "./tunnel_ends.ts";
 
-export const INNER = { left: "10.9.0.1", right: "10.9.0.2" } as const;
-export const DEVICE = "vt0";
 /** The command under test, beside this package's `dist` (or `src`, in the tests). */
 export const ANYHOP = fileURLToPath(new URL("../../bin/anyhop", import.meta.url));
-
-type Side = "left" | "right";
-const SIDES: readonly Side[] = ["left", "right"];
-const other = (side: Side): Side => (side === "left" ? "right" : "left");
+/** This benchmark's own entry, for the static-key tunnel. */
+const BENCH = fileURLToPath(new URL("../../dist/bench/main.js", import.meta.url));
 
 export interface Peer {
   readonly name: string;
-  /** Programs that have to be installed. */
+  /** Whether it is the program under test. */
+  readonly ours: boolean;
+  /** Programs that have to be installed; the first one knows the version. */
   readonly needs: readonly string[];
   /** One line for the report: what is measured. */
   readonly help: string;
   /** Address that the measurement talks to. */
   readonly target: string;
-  /** Starts both ends. `dir` is an empty directory of this run. */
-  start(pair: Pair, dir: string): Promise<Program[]>;
+  /** Time that the tunnel needs after the first packet until it goes its usual way. */
+  readonly settleMs?: number;
+  readonly start: Start;
 }
 
 const AES = ["-c", "aes-ctr", "-a", "sha1", "-k", "aes-ctr"];
@@ -38,98 +39,78 @@ function classicArgs(side: Side): string[] {
   ];
 }
 
-function startBoth(pair: Pair, argv: (side: Side, namespace: Namespace) => readonly string[]): Program[] {
-  return SIDES.map((side) => pair[side].start(argv(side, pair[side])));
-}
+const routed = (side: Side): string[] => ["-R", `${INNER[other(side)]}/32`];
 
-const classic = (name: string, program: string, help: string, extra: (side: Side) => string[]): Peer => ({
+const classic = (program: string, name: string, help: string, extra: (side: Side) => string[]): Peer => ({
   name,
+  ours: false,
   needs: [program],
   help,
   target: INNER.right,
-  start: async (pair) => startBoth(pair, (side) => [program, ...classicArgs(side), "-L", "stderr:2", ...extra(side)]),
+  start: async (pair, _dir, started) =>
+    startBoth(pair, started, (side) => [program, ...classicArgs(side), "-L", "stderr:2", ...extra(side)]),
 });
 
 const ours = (name: string, help: string, crypto: readonly string[]): Peer => ({
   name,
+  ours: true,
   needs: [],
   help,
   target: INNER.right,
-  start: async (pair, dir) =>
-    startBoth(pair, (side) => [
-      ...[ANYHOP, "classic", ...classicArgs(side), ...crypto, "-R", `${INNER[other(side)]}/32`],
+  start: async (pair, dir, started) =>
+    startBoth(pair, started, (side) => [
+      ...[ANYHOP, "classic", ...classicArgs(side), ...crypto, ...routed(side)],
       ...["--control-socket", `${dir}/${side}.sock`, "--state-dir", `${dir}/${side}`],
     ]),
 });
 
-async function startOpenvpn(pair: Pair, dir: string): Promise<Program[]> {
-  const fingerprint = {} as Record<Side, string>;
-  for (const side of SIDES) {
-    const [key, cert] = [`${dir}/${side}.key`, `${dir}/${side}.crt`];
-    const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    const made = await run(
-      ["openssl", "req", "-x509", ...curve, "-keyout", key, "-out", cert, "-days", "3", "-subj", `/CN=${side}`],
-      60_000,
-    );
-    if (made.code !== 0) throw new Error(`openssl cannot make a certificate for openvpn: ${made.stderr.trim()}`);
-    const print = await must(["openssl", "x509", "-in", cert, "-noout", "-sha256", "-fingerprint"]);
-    fingerprint[side] = print.trim().split("=")[1] ?? "";
-  }
-  return startBoth(pair, (side) => [
-    ...["openvpn", "--dev", DEVICE, "--dev-type", "tun", "--data-ciphers", "AES-128-GCM", "--disable-dco"],
-    // Bigger buffers than its defaults: without them it loses the flood before it has read it.
-    ...["--sndbuf", "4194304", "--rcvbuf", "4194304", "--txqueuelen", "1000"],
-    ...["--ifconfig", INNER[side], INNER[other(side)], "--cert", `${dir}/${side}.crt`, "--key", `${dir}/${side}.key`],
-    ...["--peer-fingerprint", fingerprint[other(side)]],
-    ...(side === "left"
-      ? ["--local", OUTER.left.v4, "--tls-server", "--dh", "none"]
-      : ["--remote", OUTER.left.v4, "--tls-client"]),
-  ]);
-}
-
-async function startFastd(pair: Pair, dir: string): Promise<Program[]> {
-  const keys = {} as Record<Side, { secret: string; public: string }>;
-  for (const side of SIDES) {
-    const text = await must(["fastd", "--generate-key"]);
-    const find = (name: string) => new RegExp(`${name}: (\\w+)`).exec(text)?.[1] ?? "";
-    keys[side] = { secret: find("Secret"), public: find("Public") };
-  }
-  for (const side of SIDES) {
-    const remote = `key "${keys[other(side)].public}"; remote ${OUTER[other(side)].v4}:10000;`;
-    const lines = [
-      `log level warn; mode tun; interface "${DEVICE}"; method "aes128-ctr+umac"; mtu 1400;`,
-      `bind ${OUTER[side].v4}:10000; secret "${keys[side].secret}"; peer "other" { ${remote} }`,
-      `on up "ip addr add ${INNER[side]}/24 dev ${DEVICE}; ip link set ${DEVICE} up";`,
-    ];
-    await writeFile(`${dir}/${side}.conf`, `${lines.join("\n")}\n`, { mode: 0o600 });
-  }
-  return startBoth(pair, (side) => ["fastd", "-c", `${dir}/${side}.conf`]);
-}
-
-const routed = (side: Side): string[] => ["-R", `${INNER[other(side)]}/32`];
+const foreign = (name: string, needs: readonly string[], help: string, start: Start, settleMs = 0): Peer => ({
+  ...{ name, ours: false, needs, help, target: INNER.right, settleMs, start },
+});
 
 /** In the order of the report. */
 export const peers: readonly Peer[] = [
-  { name: "raw", needs: [], help: "the bare veth pair, no tunnel", target: OUTER.right.v4, start: async () => [] },
-  classic("anytun", "anytun", "aes-ctr-128, sha1/10", (side) => [...AES, ...routed(side)]),
-  classic("anytun-null", "anytun", "no cipher, no authentication", (side) => [...NULL, ...routed(side)]),
-  classic("uanytun", "uanytun", "aes-ctr-128, sha1/10", () => AES),
   {
-    name: "openvpn",
-    needs: ["openvpn", "openssl"],
-    help: "AES-128-GCM in user space, 4 MB socket buffers",
-    target: INNER.right,
-    start: startOpenvpn,
+    ...{ name: "raw", ours: false, needs: [], help: "the bare veth pair, no tunnel", target: OUTER.right.v4 },
+    start: async () => {},
   },
-  { name: "fastd", needs: ["fastd"], help: "aes128-ctr+umac, tun mode", target: INNER.right, start: startFastd },
+  classic("anytun", "anytun", "aes-ctr-128, sha1/10", (side) => [...AES, ...routed(side)]),
+  classic("anytun", "anytun-null", "no cipher, no authentication", (side) => [...NULL, ...routed(side)]),
+  classic("uanytun", "uanytun", "aes-ctr-128, sha1/10", () => AES),
+  foreign("openvpn", ["openvpn", "openssl"], "AES-128-GCM in user space, 4 MB socket buffers", startOpenvpn),
+  foreign("fastd", ["fastd"], "aes128-ctr+umac, tun mode", startFastd),
+  foreign("wireguard-go", ["wireguard-go", "wg"], "ChaCha20-Poly1305, user space", startWireguard),
+  // Until it has probed the path, tinc sends packets through its TCP control connection.
+  foreign("tinc", ["tincd"], "aes-128-cbc, sha1, router mode", startTinc, 4000),
   ours("ours", "anyhop classic, aes-ctr-128, sha1/10", AES),
   ours("ours-null", "anyhop classic, no cipher, no authentication", NULL),
+  {
+    ...{ name: "ours-gcm", ours: true, needs: [], target: INNER.right },
+    help: "anyhop's data plane with static AES-128-GCM keys, only in this benchmark",
+    start: async (pair, _dir, started) =>
+      startBoth(pair, started, (side) => [process.execPath, BENCH, "static-end", side]),
+  },
 ];
 
-/** Makes the directory of one run and starts both ends in it. */
-export async function startPeer(peer: Peer, pair: Pair, dir: string): Promise<Program[]> {
+/** Makes the directory of one run and starts both ends in it; what was started is in `started` even on failure. */
+export async function startPeer(peer: Peer, pair: Pair, dir: string, started: Program[]): Promise<void> {
   await mkdir(dir, { recursive: true });
-  return peer.start(pair, dir);
+  await peer.start(pair, dir, started);
+}
+
+/** The first number in what the program says to `--version`; "" when it says none. */
+export async function versionOf(program: string): Promise<string> {
+  const { stdout, stderr } = await run([program, "--version"], 5000);
+  return /\d+(?:\.\d+)*/.exec(stdout + stderr)?.[0] ?? "";
+}
+
+/**
+ * utime + stime in clock ticks, from the text of /proc/PID/stat (proc_pid_stat(5), fields 14 and 15). The name, field 2,
+ * may hold blanks and parentheses: fields are counted from behind the last one.
+ */
+export function ticksOf(stat: string): number {
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return Number(fields[11]) + Number(fields[12]);
 }
 
 /** Processor time in clock ticks (1/100 s) and peak memory in KiB of the programs and of all their children. */
@@ -138,10 +119,7 @@ export async function usage(programs: readonly Program[]): Promise<{ ticks: numb
   let peakKb = 0;
   const visit = async (pid: number): Promise<void> => {
     try {
-      const stat = await readFile(`/proc/${pid}/stat`, "utf8");
-      // The name in parentheses may hold blanks: fields are counted from behind it, utime and stime are 14 and 15.
-      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      ticks += Number(fields[11]) + Number(fields[12]);
+      ticks += ticksOf(await readFile(`/proc/${pid}/stat`, "utf8"));
       const status = await readFile(`/proc/${pid}/status`, "utf8");
       peakKb = Math.max(peakKb, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0));
       const children = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8");

@@ -11,6 +11,7 @@ export function renderStatus(status: Status): string {
     `listen   ${status.listen.map(({ address, port }) => join(address, port)).join(", ")}   sender id ${status.senderId}, ${status.shards} ${plural("shard", status.shards)}`,
     `device   ${device.name} (${device.type}, MTU ${device.mtu})   ${device.addresses.join(", ") || "no address set here"}`,
   ];
+  lines.push(...offloadLines(status));
   if (status.host.length > 0) lines.push(`host     ${status.host.join("\n         ")}`);
   lines.push("", ...tunnelTable(status.tunnels));
   for (const tunnel of status.tunnels) lines.push(...tunnelProblem(tunnel));
@@ -18,6 +19,14 @@ export function renderStatus(status: Status): string {
     for (const tunnel of status.tunnels) lines.push("", ...tunnelDetails(tunnel));
   lines.push("", ...dropTable(status));
   return `${lines.map((line) => line.trimEnd()).join("\n")}\n`;
+}
+
+/** Which offloads are on, and the reason for each that is off. */
+function offloadLines({ offloads }: Status): string[] {
+  if (offloads.length === 0) return [];
+  const on = offloads.filter((offload) => offload.on).map(({ name }) => name);
+  const off = offloads.filter((offload) => !offload.on).map(({ name, why }) => `         ${name} is off: ${why}`);
+  return [`offloads ${on.join(", ") || "none"}`, ...off];
 }
 
 function tunnelTable(tunnels: readonly TunnelStatus[]): string[] {

@@ -8,6 +8,7 @@ import { parseAddress } from "../base/ip.ts";
 import { type Logger, LogLimiter } from "../base/log.ts";
 import { parsePrefix } from "../base/prefix.ts";
 import { AUTH_NULL, ROLE_LEFT, ROLE_RIGHT } from "../dataplane/layout.ts";
+import type { Offload } from "../dataplane/ports.ts";
 import { createTunnelMemory, type TunnelMemory, TunnelTable } from "../dataplane/tunnels.ts";
 import type { Endpoint, FromShard, PrefixWords } from "../shard/messages.ts";
 import type { InstanceSpec, TunnelSpec } from "./instance.ts";
@@ -40,6 +41,8 @@ export class Supervisor {
   readonly tunnels: TunnelTable;
   /** Set once the shard is up. */
   deviceName = "";
+  /** What the kernel takes off the packet path. */
+  offloads: readonly Offload[] = [];
   ports: readonly number[] = [];
   private sockets: readonly number[] = [];
   /** The last packet of each tunnel that failed in a way that a person can mend. */
@@ -138,6 +141,7 @@ export class Supervisor {
         if (message.kind === "ready") {
           ready = true;
           this.deviceName = message.deviceName;
+          this.offloads = message.offloads;
           this.ports = message.ports;
           this.sockets = message.sockets;
           resolve();

@@ -2,7 +2,7 @@
  * Replay windows, one per (tunnel, sender id), in flat arrays. Checked before a packet is authenticated and committed
  * after, so a forged packet never moves a window. Same rules as anytun's and uanytun's windows (docs/PROTOCOL.md,
  * "Replay window"), kept as a ring of bits that moves by whole words (the idea of RFC 6479). It never decides about
- * restarted peers: that is `restart.ts`.
+ * restarted peers: that is `restart.ts`. Windows that several shards keep together are `shared_replay.ts`.
  *
  * All arrays are made by the constructor; nothing here allocates afterwards. Senders are found by open addressing with
  * linear probing over an index twice as large as the table; slots themselves never move, so they can be used as keys.
@@ -91,11 +91,11 @@ export class ReplayTable {
    * the numbers are out of range.
    */
   create(tunnel: number, sender: number): number {
-    if (tunnel < 0 || tunnel >= TUNNELS_MAX || sender < 0 || sender > 0xffff) return NONE;
+    if (!hasWindow(tunnel, sender)) return NONE;
     const known = this.find(tunnel, sender);
     if (known !== NONE) return known;
+    if (!this.hasRoom(tunnel)) return NONE;
     const slot = this.#free;
-    if (slot === NONE || this.#tunnelCount[tunnel] >= this.#sendersPerTunnel) return NONE;
     this.#free = this.#next[slot];
     this.#next[slot] = this.#tunnelHead[tunnel];
     this.#tunnelHead[tunnel] = slot;
@@ -109,6 +109,11 @@ export class ReplayTable {
     this.#indexKey[h] = key;
     this.#indexSlot[h] = slot;
     return slot;
+  }
+
+  /** Whether one more sender of a tunnel would get a window. */
+  hasRoom(tunnel: number): boolean {
+    return this.#free !== NONE && this.#tunnelCount[tunnel] < this.#sendersPerTunnel;
   }
 
   /** FRESH, OLD or DUPLICATE; changes nothing. `window` is 0 (off: everything is FRESH) to `bits`. */
@@ -133,6 +138,11 @@ export class ReplayTable {
     return FRESH;
   }
 
+  /** Whether a number would become the highest; true before the first. Changes nothing. */
+  isNewest(slot: number, seq: number, window: number): boolean {
+    return this.#started[slot] === 0 || isAhead(seq >>> 0, this.#highest[slot], window);
+  }
+
   /** Highest accepted sequence number, or NONE before the first. */
   highest(slot: number): number {
     return this.#started[slot] === 0 ? NONE : this.#highest[slot];
@@ -145,6 +155,30 @@ export class ReplayTable {
     this.#started[slot] = 1;
     this.#highest[slot] = seq >>> 0;
     this.#mark(slot, seq >>> 0);
+  }
+
+  /** Begins a window anew in which every number up to `seq` counts as received. */
+  close(slot: number, seq: number): void {
+    const base = slot * this.#words;
+    this.#ring.fill(-1, base, base + this.#words);
+    this.#started[slot] = 1;
+    this.#highest[slot] = seq >>> 0;
+    this.#endWord(slot, seq >>> 0);
+  }
+
+  /** Moves the window forward to `seq`; the numbers that it passes, and `seq`, count as received. */
+  skip(slot: number, seq: number): void {
+    const base = slot * this.#words;
+    const mask = this.#words - 1;
+    const s = seq >>> 0;
+    const highest = this.#highest[slot];
+    const from = highest >>> 5;
+    const skipped = Math.min(((s >>> 5) - from) & 0x7ffffff, this.#words);
+    // Bits above the highest number; shifting in two steps because a shift by 32 is one by 0.
+    this.#ring[base + (from & mask)] |= (-1 << (highest & 31)) << 1;
+    for (let k = 1; k <= skipped; k++) this.#ring[base + ((from + k) & mask)] = -1;
+    this.#highest[slot] = s;
+    this.#endWord(slot, s);
   }
 
   /** Frees all windows of a tunnel. */
@@ -165,6 +199,11 @@ export class ReplayTable {
 
   #mark(slot: number, s: number): void {
     this.#ring[slot * this.#words + ((s >>> 5) & (this.#words - 1))] |= 1 << (s & 31);
+  }
+
+  /** Clears the bits above the highest number in its word. */
+  #endWord(slot: number, s: number): void {
+    this.#ring[slot * this.#words + ((s >>> 5) & (this.#words - 1))] &= ~((-1 << (s & 31)) << 1);
   }
 
   /** Moves the window to a higher number: clears the words in between, at most the whole ring. */
@@ -192,6 +231,11 @@ export class ReplayTable {
     }
     this.#indexSlot[hole] = NONE;
   }
+}
+
+/** Whether a table could hold a window for these numbers. */
+export function hasWindow(tunnel: number, sender: number): boolean {
+  return tunnel >= 0 && tunnel < TUNNELS_MAX && sender >= 0 && sender <= 0xffff;
 }
 
 /**

@@ -10,6 +10,11 @@
  *   open: authenticate and decrypt                      failed: drop
  *   r fresh:    seq < 64 and !remember(): drop;         then replay.commit(), accepted()
  *   r refuses:  !confirm(): drop;                       then replay.reset(), accepted()
+ *
+ * Several shards use one table: what they remember lies in shared memory, slots are then `SharedReplayTable.cell()`, and
+ * `confirm` stands between `lock` and `reset` or `unlock` of that table. A fingerprint is written before the shard that
+ * accepts looks at the life again, and read after the shard that restarts has locked it: so of two shards that hold
+ * copies of one packet, at least one sees the other.
  */
 
 /** Sequence numbers below this are the restart zone. */
@@ -28,37 +33,57 @@ export interface RestartOptions {
   readonly slots: number;
   /** Silence after which an authentic packet below the window is a restart; 0 = never; default RESTART_QUIET_MS. */
   readonly quietMs?: number;
+  /** Of as many slots; shared with other tables. Without it the table has memory of its own. */
+  readonly memory?: RestartMemory;
 }
 
-/** Fingerprints of one window: [seq][epoch] pairs of 32 bits, and how many were ever written per seq. */
-interface Zone {
-  readonly prints: Int32Array;
-  readonly written: Uint32Array;
+/** What several tables remember together; transferable to a worker as it is. */
+export interface RestartMemory {
+  /** When the last packet was accepted, `Float64Array(slots)`. */
+  readonly heard: SharedArrayBuffer;
+  /** Fingerprints, [slot][seq][epoch] pairs of 32 bits. */
+  readonly prints: SharedArrayBuffer;
+  /** How many fingerprints were ever written, [slot][seq]. */
+  readonly written: SharedArrayBuffer;
+}
+
+/** Bytes of a slot that are used only when a packet of the zone is accepted; the system gives them then. */
+const PRINT_BYTES = 4 * 2 * RESTART_ZONE * RESTART_EPOCHS;
+
+export function createRestartMemory(slots: number): RestartMemory {
+  return {
+    heard: new SharedArrayBuffer(8 * slots),
+    prints: new SharedArrayBuffer(PRINT_BYTES * slots),
+    written: new SharedArrayBuffer(4 * RESTART_ZONE * slots),
+  };
 }
 
 export class RestartTable {
   readonly #quietMs: number;
   /** When the last packet was accepted. */
   readonly #heardMs: Float64Array;
+  readonly #prints: Int32Array;
+  readonly #written: Int32Array;
+  // Of this table alone: each shard has its own budget.
   readonly #budgetFromMs: Float64Array;
   readonly #tries: Uint8Array;
-  /** Made when the first packet of the zone is accepted: 4 KiB for each sender that began its life under our eyes. */
-  readonly #zones: (Zone | undefined)[];
 
   constructor(options: RestartOptions) {
     this.#quietMs = options.quietMs ?? RESTART_QUIET_MS;
-    this.#heardMs = new Float64Array(options.slots);
+    const memory = options.memory ?? createRestartMemory(options.slots);
+    this.#heardMs = new Float64Array(memory.heard);
+    this.#prints = new Int32Array(memory.prints);
+    this.#written = new Int32Array(memory.written);
     this.#budgetFromMs = new Float64Array(options.slots);
     this.#tries = new Uint8Array(options.slots);
-    this.#zones = new Array<Zone | undefined>(options.slots).fill(undefined);
   }
 
-  /** A window was created in this slot: forgets what was known of its former owner. */
+  /** A window was created in this slot: forgets what was known of its former owner. In no shard may it be in use. */
   open(slot: number): void {
     this.#heardMs[slot] = 0;
     this.#budgetFromMs[slot] = 0;
     this.#tries[slot] = 0;
-    this.#zones[slot] = undefined;
+    this.#written.fill(0, slot * RESTART_ZONE, (slot + 1) * RESTART_ZONE);
   }
 
   /** A packet was accepted. Hot: one store. */
@@ -97,24 +122,29 @@ export class RestartTable {
   remember(slot: number, seq: number, hi: number, lo: number): boolean {
     const s = seq >>> 0;
     if (s >= RESTART_ZONE) return true;
-    let zone = this.#zones[slot];
-    if (zone === undefined) {
-      zone = {
-        prints: new Int32Array(RESTART_ZONE * RESTART_EPOCHS * 2),
-        written: new Uint32Array(RESTART_ZONE),
-      };
-      this.#zones[slot] = zone;
-    }
-    const base = s * RESTART_EPOCHS * 2;
-    const known = Math.min(zone.written[s], RESTART_EPOCHS);
-    for (let k = 0; k < known; k++) {
-      if (zone.prints[base + k * 2] === (hi | 0) && zone.prints[base + k * 2 + 1] === (lo | 0)) return false;
-    }
-    const at = base + (zone.written[s] % RESTART_EPOCHS) * 2;
-    zone.prints[at] = hi;
-    zone.prints[at + 1] = lo;
-    zone.written[s]++;
+    if (this.knows(slot, s, hi, lo)) return false;
+    this.note(slot, s, hi, lo);
     return true;
+  }
+
+  /** Whether a packet of the zone is remembered. */
+  protected knows(slot: number, s: number, hi: number, lo: number): boolean {
+    const counter = slot * RESTART_ZONE + s;
+    const base = counter * RESTART_EPOCHS * 2;
+    const known = Math.min(Atomics.load(this.#written, counter) >>> 0, RESTART_EPOCHS);
+    for (let k = base; k < base + known * 2; k += 2) {
+      if (Atomics.load(this.#prints, k) === (hi | 0) && Atomics.load(this.#prints, k + 1) === (lo | 0)) return true;
+    }
+    return false;
+  }
+
+  /** Remembers a packet of the zone, in the place of the oldest when there are RESTART_EPOCHS. */
+  protected note(slot: number, s: number, hi: number, lo: number): void {
+    const counter = slot * RESTART_ZONE + s;
+    // A place of its own first, then the print: two shards never write into one place.
+    const at = (counter * RESTART_EPOCHS + ((Atomics.add(this.#written, counter, 1) >>> 0) % RESTART_EPOCHS)) * 2;
+    Atomics.store(this.#prints, at, hi);
+    Atomics.store(this.#prints, at + 1, lo);
   }
 
   #inTime(slot: number, seq: number, nowMs: number, authentic: boolean): boolean {

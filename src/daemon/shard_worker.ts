@@ -8,6 +8,7 @@ import { createMemory } from "../dataplane/batch.ts";
 import { Plane } from "../dataplane/plane.ts";
 import { createNativeIo, type NativeIo } from "../drivers/native.ts";
 import { createNativeCrypto } from "../drivers/native_crypto.ts";
+import { offloadsSwitchedOff } from "../drivers/native_offloads.ts";
 import { apply } from "../shard/apply.ts";
 import { runLoop } from "../shard/loop.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
@@ -18,7 +19,7 @@ const tell = (message: FromShard) => port.postMessage(message);
 
 function main(): void {
   const memory = createMemory();
-  const io = createNativeIo(memory);
+  const io = createNativeIo(memory, { without: offloadsSwitchedOff(process.env) });
   try {
     const plane = new Plane({ ...setup, memory, io, crypto: createNativeCrypto(), ethernet: setup.device.ethernet });
     const sockets = setup.listen.map((l) => openSocket(io, l));
@@ -29,6 +30,7 @@ function main(): void {
       sockets,
       ports: sockets.map((s) => (s < 0 ? 0 : io.socketPort(s))),
       wakeFd: io.wakeFd,
+      offloads: io.offloads(),
     });
     const errno = runLoop(plane, sockets.filter((s) => s >= 0).length, {
       readInbox() {

@@ -28,6 +28,9 @@ export class Batch {
   readonly port: Int32Array;
   readonly tos: Int32Array;
   readonly flags: Int32Array;
+  readonly seg: Int32Array;
+  readonly hdr: Int32Array;
+  readonly done: Int32Array;
 
   constructor(rows: number) {
     this.capacity = rows;
@@ -51,6 +54,9 @@ export class Batch {
     this.port = column(L.COL_PORT);
     this.tos = column(L.COL_TOS);
     this.flags = column(L.COL_FLAGS);
+    this.seg = column(L.COL_SEG);
+    this.hdr = column(L.COL_HDR);
+    this.done = column(L.COL_DONE);
   }
 }
 

@@ -4,13 +4,17 @@
  *   socket -> receive -> classify -> open -> admit -> route --+--> device
  *   device -> read ------------------------------> route --+--+--> seal -> send
  *
+ * A super-packet (many TCP or UDP segments, as the kernel hands them over) is one row until seal takes it apart. When the
+ * output batch is full before the rows are, the turn sends and goes on.
+ *
  * Run to completion: when a turn returns, every packet it took is delivered, sent or counted as dropped.
  */
+import { RECEIVE_ROWS } from "./layout.ts";
 import type { Plane } from "./plane.ts";
 import { admit } from "./stages/admit.ts";
 import { answerPunts } from "./stages/answer.ts";
 import { classify } from "./stages/classify.ts";
-import { emit } from "./stages/emit.ts";
+import { emit, hasRoom } from "./stages/emit.ts";
 import { countInput, countOutput } from "./stages/finish.ts";
 import { switchFromDevice, switchReceived } from "./stages/route_ethernet.ts";
 import { routeFromDevice, routeReceived } from "./stages/route_ip.ts";
@@ -18,14 +22,16 @@ import { FORWARDED, VERDICTS } from "./verdict.ts";
 
 /** One batch from a socket. Returns how many datagrams there were; 0 = nothing, negative = -errno. */
 export function turnFromSocket(p: Plane, sock: number, now: number): number {
-  const n = p.io.receive(sock, p.input.capacity);
+  const n = p.io.receive(sock, RECEIVE_ROWS);
   if (n <= 0) return n;
   p.begin(now);
   classify(p, n);
   p.crypto.open(n);
   admit(p, n);
-  if (p.ethernet) switchReceived(p, n);
-  else routeReceived(p, n);
+  for (let i = 0; i < n; ) {
+    i = p.ethernet ? switchReceived(p, i, n) : routeReceived(p, i, n);
+    if (i < n) transmit(p);
+  }
   leave(p, n);
   return n;
 }
@@ -35,8 +41,10 @@ export function turnFromDevice(p: Plane, now: number): number {
   const n = p.io.readDevice(p.input.capacity);
   if (n <= 0) return n;
   p.begin(now);
-  if (p.ethernet) switchFromDevice(p, n);
-  else routeFromDevice(p, n);
+  for (let i = 0; i < n; ) {
+    i = p.ethernet ? switchFromDevice(p, i, n) : routeFromDevice(p, i, n);
+    if (i < n) transmit(p);
+  }
   leave(p, n);
   return n;
 }
@@ -48,8 +56,8 @@ export function turnKeepalive(p: Plane, now: number): void {
   for (let m = 0; m < p.memberCount; m++) {
     const t = p.members[m];
     if (keepaliveMs[t] === 0 || known[t] === 0 || now - lastTx[t] < keepaliveMs[t]) continue;
-    if (p.output.n === p.output.capacity) transmit(p);
-    const v = emit(p, t, 0, 0, -1, 0, 0, -1);
+    if (!hasRoom(p, 0, 0, 0, 1)) transmit(p);
+    const v = emit(p, t, 0, 0, -1, 0, 0, -1, 0, 0);
     if (v !== FORWARDED) p.tunnels.drops[t * VERDICTS + v]++;
   }
   transmit(p);

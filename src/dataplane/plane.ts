@@ -8,7 +8,7 @@ import { Lpm } from "../table/lpm.ts";
 import { MacTable } from "../table/mac.ts";
 import type { Batch, Memory } from "./batch.ts";
 import { EventRing } from "./events.ts";
-import { IN_ROWS, OUT_ROWS, PUNT_ROWS } from "./layout.ts";
+import { IN_ROWS, OUT_BASE, OUT_ROWS, PUNT_ROWS } from "./layout.ts";
 import type { PacketCrypto, PacketIo } from "./ports.ts";
 import { type TunnelMemory, TunnelTable } from "./tunnels.ts";
 
@@ -80,8 +80,11 @@ export class Plane {
   /** Fingerprint of the sealed datagram, only for rows that may matter to `restart`. */
   readonly printHi = new Int32Array(IN_ROWS);
   readonly printLo = new Int32Array(IN_ROWS);
-  /** Scratch column of the output batch: tunnel that the packet came from, -1 = the device. */
+  // Scratch columns of the output batch.
+  /** Tunnel that the packet came from, -1 = the device. */
   readonly origin = new Int32Array(OUT_ROWS);
+  /** Packets (and datagrams, and sequence numbers) of the row. */
+  readonly packets = new Int32Array(OUT_ROWS);
 
   // Punt ring: packets for the slow path at the end of the turn, see punt.ts.
   readonly puntKind = new Int32Array(PUNT_ROWS);
@@ -92,8 +95,8 @@ export class Plane {
 
   /** Monotonic ms of this turn. */
   now = 0;
-  /** Output rows still free for copies, beyond the one that every input row is sure of. */
-  copiesLeft = 0;
+  /** First free byte of the output area. */
+  outAt = OUT_BASE;
   diagnosesLeft = DIAGNOSES_PER_SECOND;
   puntsLeft = PUNTS_PER_SECOND;
   private nextSecond = 0;
@@ -129,7 +132,7 @@ export class Plane {
   begin(now: number): void {
     this.now = now;
     this.output.n = 0;
-    this.copiesLeft = OUT_ROWS - IN_ROWS;
+    this.outAt = OUT_BASE;
     if (now >= this.nextSecond) {
       this.nextSecond = now + 1000;
       this.diagnosesLeft = DIAGNOSES_PER_SECOND;

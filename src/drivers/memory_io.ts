@@ -1,7 +1,8 @@
 /**
  * `PacketIo` without an operating system: the twin of `native.ts` for tests and simulation. One `MemoryIo` is one host
  * with its addresses, its sockets on a `MemoryNetwork`, and its device, whose other side the test holds. Same columns,
- * verdicts and errors as the native driver (test/contract/io.contract.ts); nothing is allocated per packet.
+ * verdicts and errors as the native driver (test/contract/io.contract.ts); nothing is allocated per packet of up to
+ * SLOT_BYTES. Sockets and device move one packet at a time, but the host may give the device super-packets.
  */
 import { constants } from "node:os";
 import { isMapped, parseAddress } from "../base/ip.ts";
@@ -10,8 +11,10 @@ import * as L from "../dataplane/layout.ts";
 import type { PacketIo } from "../dataplane/ports.ts";
 import * as V from "../dataplane/verdict.ts";
 import {
+  FACT_HDR,
   FACT_LOCAL,
   FACT_PORT,
+  FACT_SEG,
   FACT_TOS,
   FACTS,
   isMappedWords,
@@ -25,8 +28,6 @@ const { EADDRINUSE, EADDRNOTAVAIL, EALREADY, EBADF, EINVAL, EMFILE, ENETUNREACH 
 
 /** First port that port 0 gives, as in RFC 6335 section 6. */
 const EPHEMERAL_PORT = 49152;
-/** Largest UDP payload over IPv4; a longer one has no length field that could hold it. */
-const PAYLOAD_MAX = 65507;
 const HEADERS_V4 = 20 + 8;
 const HEADERS_V6 = 40 + 8;
 
@@ -48,7 +49,16 @@ export class MemoryDevice {
 
   /** The host sends `len` bytes at `at`; false: the queue is full. */
   inject(packet: Uint8Array, at = 0, len = packet.length - at): boolean {
-    return this.up && this.fromHost.push(packet, at, len) >= 0;
+    return this.injectSuper(packet, at, len, 0, 0);
+  }
+
+  /** The host sends a super-packet of `seg` payload bytes a segment, as a kernel with offloads does. */
+  injectSuper(packet: Uint8Array, at: number, len: number, seg: number, hdr: number): boolean {
+    const slot = this.up ? this.fromHost.push(packet, at, len) : -1;
+    if (slot < 0) return false;
+    this.fromHost.facts[slot * FACTS + FACT_SEG] = seg;
+    this.fromHost.facts[slot * FACTS + FACT_HDR] = hdr;
+    return true;
   }
 
   /** Copies the oldest packet that was written to the device to `target`; its length, or -1: none. */
@@ -59,9 +69,11 @@ export class MemoryDevice {
 
   /** The oldest packet that was written to the device, as a copy. */
   take(): Uint8Array | undefined {
-    const packet = new Uint8Array(L.SLOT_BYTES);
-    const len = this.takeInto(packet, 0);
-    return len < 0 ? undefined : packet.subarray(0, len);
+    const len = this.toHost.nextLen();
+    if (len < 0) return undefined;
+    const packet = new Uint8Array(len);
+    this.takeInto(packet, 0);
+    return packet;
   }
 }
 
@@ -187,11 +199,15 @@ export class MemoryIo implements PacketIo {
     if (socket === undefined) return -EBADF;
     const { input, slab } = this;
     const { queue } = socket;
-    const n = Math.min(Math.max(0, max), input.capacity, queue.count);
-    for (let i = 0; i < n; i++) {
-      const slot = queue.shift(slab, i * L.SLOT_BYTES);
+    const rows = Math.min(Math.max(0, max), input.capacity);
+    let at = 0;
+    let n = 0;
+    for (; n < rows && queue.count > 0 && at + queue.nextLen() <= L.READ_BASE; n++) {
+      const i = n;
+      const slot = queue.shift(slab, at);
       const base = slot * FACTS;
-      this.startRow(i, queue.len[slot]);
+      this.startRow(i, at, queue.len[slot]);
+      at += queue.len[slot];
       input.sock[i] = sock | (queue.facts[base + FACT_LOCAL] << 8);
       input.addr0[i] = queue.facts[base];
       input.addr1[i] = queue.facts[base + 1];
@@ -199,20 +215,21 @@ export class MemoryIo implements PacketIo {
       input.addr3[i] = queue.facts[base + 3];
       input.port[i] = queue.facts[base + FACT_PORT];
       input.tos[i] = queue.facts[base + FACT_TOS];
-      // A full slot of a datagram may be all of it; of a device packet it may not (native/device.c).
-      input.verdict[i] = queue.len[slot] > L.SLOT_BYTES ? V.DATAGRAM_OVERSIZE : V.LIVE;
     }
     return n;
   }
 
   /** Columns that receive and readDevice fill alike. */
-  private startRow(i: number, len: number): void {
+  private startRow(i: number, at: number, len: number): void {
     const { input } = this;
-    input.at[i] = i * L.SLOT_BYTES;
-    input.len[i] = Math.min(len, L.SLOT_BYTES);
+    input.at[i] = at;
+    input.len[i] = len;
+    input.verdict[i] = V.LIVE;
     input.tunnel[i] = -1;
     input.tos[i] = 0;
     input.flags[i] = 0;
+    input.seg[i] = 0;
+    input.hdr[i] = 0;
   }
 
   send(n: number): void {
@@ -228,19 +245,31 @@ export class MemoryIo implements PacketIo {
     const socket = this.sockets[output.sock[i] & 0xff];
     const at = output.at[i];
     const len = output.len[i];
+    output.done[i] = 0;
     if (socket === undefined || !this.inSlab(at, len) || !this.hasRemote(i, socket)) return V.SEND_FAILED;
     const w0 = output.addr0[i];
     const w1 = output.addr1[i];
     const w2 = output.addr2[i];
     const w3 = output.addr3[i];
     if (!network.hasRoute(w0, w1, w2, w3)) return V.SEND_UNREACHABLE;
-    const packetBytes = len + (socket.family === 4 ? HEADERS_V4 : HEADERS_V6);
+    const headers = socket.family === 4 ? HEADERS_V4 : HEADERS_V6;
     const df = (output.flags[i] & L.FLAG_DF) !== 0;
-    if (len > PAYLOAD_MAX || (df && packetBytes > network.mtuBytes)) return V.SEND_TOO_BIG;
     const source = this.sourceOf(socket, output.sock[i] >> 8);
     if (source === undefined) return V.SEND_UNREACHABLE;
-    network.deliver(socket, source, w0, w1, w2, w3, output.port[i], this.slab, at, len, output.tos[i] & 0xff);
-    return V.SENT;
+    const stride = output.seg[i] > 0 ? output.seg[i] : len;
+    let verdict: number = V.SENT;
+    let from = at;
+    do {
+      const bytes = Math.min(stride, at + len - from);
+      if (bytes > L.DATAGRAM_MAX || (df && bytes + headers > network.mtuBytes)) {
+        verdict = V.SEND_TOO_BIG;
+      } else {
+        network.deliver(socket, source, w0, w1, w2, w3, output.port[i], this.slab, from, bytes, output.tos[i] & 0xff);
+        output.done[i]++;
+      }
+      from += bytes;
+    } while (from < at + len);
+    return verdict;
   }
 
   private inSlab(at: number, len: number): boolean {
@@ -267,12 +296,17 @@ export class MemoryIo implements PacketIo {
   readDevice(max: number): number {
     const { device, input } = this;
     if (device === undefined) return -EBADF;
-    const n = Math.min(Math.max(0, max), input.capacity, device.fromHost.count);
-    for (let i = 0; i < n; i++) {
-      const slot = device.fromHost.shift(this.slab, i * L.SLOT_BYTES);
-      this.startRow(i, device.fromHost.len[slot]);
-      input.sock[i] = -1;
-      input.verdict[i] = device.fromHost.len[slot] < L.SLOT_BYTES ? V.LIVE : V.DATAGRAM_OVERSIZE;
+    const { fromHost } = device;
+    const rows = Math.min(Math.max(0, max), input.capacity);
+    let at = L.READ_BASE;
+    let n = 0;
+    for (; n < rows && fromHost.count > 0 && at + fromHost.nextLen() <= L.ANSWER_BASE; n++) {
+      const slot = fromHost.shift(this.slab, at);
+      this.startRow(n, at, fromHost.len[slot]);
+      input.sock[n] = -1;
+      input.seg[n] = fromHost.facts[slot * FACTS + FACT_SEG];
+      input.hdr[n] = fromHost.facts[slot * FACTS + FACT_HDR];
+      at += fromHost.len[slot];
     }
     return n;
   }
@@ -287,7 +321,7 @@ export class MemoryIo implements PacketIo {
 
   private writeRow(at: number, len: number): number {
     const { device } = this;
-    if (device === undefined || !this.inSlab(at, len) || len > L.SLOT_BYTES) return V.DEVICE_REFUSED;
+    if (device === undefined || !this.inSlab(at, len)) return V.DEVICE_REFUSED;
     if (!device.up) return V.DEVICE_BUSY;
     // What the kernel refuses: no whole Ethernet header (TAP), neither IPv4 nor IPv6 (TUN).
     const version = this.slab[at] >> 4;

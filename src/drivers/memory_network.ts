@@ -5,13 +5,15 @@
  */
 import { SLOT_BYTES } from "../dataplane/layout.ts";
 
-/** Bounded queue of packets with their origin. A packet longer than a slot keeps its length and its first bytes. */
+/** Bounded queue of packets with their origin. A packet longer than a slot is kept beside it, the one case that allocates. */
 export class PacketRing {
   readonly capacity: number;
   readonly bytes: Uint8Array;
   readonly len: Int32Array;
-  /** Row by row: remote address (four words), remote port, TOS, number of the local address. */
+  /** Row by row: remote address (four words), remote port, TOS, number of the local address; of a device, see below. */
   readonly facts: Int32Array;
+  /** Packets longer than a slot, by slot. */
+  private readonly long = new Map<number, Uint8Array>();
   first = 0;
   count = 0;
 
@@ -26,16 +28,28 @@ export class PacketRing {
   push(source: Uint8Array, at: number, len: number): number {
     if (this.count === this.capacity) return -1;
     const slot = (this.first + this.count++) % this.capacity;
-    copyBytes(source, at, this.bytes, slot * SLOT_BYTES, Math.min(len, SLOT_BYTES));
+    if (len > SLOT_BYTES) this.long.set(slot, source.slice(at, at + len));
+    else copyBytes(source, at, this.bytes, slot * SLOT_BYTES, len);
     this.len[slot] = len;
     return slot;
   }
 
-  /** Copies the oldest packet (at most one slot of it) to `target` and forgets it. Returns its slot, or -1: empty. */
+  /** Length of the oldest packet, or -1: empty. */
+  nextLen(): number {
+    return this.count === 0 ? -1 : this.len[this.first];
+  }
+
+  /** Copies the oldest packet to `target` and forgets it. Returns its slot, whose facts are still there, or -1: empty. */
   shift(target: Uint8Array, at: number): number {
     if (this.count === 0) return -1;
     const slot = this.first;
-    copyBytes(this.bytes, slot * SLOT_BYTES, target, at, Math.min(this.len[slot], SLOT_BYTES));
+    const len = this.len[slot];
+    if (len > SLOT_BYTES) {
+      target.set(this.long.get(slot)!, at);
+      this.long.delete(slot);
+    } else {
+      copyBytes(this.bytes, slot * SLOT_BYTES, target, at, len);
+    }
     this.first = (slot + 1) % this.capacity;
     this.count--;
     return slot;
@@ -47,6 +61,9 @@ export const FACTS = 7;
 export const FACT_PORT = 4;
 export const FACT_TOS = 5;
 export const FACT_LOCAL = 6;
+/** Of a packet that the host gave to its device: COL_SEG and COL_HDR. */
+export const FACT_SEG = 0;
+export const FACT_HDR = 1;
 
 /** A loop, because `set(subarray())` makes one view object for each packet. */
 function copyBytes(source: Uint8Array, from: number, target: Uint8Array, to: number, len: number): void {

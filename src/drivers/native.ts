@@ -8,9 +8,10 @@ import { fileURLToPath } from "node:url";
 import { AnyhopError } from "../base/errors.ts";
 import { parseAddress } from "../base/ip.ts";
 import type { Memory } from "../dataplane/batch.ts";
-import type { PacketIo } from "../dataplane/ports.ts";
+import type { Offload, PacketIo } from "../dataplane/ports.ts";
 import { LAYOUT_HASH } from "./layout_hash.ts";
 import { chrootError, deviceError, errorName, netnsError, socketError } from "./native_errors.ts";
+import { describeOffloads, featureBits, type OffloadName } from "./native_offloads.ts";
 
 /** What build/Release/anyhop.node exports, as far as this file uses it. Numbers returned are results or -errno. */
 export interface Addon {
@@ -31,11 +32,17 @@ export interface Addon {
   syslog(facility: number, ident: string, priority: number, line: string): number;
   chroot(directory: string): number;
   enterNetns(path: string): number;
+  without(bits: number): number;
+  feature(bit: number): number;
+  /** Both halves of the device without a device, for tests: see native/device_frame.c. */
+  frameToRow(i: number, at: number, len: number): number;
+  framesOf(n: number, udp: boolean): number;
   closeAll(): number;
 }
 
-/** The same place from src/drivers and from dist/drivers. */
-export const ADDON_PATH = fileURLToPath(new URL("../../build/Release/anyhop.node", import.meta.url));
+/** The same place from src/drivers and from dist/drivers. ANYHOP_ADDON names another build, for the sanitizers. */
+export const ADDON_PATH =
+  process.env["ANYHOP_ADDON"] ?? fileURLToPath(new URL("../../build/Release/anyhop.node", import.meta.url));
 
 const load = createRequire(import.meta.url);
 
@@ -78,6 +85,8 @@ export interface NativeIo extends PacketIo {
   closeSocket(sock: number): void;
   /** Opens (or attaches to) a TUN device, TAP with `ethernet`; without a name the kernel picks. Returns the name. */
   openDevice(name: string | undefined, ethernet: boolean): string;
+  /** What the kernel takes off the packet path, as of the sockets and the device that are open. */
+  offloads(): readonly Offload[];
   /**
    * Closes everything; hot calls fail with -EBADF from then on. The device disappears unless it was made persistent.
    * Idempotent.
@@ -87,9 +96,12 @@ export interface NativeIo extends PacketIo {
 
 /**
  * Binds the memory of a shard to the addon. The memory must never be transferred to another thread. Throws AnyhopError
- * "EALREADY" when this thread has bound before.
+ * "EALREADY" when this thread has bound before. `without`: offloads to leave off, as a kernel without them would.
  */
-export function createNativeIo(memory: Memory, addon: Addon = loadAddon()): NativeIo {
+export function createNativeIo(
+  memory: Memory,
+  { addon = loadAddon(), without = [] }: { readonly addon?: Addon; readonly without?: readonly OffloadName[] } = {},
+): NativeIo {
   const time = new Float64Array(1);
   const bound = addon.bind(memory.slab, memory.input.columns, memory.output.columns, time);
   if (bound < 0) {
@@ -99,6 +111,7 @@ export function createNativeIo(memory: Memory, addon: Addon = loadAddon()): Nati
         : `${errorName(bound)}; memory has to come from createMemory()`;
     throw new AnyhopError(errorName(bound), `The shard memory cannot be bound to the native addon: ${why}.`);
   }
+  addon.without(featureBits(without));
   return {
     wakeFd: addon.wakeFd(),
     poll: addon.poll,
@@ -126,6 +139,7 @@ export function createNativeIo(memory: Memory, addon: Addon = loadAddon()): Nati
       if (typeof result === "number") throw deviceError(result, name, ethernet);
       return result;
     },
+    offloads: () => describeOffloads(addon.feature),
     close() {
       addon.closeAll();
     },

@@ -17,6 +17,7 @@ interface CryptoAddon {
     masterKey: Uint8Array,
     masterSalt: Uint8Array,
   ): number;
+  setAead(slot: number, algorithm: number, sealKey: Uint8Array, openKey: Uint8Array): number;
   clearKey(slot: number): void;
   open(n: number): void;
   seal(n: number): void;
@@ -29,6 +30,7 @@ export function createNativeCrypto(): PacketCrypto {
   return {
     setSatp: (slot, key) =>
       addon.setSatp(slot, key.cipherLen, key.tagLen, key.kdLen, key.role, key.masterKey, key.masterSalt),
+    setAead: (slot, key) => addon.setAead(slot, key.algorithm, key.sealKey, key.openKey),
     clear: (slot) => addon.clearKey(slot),
     open: (n) => addon.open(n),
     seal: (n) => addon.seal(n),

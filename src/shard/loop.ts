@@ -1,13 +1,12 @@
 /**
  * The loop of one shard: wait, take batches, keep time, listen to the control plane; for ever, until told to stop.
- * Sleeps in `poll` and nowhere else; wakes at once on the first packet, takes full batches under load.
+ * Sleeps in `poll` and nowhere else: wakes at once on the first packet, and the batch is what has come meanwhile, so it
+ * grows with the load by itself. Each source has one batch a round, so none starves another.
  */
 import { READY_DEVICE, READY_SOCKET0, READY_WAKE } from "../dataplane/layout.ts";
 import { turnFromDevice, turnFromSocket, turnKeepalive } from "../dataplane/pipeline.ts";
 import type { Plane } from "../dataplane/plane.ts";
 
-/** Batches taken from one source before the next one has its turn. */
-const BATCHES_PER_SOURCE = 4;
 /** Keepalives, table ageing and events for people. */
 const TICK_MS = 250;
 /** A path MTU that was learnt is forgotten after this, as the kernel forgets its own (RFC 1981 section 5.3). */
@@ -29,17 +28,11 @@ export function runLoop(p: Plane, sockets: number, control: ShardControl): numbe
     const now = p.io.now();
     if ((ready & READY_WAKE) !== 0 && !control.readInbox()) return 0;
     for (let s = 0; s < sockets; s++) {
-      if ((ready & (READY_SOCKET0 << s)) === 0) continue;
-      for (let b = 0; b < BATCHES_PER_SOURCE; b++) {
-        if (turnFromSocket(p, s, now) < p.input.capacity) break;
-      }
+      if ((ready & (READY_SOCKET0 << s)) !== 0) turnFromSocket(p, s, now);
     }
     if ((ready & READY_DEVICE) !== 0) {
-      for (let b = 0; b < BATCHES_PER_SOURCE; b++) {
-        const n = turnFromDevice(p, now);
-        if (n < 0) return n;
-        if (n < p.input.capacity) break;
-      }
+      const n = turnFromDevice(p, now);
+      if (n < 0) return n;
     }
     if (now >= nextTick) {
       nextTick = now + TICK_MS;

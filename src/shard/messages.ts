@@ -2,7 +2,7 @@
  * What the control plane tells a shard, and what a shard tells back. Plain values that structured clone carries to a
  * worker thread. The control plane builds, the shard applies between two batches.
  */
-import type { SatpKey } from "../dataplane/ports.ts";
+import type { Offload, SatpKey } from "../dataplane/ports.ts";
 import type { TunnelMemory } from "../dataplane/tunnels.ts";
 
 export interface ShardSetup {
@@ -67,6 +67,7 @@ export type FromShard =
       readonly sockets: readonly number[];
       readonly ports: readonly number[];
       readonly wakeFd: number;
+      readonly offloads: readonly Offload[];
     }
   /** Eight words an event, see dataplane/events.ts. */
   | { readonly kind: "events"; readonly words: Int32Array; readonly lost: number }

@@ -17,6 +17,10 @@ export function sampleStatus(): Status {
     senderId: 7,
     shards: 1,
     device: { name: "anyhop0", type: "tun", mtu: 1400, addresses: ["10.9.0.1/24"] },
+    offloads: [
+      { name: "device-tcp", on: true, why: "The device moves many TCP segments in one read or write (TSO)." },
+      { name: "device-udp", on: false, why: "The kernel says EINVAL: Linux 6.2 has it." },
+    ],
     tunnels: [
       {
         name: "anna",

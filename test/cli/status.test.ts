@@ -25,6 +25,8 @@ test("one row for each tunnel, columns under their heads", () => {
 });
 
 test("a problem is shown with its hint", () => {
+  expect(line("offloads")).toBe("offloads device-tcp");
+  expect(line("         device-udp")).toBe("         device-udp is off: The kernel says EINVAL: Linux 6.2 has it.");
   expect(line("! anna")).toBe("! anna: auth_failed from 203.0.113.5:9 (1 min 1 s ago, 12 times)");
   expect(lines()).toContain("  The peer has another key.");
 });

@@ -5,14 +5,15 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createPair, type Pair } from "../../src/bench/netns.ts";
+import type { Pair } from "../../src/bench/netns.ts";
 import { createMemory } from "../../src/dataplane/batch.ts";
-import { FLAG_DF, OUT_ROWS, READY_WAKE } from "../../src/dataplane/layout.ts";
+import { FLAG_DF, OUT_BASE, READY_SOCKET0, READY_WAKE, SLOT_BYTES } from "../../src/dataplane/layout.ts";
 import { SEND_TOO_BIG, SENT } from "../../src/dataplane/verdict.ts";
 import { ADDON_PATH, createNativeIo, enterNetns, loadAddon, type NativeIo, wake } from "../../src/drivers/native.ts";
 import { HOME_NETNS, whyNoNetns } from "../support/netns.ts";
-import { ioContract, type Rig } from "./io.contract.ts";
+import { ioContract } from "./io.contract.ts";
 import { putRow } from "./io_rows.ts";
+import { createIoPair, nativeRig } from "./native_rig.ts";
 
 const reason = whyNoNetns({ tun: true });
 
@@ -89,9 +90,7 @@ describe.skipIf(reason !== undefined)(`native PacketIo${reason === undefined ? "
   const netns = (name: string) => enterNetns(`/run/netns/${name}`);
 
   beforeAll(async () => {
-    pair = await createPair("io");
-    await pair.left.ip("addr", "add", "192.0.2.11/24", "dev", "eth0");
-    await pair.left.ip("addr", "add", "2001:db8::11/64", "dev", "eth0", "nodad");
+    pair = await createIoPair("io");
     // Prefixes with an MTU of their own, as a learnt path MTU would stand there.
     await pair.left.ip("route", "add", "198.51.100.0/24", "via", "192.0.2.2", "mtu", "1400");
     await pair.left.ip("-6", "route", "add", "2001:db8:5::/64", "via", "2001:db8::2", "mtu", "1300");
@@ -124,6 +123,30 @@ describe.skipIf(reason !== undefined)(`native PacketIo${reason === undefined ? "
     expect(Array.from(memory.output.verdict.subarray(0, 4))).toEqual(cases.map(([, , , verdict]) => verdict));
     expect([io.pathMtu(0), io.pathMtu(2)]).toEqual([1400, 1300]);
     for (const sock of socks) io.closeSocket(sock);
+  });
+
+  it("keeps the datagrams of a train that found no row, and lets no other socket overwrite them", () => {
+    netns(pair.left.name);
+    const from = io.openSocket("192.0.2.1", 0);
+    netns(pair.right.name);
+    const to = [io.openSocket("192.0.2.2", 0), io.openSocket("192.0.2.2", 0)];
+    to.forEach((sock, i) => {
+      memory.slab.fill(0x31 + i, OUT_BASE + i * SLOT_BYTES, OUT_BASE + (i + 1) * SLOT_BYTES);
+      putRow(memory, i, { sock: from, to: "192.0.2.2", port: io.socketPort(sock), payload: 500, seg: 100 });
+    });
+    io.send(2);
+    const bits = to.map((sock) => READY_SOCKET0 << sock);
+    const text = () => String.fromCharCode(memory.slab[memory.input.at[0]]) + memory.input.len[0];
+    expect(io.poll(1000) & bits[0]).toBe(bits[0]);
+    expect([io.receive(to[0], 2), text()]).toEqual([2, "1100"]);
+    expect(io.receive(to[1], 9)).toBe(0);
+    expect(io.poll(-1) & (bits[0] | bits[1])).toBe(bits[0] | bits[1]);
+    expect([io.receive(to[0], 1), text(), io.receive(to[1], 9), io.receive(to[0], 9)]).toEqual([1, "1100", 0, 2]);
+    expect([io.receive(to[1], 3), text()]).toEqual([3, "2100"]);
+    // What waits for a closed socket is gone, and the others have their turn.
+    io.closeSocket(to[1]);
+    expect([io.poll(0) & (bits[0] | bits[1]), io.receive(to[0], 9)]).toEqual([0, 0]);
+    for (const sock of [from, to[0]]) io.closeSocket(sock);
   });
 
   it("opens TUN and TAP, and says what is wrong with a device", async () => {
@@ -162,39 +185,7 @@ describe.skipIf(reason !== undefined)(`native PacketIo${reason === undefined ? "
   });
 
   describe("contract", () => {
-    ioContract(async (): Promise<Rig> => {
-      let inside = -1;
-      let device = "";
-      const side = (name: string) => ({ io, memory, enter: () => netns(name) });
-      return {
-        left: side(pair.left.name),
-        right: side(pair.right.name),
-        wakeLeft() {
-          wake(io.wakeFd);
-        },
-        async deviceUp(name, up) {
-          device = name;
-          if (!up) return void (await pair.left.ip("link", "set", device, "down"));
-          // No IPv6 on the device: the kernel's own router solicitations would come between the packets.
-          await pair.left.ip("link", "set", device, "addrgenmode", "none");
-          await pair.left.ip("addr", "replace", "10.77.0.1/24", "dev", device);
-          await pair.left.ip("link", "set", device, "up");
-          netns(pair.left.name);
-          if (inside < 0) inside = io.openSocket("10.77.0.1", 7777);
-        },
-        hostSends(payload) {
-          putRow(memory, OUT_ROWS - 1, { sock: inside, to: "10.77.0.2", port: 9, payload });
-          memory.output.verdict.fill(SENT, 0, OUT_ROWS - 1);
-          io.send(OUT_ROWS);
-        },
-        hostGets() {
-          io.poll(100);
-          if (io.receive(inside, 1) !== 1) return undefined;
-          return memory.slab.slice(memory.input.at[0], memory.input.at[0] + memory.input.len[0]);
-        },
-        async close() {},
-      };
-    });
+    ioContract(async () => nativeRig(pair, io, memory));
   });
 
   it("is gone from the poll set and the host after close", async () => {

@@ -133,10 +133,9 @@ export function ioContract(makeRig: () => Promise<Rig>): void {
       expect(rows.map((row) => new TextDecoder().decode(row.bytes))).toEqual(
         payloads.map((p) => new TextDecoder().decode(p)),
       );
-      const slots = rows.map((row) => row.at / L.SLOT_BYTES);
-      expect(slots.every((slot, k) => slot === 0 || slot === slots[k - 1] + 1)).toBe(true);
+      expect(rows.every((row) => row.at >= 0 && row.at + row.len <= L.READ_BASE)).toBe(true);
       for (const row of rows) {
-        expect(row).toMatchObject({ verdict: V.LIVE, tunnel: -1, sock, tos: 0, flags: 0 });
+        expect(row).toMatchObject({ verdict: V.LIVE, tunnel: -1, sock, tos: 0, flags: 0, seg: 0, hdr: 0 });
         expect(row.from).toEqual(words(from));
         expect(row.port).toBe(left.io.socketPort(source));
       }
@@ -153,24 +152,18 @@ export function ioContract(makeRig: () => Promise<Rig>): void {
       expect(receive(right, b4, 2, 1).map((row) => row.bytes)).toEqual([text("d"), text("e")]);
     });
 
-    it("takes a datagram of no bytes and one that just fills the slot, and marks longer ones", () => {
-      const sizes = [0, L.SLOT_BYTES, L.SLOT_BYTES + 1, 65507, 1];
-      left.memory.slab.fill(0x77, L.OUT_BASE, L.OUT_BASE + 70000);
+    it("takes datagrams from no bytes to the most that UDP has", () => {
+      const sizes = [0, 1400, L.SLOT_BYTES + 1, L.DATAGRAM_MAX, 9000, 1];
+      left.memory.slab.fill(0x77, L.OUT_BASE, L.OUT_BASE + 80000);
       expect(
         send(
           left,
           sizes.map((payload) => ({ ...to4, payload })),
         ),
       ).toEqual(sizes.map(() => V.SENT));
-      const rows = receive(right, b4, 5);
-      expect(rows.map((row) => row.len)).toEqual([0, L.SLOT_BYTES, L.SLOT_BYTES, L.SLOT_BYTES, 1]);
-      expect(rows.map((row) => row.verdict)).toEqual([
-        V.LIVE,
-        V.LIVE,
-        V.DATAGRAM_OVERSIZE,
-        V.DATAGRAM_OVERSIZE,
-        V.LIVE,
-      ]);
+      const rows = receive(right, b4, sizes.length);
+      expect(rows.map((row) => row.len)).toEqual(sizes);
+      expect(rows.every((row) => row.verdict === V.LIVE)).toBe(true);
       expect(rows.every((row) => row.bytes.every((byte) => byte === 0x77))).toBe(true);
     });
 
@@ -205,6 +198,60 @@ export function ioContract(makeRig: () => Promise<Rig>): void {
       expect(send(left, rows)).toEqual(cases.map(([, , , verdict]) => verdict));
       expect(receive(right, b4, 3).map((row) => row.len)).toEqual([1472, 1473, 1400]);
       expect(receive(right, b6, 2).map((row) => row.len)).toEqual([1452, 1453]);
+    });
+
+    it("sends every datagram of a row, and of neighbours, as it is", () => {
+      const { slab, output } = left.memory;
+      for (let k = 0; k < 300_000; k++) slab[L.OUT_BASE + k] = (k * 7 + (k >> 8)) & 0xff;
+      /** Lengths of the rows and their segment size, in the order of sending. */
+      const cases = [
+        [100, 0],
+        [64 * 900, 900],
+        [45 * 1400 + 3, 1400],
+        [60_000, 1400],
+        [1400, 0],
+        [1400, 0],
+        [700, 0],
+        [700, 0],
+        [1, 0],
+        [0, 0],
+        [130, 1],
+        [50, 1400],
+      ] as const;
+      for (const [to, sock] of [
+        [to4, b4],
+        [to6, b6],
+      ] as const) {
+        const want: string[] = [];
+        let at = L.OUT_BASE;
+        cases.forEach(([len, seg], i) => {
+          putRow(left.memory, i, { ...to, payload: len, seg, flags: L.FLAG_DF });
+          output.at[i] = at;
+          for (let from = at; from < at + Math.max(1, len); from += seg || len || 1) {
+            const end = Math.min(at + len, from + (seg || len));
+            want.push(Buffer.from(slab.subarray(from, end)).toString("base64"));
+          }
+          at += len;
+        });
+        left.io.send(cases.length);
+        expect(Array.from(output.verdict.subarray(0, cases.length))).toEqual(cases.map(() => V.SENT));
+        const got = receive(right, sock, want.length).map((row) => Buffer.from(row.bytes).toString("base64"));
+        expect(got.length).toBe(want.length);
+        expect(got).toEqual(want);
+      }
+    });
+
+    it("sends what it can of a row with datagrams that are too big, and says how many", () => {
+      // 1473 bytes do not fit a link of 1500, the last one with 100 does.
+      const rows = [
+        { ...to4, payload: 3 * 1473 + 100, seg: 1473, flags: L.FLAG_DF },
+        { ...to4, payload: 2 * 1472, seg: 1472, flags: L.FLAG_DF },
+        { ...to4, payload: 2 * 1473, seg: 1473, flags: 0 },
+      ];
+      expect(send(left, rows)).toEqual([V.SEND_TOO_BIG, V.SENT, V.SENT]);
+      expect(left.memory.output.done[0]).toBe(1);
+      expect(receive(right, b4, 5).map((row) => row.len)).toEqual([100, 1472, 1472, 1473, 1473]);
+      expect(right.io.receive(b4, 1)).toBe(0);
     });
 
     it("says SEND_UNREACHABLE where no route leads, and goes on", () => {
@@ -458,8 +505,9 @@ export function ioContract(makeRig: () => Promise<Rig>): void {
         for (let i = 0; i < n; i++) rows.push(getRow(left.memory, i));
       }
       expect(rows.map((row) => row.bytes.subarray(28))).toEqual(payloads);
-      expect(rows.map((row) => row.at)).toEqual(rows.map((_, k) => (k % 16) * L.SLOT_BYTES));
-      for (const row of rows) expect(row).toMatchObject({ verdict: V.LIVE, tunnel: -1, sock: -1, tos: 0, flags: 0 });
+      expect(rows.every((row) => row.at >= L.READ_BASE && row.at + row.len <= L.ANSWER_BASE)).toBe(true);
+      for (const row of rows)
+        expect(row).toMatchObject({ verdict: V.LIVE, tunnel: -1, sock: -1, tos: 0, flags: 0, seg: 0, hdr: 0 });
       expect(left.io.poll(0) & L.READY_DEVICE).toBe(0);
       expect(left.io.readDevice(0)).toBe(0);
     });

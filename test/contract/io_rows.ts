@@ -12,6 +12,8 @@ export interface Outgoing {
   readonly payload: Uint8Array | number;
   readonly tos?: number;
   readonly flags?: number;
+  /** Bytes of each datagram; without it the row is one. */
+  readonly seg?: number;
 }
 
 /** Writes output row `i`; a payload longer than a slot runs into the slots behind it. */
@@ -30,6 +32,7 @@ export function putRow(memory: Memory, i: number, row: Outgoing): void {
   output.port[i] = row.port;
   output.tos[i] = row.tos ?? 0;
   output.flags[i] = row.flags ?? 0;
+  output.seg[i] = row.seg ?? 0;
 }
 
 /** One input row, copied. */
@@ -43,6 +46,8 @@ export interface Incoming {
   readonly port: number;
   readonly tos: number;
   readonly flags: number;
+  readonly seg: number;
+  readonly hdr: number;
   readonly bytes: Uint8Array;
 }
 
@@ -58,6 +63,8 @@ export function getRow(memory: Memory, i: number): Incoming {
     port: input.port[i],
     tos: input.tos[i],
     flags: input.flags[i],
+    seg: input.seg[i],
+    hdr: input.hdr[i],
     bytes: slab.slice(input.at[i], input.at[i] + input.len[i]),
   };
 }

@@ -5,6 +5,7 @@ import * as ipv4 from "../../src/wire/ipv4.ts";
 import * as ipv6 from "../../src/wire/ipv6.ts";
 import * as satp from "../../src/wire/satp.ts";
 import * as tcp from "../../src/wire/tcp.ts";
+import * as udp from "../../src/wire/udp.ts";
 import { NONE, offsetOf, protocolOf } from "../../src/wire/upper.ts";
 import { bytes, hex, octets, onesSum, packet4, packet6, slab } from "./packet.ts";
 
@@ -217,8 +218,15 @@ describe("ipv6.upperLayer", () => {
   });
 });
 
-describe("tcp", () => {
-  it("accepts whole headers and reads their fields", () => {
+describe("udp and tcp", () => {
+  it("accept whole headers and read their fields", () => {
+    const datagram = [0x11, 0x5c, 0, 53, 0, 10, 0xab, 0xcd, 1, 2];
+    expectCheck(udp.check, datagram, 8);
+    const view = slab(datagram, AT);
+    expect([udp.srcPort(view, AT), udp.dstPort(view, AT), udp.length(view, AT)]).toEqual([4444, 53, 10]);
+    view.setUint16(AT + 4, 7);
+    expect(udp.check(view, AT, AT + 10)).toBe(-1);
+
     const segment = [0x11, 0x5c, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x60, 2, 0, 0, 0, 0, 0, 0, 2, 4, 5, 0xb4];
     expectCheck(tcp.check, segment, 24);
     const tcpView = slab(segment, AT);

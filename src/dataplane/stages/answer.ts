@@ -6,7 +6,7 @@ import * as icmp from "../../wire/icmp.ts";
 import * as ipv4 from "../../wire/ipv4.ts";
 import * as ipv6 from "../../wire/ipv6.ts";
 import * as satp from "../../wire/satp.ts";
-import { PUNT_BASE, SLOT_BYTES } from "../layout.ts";
+import { ANSWER_BASE, PUNT_BASE, SLOT_BYTES } from "../layout.ts";
 import type { Plane } from "../plane.ts";
 import * as V from "../verdict.ts";
 import { emit } from "./emit.ts";
@@ -19,15 +19,17 @@ export function answerPunts(p: Plane): number {
   const { input } = p;
   let n = 0;
   for (let i = 0; i < p.punts; i++) {
-    const at = n * SLOT_BYTES;
+    const at = ANSWER_BASE + n * SLOT_BYTES;
     const len = answerTooBig(p, PUNT_BASE + i * SLOT_BYTES, p.puntLen[i], p.puntDetail[i], at);
     if (len === 0) continue;
     const from = p.puntFrom[i];
     input.at[n] = at;
     input.len[n] = len;
     input.tunnel[n] = from;
+    input.seg[n] = 0;
+    input.hdr[n] = 0;
     input.type[n] = p.slab[at] >>> 4 === 4 ? satp.TYPE_IPV4 : satp.TYPE_IPV6;
-    input.verdict[n] = from < 0 ? V.TO_DEVICE : emit(p, from, at, len, input.type[n], 0, 0, -1);
+    input.verdict[n] = from < 0 ? V.TO_DEVICE : emit(p, from, at, len, input.type[n], 0, 0, -1, 0, 0);
     n++;
   }
   p.punts = 0;

@@ -1,17 +1,35 @@
 /**
- * Puts one packet for one tunnel into the output batch: endpoint, sequence number, outer header wishes. The only place
- * that takes sequence numbers, so the only place that must never take one twice.
+ * Puts one packet or super-packet for one tunnel into the output batch: endpoint, sequence numbers, outer header wishes,
+ * room for the datagrams. The only place that takes sequence numbers, so the only place that must never take one twice.
  */
-import { FLAG_DF, OUT_BASE, SLOT_BYTES } from "../layout.ts";
+import * as satp from "../../wire/satp.ts";
+import { FLAG_DF, OUT_BASE, OUT_BYTES } from "../layout.ts";
 import type { Plane } from "../plane.ts";
 import { PUNT_TOO_BIG, punt } from "../punt.ts";
 import * as V from "../verdict.ts";
 
 const SEQ_SPACE = 2 ** 32;
+/** What sealing adds to a packet with the longest tag. */
+const OVERHEAD_MAX = satp.HEADER_LEN + satp.TYPE_LEN + 20;
+
+/** Packets that an input row stands for: those of a super-packet, else one. */
+export function packetsOf(len: number, seg: number, hdr: number): number {
+  return seg > 0 ? Math.ceil((len - hdr) / seg) : 1;
+}
+
+/**
+ * Whether the output batch takes `copies` copies of a packet, whatever their tunnels. An empty batch takes one of any
+ * packet (test/dataplane/super.test.ts).
+ */
+export function hasRoom(p: Plane, len: number, seg: number, hdr: number, copies: number): boolean {
+  const bytes = copies * (len + packetsOf(len, seg, hdr) * (hdr + OVERHEAD_MAX));
+  return p.output.n + copies <= p.output.capacity && p.outAt + bytes <= OUT_BASE + OUT_BYTES;
+}
 
 /**
  * Appends an output row. `src`/`len`: the inner packet; `type`: EtherType, -1 = empty packet; `tos`: outer TOS byte;
- * `from`: tunnel of origin, -1 = device. Returns FORWARDED, or why not. The caller guarantees a free row.
+ * `from`: tunnel of origin, -1 = device; `seg`/`hdr`: of a super-packet, 0 = plain. Returns FORWARDED, or why not. The
+ * caller has asked `hasRoom`.
  */
 export function emit(
   p: Plane,
@@ -22,17 +40,26 @@ export function emit(
   tos: number,
   flags: number,
   from: number,
+  seg: number,
+  hdr: number,
 ): number {
   const { tunnels, output } = p;
   if (tunnels.known[t] === 0) return V.NO_ENDPOINT;
-  if (len > tunnels.innerMtu[t] && (flags & FLAG_DF) !== 0 && !p.ethernet) {
-    return punt(p, PUNT_TOO_BIG, from, src, len, tunnels.innerMtu[t]) ? V.TOO_BIG : V.PUNT_FULL;
+  const longest = seg > 0 ? hdr + seg : len;
+  if (longest > tunnels.innerMtu[t] && (flags & FLAG_DF) !== 0 && !p.ethernet) {
+    return punt(p, PUNT_TOO_BIG, from, src, longest, tunnels.innerMtu[t]) ? V.TOO_BIG : V.PUNT_FULL;
   }
+  const packets = packetsOf(len, seg, hdr);
   const s = tunnels.seqNext[t];
-  if (s >= tunnels.seqLimit[t]) return s >= SEQ_SPACE ? V.SEQ_EXHAUSTED : V.SEQ_UNRESERVED;
-  tunnels.seqNext[t] = s + 1;
+  if (s + packets > tunnels.seqLimit[t]) return s + packets > SEQ_SPACE ? V.SEQ_EXHAUSTED : V.SEQ_UNRESERVED;
+  tunnels.seqNext[t] = s + packets;
   const i = output.n++;
-  output.at[i] = OUT_BASE + i * SLOT_BYTES;
+  const overhead = satp.HEADER_LEN + (type < 0 ? 0 : satp.TYPE_LEN) + tunnels.tagLen[t];
+  output.at[i] = p.outAt;
+  p.outAt += len + (packets - 1) * hdr + packets * overhead;
+  p.packets[i] = packets;
+  output.seg[i] = seg;
+  output.hdr[i] = hdr;
   output.src[i] = src;
   output.len[i] = len;
   output.type[i] = type;
@@ -66,6 +93,8 @@ export function flood(
   tos: number,
   flags: number,
   from: number,
+  seg: number,
+  hdr: number,
 ): number {
   if (from >= 0 && !takeFloodToken(p, from)) return V.FLOOD_LIMIT;
   const { tunnels, members } = p;
@@ -73,14 +102,18 @@ export function flood(
   for (let m = 0; m < p.memberCount; m++) {
     const t = members[m];
     if (t === from || tunnels.known[t] === 0) continue;
-    if (copies === p.fanoutMax || p.copiesLeft === 0) {
+    if (copies === p.fanoutMax || !hasRoom(p, len, seg, hdr, 1)) {
       p.verdicts[V.FANOUT_LIMIT]++;
       break;
     }
-    p.copiesLeft--;
-    if (emit(p, t, src, len, type, tos, flags, from) === V.FORWARDED) copies++;
+    if (emit(p, t, src, len, type, tos, flags, from, seg, hdr) === V.FORWARDED) copies++;
   }
   return copies > 0 ? V.FORWARDED : V.NO_ENDPOINT;
+}
+
+/** Copies that `flood` may make of one packet. */
+export function floodCopies(p: Plane): number {
+  return Math.min(p.fanoutMax, p.memberCount);
 }
 
 /** Token bucket of one second's worth. */

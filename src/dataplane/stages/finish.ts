@@ -4,45 +4,58 @@
  */
 import * as satp from "../../wire/satp.ts";
 import { PATH_MTU } from "../events.ts";
-import { FLAG_DF, SOCK_INDEX_MASK } from "../layout.ts";
+import { FLAG_DF, OUT_BASE, SOCK_INDEX_MASK } from "../layout.ts";
 import type { Plane } from "../plane.ts";
 import { PUNT_TOO_BIG, punt } from "../punt.ts";
 import * as V from "../verdict.ts";
+import { packetsOf } from "./emit.ts";
 
 const UDP_HEADER = 8;
 const V4_MAPPED = 0xffff;
 
 /** Counts input rows [0, n). */
 export function countInput(p: Plane, n: number): void {
-  const { verdict, tunnel } = p.input;
+  const { verdict, tunnel, len, seg, hdr } = p.input;
   const { verdicts, tunnels } = p;
   for (let i = 0; i < n; i++) {
     const v = verdict[i];
-    verdicts[v]++;
-    if (v > V.EMPTY && tunnel[i] >= 0) tunnels.drops[tunnel[i] * V.VERDICTS + v]++;
+    const packets = packetsOf(len[i], seg[i], hdr[i]);
+    verdicts[v] += packets;
+    if (v > V.EMPTY && tunnel[i] >= 0) tunnels.drops[tunnel[i] * V.VERDICTS + v] += packets;
   }
 }
 
 /** Counts output rows and empties the batch. */
 export function countOutput(p: Plane): void {
-  const { verdict, tunnel, n } = p.output;
+  const { verdict, tunnel, len, seg, done, n } = p.output;
   const { verdicts, tunnels } = p;
   for (let i = 0; i < n; i++) {
     const v = verdict[i];
     const t = tunnel[i];
-    verdicts[v]++;
+    const packets = p.packets[i];
     if (v === V.SENT) {
-      tunnels.txPackets[t]++;
-      tunnels.txBytes[t] += Math.max(0, innerLen(p, i, t));
+      verdicts[V.SENT] += packets;
+      tunnels.txPackets[t] += packets;
+      tunnels.txBytes[t] += Math.max(0, len[i] - packets * overhead(p, t));
       tunnels.lastTx[t] = p.now;
-    } else {
-      tunnels.drops[t * V.VERDICTS + v]++;
-      // The local address that the peer used may be gone: from now on the kernel chooses.
-      if (v === V.SEND_UNREACHABLE || v === V.SEND_FAILED) tunnels.sock[t] &= SOCK_INDEX_MASK;
-      if (v === V.SEND_TOO_BIG && (p.output.flags[i] & FLAG_DF) !== 0) shrink(p, i, t);
+      continue;
     }
+    // Some datagrams of a super-packet may have left; the driver counts them only for rows that it was to send.
+    const left = isSendFailure(v) && packets > 1 ? done[i] : 0;
+    verdicts[V.SENT] += left;
+    verdicts[v] += packets - left;
+    tunnels.drops[t * V.VERDICTS + v] += packets - left;
+    if (left > 0) {
+      tunnels.txPackets[t] += left;
+      tunnels.txBytes[t] += left * (seg[i] - overhead(p, t));
+      tunnels.lastTx[t] = p.now;
+    }
+    // The local address that the peer used may be gone: from now on the kernel chooses.
+    if (v === V.SEND_UNREACHABLE || v === V.SEND_FAILED) tunnels.sock[t] &= SOCK_INDEX_MASK;
+    if (v === V.SEND_TOO_BIG && (p.output.flags[i] & FLAG_DF) !== 0) shrink(p, i, t);
   }
   p.output.n = 0;
+  p.outAt = OUT_BASE;
 }
 
 /** Asks the kernel for the path MTU and tells the packet's sender. */
@@ -68,10 +81,15 @@ function shrink(p: Plane, i: number, t: number): void {
       output.port[i],
     );
   }
-  punt(p, PUNT_TOO_BIG, p.origin[i], output.src[i], innerLen(p, i, t), room);
+  const datagram = p.packets[i] > 1 ? output.seg[i] : output.len[i];
+  punt(p, PUNT_TOO_BIG, p.origin[i], output.src[i], datagram - overhead(p, t), room);
 }
 
-/** Bytes of the inner packet of a sealed output row; negative for an empty packet. */
-function innerLen(p: Plane, i: number, t: number): number {
-  return p.output.len[i] - satp.HEADER_LEN - satp.TYPE_LEN - p.tunnels.tagLen[t];
+/** What sealing adds to a packet that is not empty. */
+function overhead(p: Plane, t: number): number {
+  return satp.HEADER_LEN + satp.TYPE_LEN + p.tunnels.tagLen[t];
+}
+
+function isSendFailure(verdict: number): boolean {
+  return verdict === V.SEND_FAILED || verdict === V.SEND_UNREACHABLE || verdict === V.SEND_TOO_BIG;
 }

@@ -7,46 +7,59 @@ import * as ethernet from "../../wire/ethernet.ts";
 import * as satp from "../../wire/satp.ts";
 import type { Plane } from "../plane.ts";
 import * as V from "../verdict.ts";
-import { emit, flood } from "./emit.ts";
+import { emit, flood, floodCopies, hasRoom } from "./emit.ts";
 
 const DEVICE = -1;
 
-/** Input rows [0, n), frames out of tunnels: LIVE rows become TO_DEVICE, FORWARDED or a drop. */
-export function switchReceived(p: Plane, n: number): void {
+/**
+ * Input rows [first, n), frames out of tunnels: LIVE rows become TO_DEVICE, FORWARDED or a drop. Returns n, or the row
+ * that the output batch had no room for.
+ */
+export function switchReceived(p: Plane, first: number, n: number): number {
   const { at, len, verdict, tunnel } = p.input;
-  for (let i = 0; i < n; i++) {
+  for (let i = first; i < n; i++) {
     if (verdict[i] !== V.LIVE) continue;
+    if (mustWait(p, at[i], len[i])) return i;
     const from = tunnel[i];
     learnSource(p, at[i], from);
     const owner = destination(p, at[i]);
     if (owner === UNKNOWN) {
-      if (p.memberCount > 1) flood(p, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, from);
+      if (p.memberCount > 1) flood(p, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, from, 0, 0);
       verdict[i] = V.TO_DEVICE;
     } else if (owner === DEVICE) {
       verdict[i] = V.TO_DEVICE;
     } else if (owner === from) {
       verdict[i] = V.ROUTE_BACK;
     } else {
-      verdict[i] = emit(p, owner, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, from);
+      verdict[i] = emit(p, owner, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, from, 0, 0);
     }
   }
+  return n;
 }
 
-/** Input rows [0, n) read from a TAP device: LIVE rows become FORWARDED or a drop. */
-export function switchFromDevice(p: Plane, n: number): void {
+/** Input rows [first, n) read from a TAP device: LIVE rows become FORWARDED or a drop. Returns like `switchReceived`. */
+export function switchFromDevice(p: Plane, first: number, n: number): number {
   const { at, len, verdict } = p.input;
-  for (let i = 0; i < n; i++) {
+  for (let i = first; i < n; i++) {
     if (verdict[i] !== V.LIVE) continue;
     if (ethernet.check(p.view, at[i], at[i] + len[i]) < 0) {
       verdict[i] = V.INNER_MALFORMED;
       continue;
     }
+    if (mustWait(p, at[i], len[i])) return i;
     learnSource(p, at[i], DEVICE);
     const owner = destination(p, at[i]);
-    if (owner === UNKNOWN) verdict[i] = flood(p, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, DEVICE);
+    if (owner === UNKNOWN) verdict[i] = flood(p, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, DEVICE, 0, 0);
     else if (owner === DEVICE) verdict[i] = V.ROUTE_BACK;
-    else verdict[i] = emit(p, owner, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, DEVICE);
+    else verdict[i] = emit(p, owner, at[i], len[i], satp.TYPE_ETHERNET, 0, 0, DEVICE, 0, 0);
   }
+  return n;
+}
+
+/** Whether a frame needs more room than is left, and an emptied output batch would have more. */
+function mustWait(p: Plane, at: number, len: number): boolean {
+  const copies = destination(p, at) === UNKNOWN ? floodCopies(p) : 1;
+  return p.output.n > 0 && !hasRoom(p, len, 0, 0, copies);
 }
 
 function learnSource(p: Plane, at: number, owner: number): void {

@@ -10,21 +10,25 @@ import * as tcp from "../../wire/tcp.ts";
 import { FLAG_DF } from "../layout.ts";
 import type { Plane } from "../plane.ts";
 import * as V from "../verdict.ts";
-import { emit, flood } from "./emit.ts";
+import { emit, flood, floodCopies, hasRoom } from "./emit.ts";
 
 const SEVERAL = -2;
 
-/** Input rows [0, n) that came out of tunnels: LIVE rows become TO_DEVICE, FORWARDED or a drop. */
-export function routeReceived(p: Plane, n: number): void {
+/**
+ * Input rows [first, n) that came out of tunnels: LIVE rows become TO_DEVICE, FORWARDED or a drop. Returns n, or the row
+ * that the output batch had no room for.
+ */
+export function routeReceived(p: Plane, first: number, n: number): number {
   const { at, len, verdict, tunnel, type } = p.input;
-  for (let i = 0; i < n; i++) {
+  for (let i = first; i < n; i++) {
     if (verdict[i] !== V.LIVE) continue;
     const from = tunnel[i];
     const t = destination(p, at[i], type[i]);
+    if (mustWait(p, t, len[i], 0, 0)) return i;
     if (t === SEVERAL) {
       const tos = outerTos(p, at[i], type[i]);
       const flags = outerFlags(p, at[i], type[i]);
-      if (p.memberCount > 1) flood(p, at[i], len[i], type[i], tos, flags, from);
+      if (p.memberCount > 1) flood(p, at[i], len[i], type[i], tos, flags, from, 0, 0);
       verdict[i] = V.TO_DEVICE;
     } else if (t < 0 || t === p.tunnels.capacity) {
       clampSyn(p, at[i], len[i], type[i], p.tunnels.innerMtu[from]);
@@ -34,15 +38,19 @@ export function routeReceived(p: Plane, n: number): void {
     } else {
       clampSyn(p, at[i], len[i], type[i], Math.min(p.tunnels.innerMtu[from], p.tunnels.innerMtu[t]));
       const tos = outerTos(p, at[i], type[i]);
-      verdict[i] = emit(p, t, at[i], len[i], type[i], tos, outerFlags(p, at[i], type[i]), from);
+      verdict[i] = emit(p, t, at[i], len[i], type[i], tos, outerFlags(p, at[i], type[i]), from, 0, 0);
     }
   }
+  return n;
 }
 
-/** Input rows [0, n) read from a TUN device: LIVE rows become FORWARDED or a drop. */
-export function routeFromDevice(p: Plane, n: number): void {
-  const { at, len, verdict, type } = p.input;
-  for (let i = 0; i < n; i++) {
+/**
+ * Input rows [first, n) read from a TUN device: LIVE rows become FORWARDED or a drop. A super-packet goes as one. Returns
+ * like `routeReceived`.
+ */
+export function routeFromDevice(p: Plane, first: number, n: number): number {
+  const { at, len, verdict, type, seg, hdr } = p.input;
+  for (let i = first; i < n; i++) {
     if (verdict[i] !== V.LIVE) continue;
     const kind = innerType(p, at[i], len[i]);
     if (kind < 0) {
@@ -51,10 +59,11 @@ export function routeFromDevice(p: Plane, n: number): void {
     }
     type[i] = kind;
     let t = destination(p, at[i], kind);
+    if (mustWait(p, t, len[i], seg[i], hdr[i])) return i;
     const tos = outerTos(p, at[i], kind);
     const flags = outerFlags(p, at[i], kind);
     if (t === SEVERAL) {
-      verdict[i] = flood(p, at[i], len[i], kind, tos, flags, -1);
+      verdict[i] = flood(p, at[i], len[i], kind, tos, flags, -1, seg[i], hdr[i]);
       continue;
     }
     if (t < 0) t = p.defaultTunnel;
@@ -62,9 +71,15 @@ export function routeFromDevice(p: Plane, n: number): void {
       verdict[i] = V.NO_ROUTE;
       continue;
     }
-    clampSyn(p, at[i], len[i], kind, p.tunnels.innerMtu[t]);
-    verdict[i] = emit(p, t, at[i], len[i], kind, tos, flags, -1);
+    if (seg[i] <= 0) clampSyn(p, at[i], len[i], kind, p.tunnels.innerMtu[t]);
+    verdict[i] = emit(p, t, at[i], len[i], kind, tos, flags, -1, seg[i], hdr[i]);
   }
+  return n;
+}
+
+/** Whether a packet for `t` needs more room than is left, and an emptied output batch would have more. */
+function mustWait(p: Plane, t: number, len: number, seg: number, hdr: number): boolean {
+  return p.output.n > 0 && !hasRoom(p, len, seg, hdr, t === SEVERAL ? floodCopies(p) : 1);
 }
 
 /** Payload type of a whole IP packet by its version nibble, or -1. */
