@@ -12,6 +12,7 @@ import { offloadsSwitchedOff } from "../drivers/native_offloads.ts";
 import { apply } from "../shard/apply.ts";
 import { runLoop } from "../shard/loop.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
+import { warmUp } from "./warm_up.ts";
 
 const port = parentPort!;
 const setup = workerData as ShardSetup;
@@ -21,7 +22,9 @@ function main(): void {
   const memory = createMemory();
   const io = createNativeIo(memory, { without: offloadsSwitchedOff(process.env) });
   try {
-    const plane = new Plane({ ...setup, memory, io, crypto: createNativeCrypto(), ethernet: setup.device.ethernet });
+    const crypto = createNativeCrypto();
+    warmUp(memory, crypto);
+    const plane = new Plane({ ...setup, memory, io, crypto, ethernet: setup.device.ethernet });
     const sockets = setup.listen.map((l) => openSocket(io, l));
     const deviceName = io.openDevice(setup.device.name, setup.device.ethernet);
     tell({
