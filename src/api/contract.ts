@@ -1,6 +1,7 @@
 /**
- * What the daemon tells about itself over its control socket: one schema for server, client and people's scripts.
- * Paths: GET /v1/status answers `Status`, GET /v1/health answers `Health`. Fields are only ever added. No secrets.
+ * What the daemon tells about itself over its control socket: one schema for server, client and people's scripts. The
+ * other questions and commands are in `contract/`; `contract/operations.ts` lists all paths. Fields are only ever added.
+ * No secrets.
  */
 import { z } from "zod";
 

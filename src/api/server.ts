@@ -1,12 +1,17 @@
 /**
- * The control socket of a daemon: HTTP over a Unix socket that only its owner may open. Answers questions, changes
- * nothing. fastify is loaded when the server is made, not when this file is.
+ * The control socket of a daemon: HTTP over a Unix socket. Every request is judged by the contract at the door, every
+ * answer passes through its schema on the way out, so that nothing leaves that the contract does not name. fastify is
+ * loaded when the server is made, not when this file is.
  */
-import { chmodSync, existsSync, linkSync, lstatSync, mkdirSync, unlinkSync } from "node:fs";
-import { connect } from "node:net";
-import { dirname } from "node:path";
+import { z } from "zod";
 import { AnyhopError } from "../base/errors.ts";
-import { HEALTH_PATH, type Health, STATUS_PATH, type Status } from "./contract.ts";
+import type { Control } from "../control/control_port.ts";
+import { EVENTS_PATH, OPENAPI_PATH, type Operation, type OperationName, operations } from "./contract/operations.ts";
+import type { Status } from "./contract.ts";
+import { streamEvents } from "./event_stream.ts";
+import { createHandlers } from "./handlers.ts";
+import { openApi } from "./openapi.ts";
+import { openControlSocket } from "./socket.ts";
 
 export interface ApiServer {
   /** Stops answering and removes the socket. */
@@ -17,105 +22,112 @@ export interface ApiOptions {
   readonly socketPath: string;
   /** Called for each request; must be quick. */
   readonly status: () => Status;
+  /** Sessions and clients; left out by an instance that has none. */
+  readonly control?: Control;
+  /** Told of errors that are nobody's fault but ours; the answer shows nothing of them. */
+  readonly onBug?: (error: Error) => void;
 }
 
-/** A daemon that holds its socket but is busy answers within this, or it is taken for dead only by refusing. */
-const PROBE_MS = 2000;
-const LINK_TRIES = 3;
-const OUT_OF_REACH = new Set(["ENOENT", "ENOTDIR", "EACCES", "EPERM", "EROFS"]);
+/** The largest request is a client with its lists. */
+const BODY_BYTES_MAX = 64 * 1024;
+
+/** HTTP code of an error, by its own code; 500 for what is not here. */
+const httpCodes: Readonly<Record<string, number>> = {
+  bad_request: 400,
+  bad_client: 400,
+  not_found: 404,
+  unknown_client: 404,
+  unknown_session: 404,
+  no_sessions: 409,
+  no_session: 409,
+  client_exists: 409,
+  client_in_file: 409,
+  key_taken: 409,
+  address_taken: 409,
+  pool_exhausted: 409,
+  no_pool: 409,
+  too_large: 413,
+  unsupported_type: 415,
+  config_faults: 422,
+  too_many: 429,
+  ping_timeout: 504,
+};
 
 /**
  * Listens. A socket file that nobody answers on is replaced. Throws AnyhopError "already_running" when somebody does,
  * "socket_in_use" when the path is something else, "socket_failed" when it cannot be made.
  */
 export async function startApiServer(options: ApiOptions): Promise<ApiServer> {
-  const { socketPath } = options;
   const { fastify } = await import("fastify");
-  const app = fastify({ logger: false, forceCloseConnections: true });
-  app.get(STATUS_PATH, async () => options.status());
-  app.get(HEALTH_PATH, async (): Promise<Health> => ({ name: options.status().name, pid: process.pid, ok: true }));
-  app.setNotFoundHandler((_request, reply) => {
-    reply.code(404).send({ error: "not_found", message: `Only ${STATUS_PATH} and ${HEALTH_PATH} exist.` });
+  const app = fastify({ logger: false, forceCloseConnections: true, bodyLimit: BODY_BYTES_MAX });
+  // An empty body with a JSON type is what many clients send with DELETE.
+  app.addContentTypeParser("application/json", { parseAs: "string" }, (_request, body, done) => {
+    try {
+      done(null, body === "" ? undefined : JSON.parse(body as string));
+    } catch {
+      done(new AnyhopError("bad_request", "The body is not JSON."));
+    }
   });
-  // Bound under another name, closed to others, then linked into place: the real name never stands for an open or a
-  // half-made socket, and link(2) fails when somebody was faster.
-  const temporary = `${socketPath}.${process.pid}`;
+  const handlers = createHandlers(options);
+  for (const name of Object.keys(operations) as OperationName[]) {
+    const operation: Operation = operations[name];
+    const handler = handlers[name] as (given: unknown) => unknown;
+    app.route({
+      method: operation.method,
+      url: operation.path.replace(/\{(\w+)\}/g, ":$1"),
+      handler: async (request, reply) => {
+        const { params, query, body } = request;
+        const given = { ...judge(operation.params, params), ...judge(operation.query, query) };
+        const answer = await handler({ ...given, ...judge(operation.body, body) });
+        return reply.code(operation.code).send(operation.answer.parse(answer));
+      },
+    });
+  }
+  let document: object | undefined;
+  app.get(OPENAPI_PATH, async () => {
+    document ??= openApi(options.status().version);
+    return document;
+  });
+  app.get(EVENTS_PATH, (_request, reply) => streamEvents(handlers.control(), reply));
+  app.setNotFoundHandler((request, reply) => {
+    const message = `There is no ${request.method} ${request.url.split("?")[0]}; ${OPENAPI_PATH} lists what there is.`;
+    reply.code(404).send({ error: "not_found", message });
+  });
+  app.setErrorHandler((error: Error & { code?: string; statusCode?: number }, _request, reply) => {
+    const { error: code, message } = explain(error);
+    if (code === "internal") options.onBug?.(error);
+    reply.code(httpCodes[code] ?? 500).send({ error: code, message });
+  });
   try {
-    if (!existsSync(dirname(socketPath))) mkdirSync(dirname(socketPath), { mode: 0o755 });
-    removeIfThere(temporary);
-    await app.listen({ path: temporary });
-    chmodSync(temporary, 0o600);
-    await publish(temporary, socketPath);
-    unlinkSync(temporary);
+    const remove = await openControlSocket(options.socketPath, (path) => app.listen({ path }));
+    return {
+      async close() {
+        remove();
+        await app.close();
+      },
+    };
   } catch (error) {
     await app.close();
-    if (error instanceof AnyhopError) throw error;
-    throw new AnyhopError(
-      "socket_failed",
-      `The control socket ${socketPath} cannot be made: ${(error as Error).message}. Run as root, or set paths.socket (--control-socket) to a folder that you may write to.`,
-      { cause: error },
-    );
+    throw error;
   }
-  const { ino } = lstatSync(socketPath);
-  return {
-    async close() {
-      // Not when another daemon has replaced it meanwhile. After a change of user or root it may be out of reach; what
-      // is left behind is replaced at the next start.
-      try {
-        if (lstatSync(socketPath).ino === ino) unlinkSync(socketPath);
-      } catch (error) {
-        if (!OUT_OF_REACH.has((error as NodeJS.ErrnoException).code ?? "")) throw error;
-      }
-      await app.close();
-    },
-  };
 }
 
-async function publish(from: string, to: string): Promise<void> {
-  for (let i = 0; i < LINK_TRIES; i++) {
-    try {
-      linkSync(from, to);
-      return;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    }
-    const stat = lstatSync(to, { throwIfNoEntry: false });
-    if (stat === undefined) continue;
-    if (!stat.isSocket())
-      throw new AnyhopError("socket_in_use", `${to} is in the way and is no socket; it was not touched. Move it away.`);
-    if (await answers(to)) throw alreadyRunning(to);
-    removeIfThere(to);
-  }
-  throw alreadyRunning(to);
+/** The parsed part of a request. Throws AnyhopError "bad_request" that names each field; never shows a value. */
+function judge(schema: z.ZodObject, value: unknown): Record<string, unknown> {
+  const result = schema.safeParse(value ?? {});
+  if (result.success) return result.data;
+  const sentences = result.error.issues.map(({ path, message }) => `${path.join(".") || "the request"}: ${message}`);
+  throw new AnyhopError("bad_request", `${sentences.join("; ")}.`);
 }
 
-function alreadyRunning(path: string): AnyhopError {
-  return new AnyhopError(
-    "already_running",
-    `A daemon is already running on ${path}. Stop it first, or give this one another name or another control socket.`,
-  );
-}
-
-/** Whether somebody accepts connections. A full backlog or silence counts as somebody: only a refusal is a dead socket. */
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    const finish = (alive: boolean) => {
-      socket.destroy();
-      resolve(alive);
-    };
-    socket.setTimeout(PROBE_MS, () => finish(true));
-    socket.once("connect", () => finish(true));
-    socket.once("error", (error: NodeJS.ErrnoException) =>
-      finish(error.code !== "ECONNREFUSED" && error.code !== "ENOENT"),
-    );
-  });
-}
-
-function removeIfThere(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
+function explain(error: Error & { code?: string; statusCode?: number }): { error: string; message: string } {
+  if (error instanceof AnyhopError) return { error: error.code, message: error.message };
+  if (error.statusCode === 413)
+    return { error: "too_large", message: `A request has at most ${BODY_BYTES_MAX} bytes.` };
+  if (error.statusCode === 415)
+    return { error: "unsupported_type", message: "Send JSON (content-type application/json)." };
+  if (error.statusCode !== undefined && error.statusCode < 500)
+    return { error: "bad_request", message: "This is no request that the daemon understands." };
+  const why = error instanceof z.ZodError ? "an answer did not fit the contract" : "something failed inside the daemon";
+  return { error: "internal", message: `This is a bug: ${why}. Please report it.` };
 }

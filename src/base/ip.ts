@@ -21,7 +21,8 @@ export const MAPPED = 0xffff;
  * (fe80::1%eth0), octal or shortened IPv4 (010.0.0.1, 10.1), and the deprecated ::192.0.2.1 (RFC 4291 section 2.5.5.1).
  */
 export function parseAddress(text: string): Address | undefined {
-  if (ipaddr.IPv4.isValidFourPartDecimal(text)) {
+  // Asked first: for IPv6 text ipaddr.js would throw and catch an Error inside.
+  if (!text.includes(":") && ipaddr.IPv4.isValidFourPartDecimal(text)) {
     return { family: 4, w0: 0, w1: 0, w2: MAPPED, w3: word(ipaddr.IPv4.parse(text).octets, 0, 8) };
   }
   if (text.includes("%") || !ipaddr.IPv6.isValid(text)) return undefined;

@@ -1,12 +1,14 @@
 /**
  * The command line `anyhop`: which words there are, their help, and exit codes. What a command does comes in as
- * `Actions` from the daemon's main file; only `status` is done here, over the control socket.
+ * `Actions` from the daemon's main file; what asks a running daemon is in `control.ts`, keys and files in `setup.ts`.
  */
-import { readdirSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
 import { getStatus } from "../api/client.ts";
 import { SOCKET_DIR } from "../api/contract.ts";
 import { AnyhopError } from "../base/errors.ts";
+import { addControlCommands } from "./control.ts";
+import { addSetupCommands, type LoadSetup } from "./setup.ts";
+import { findSocket } from "./sockets.ts";
 import { renderStatus } from "./status.ts";
 
 export const EXIT_OK = 0;
@@ -22,6 +24,8 @@ export interface Actions {
   /** `argv`: everything after the word "classic", untouched. */
   classic(argv: readonly string[]): Promise<number>;
   check(file: string): Promise<number>;
+  /** Keys and files; left out by programs that only run instances. */
+  readonly setup?: LoadSetup;
 }
 
 export interface CliIo {
@@ -102,33 +106,7 @@ Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuratio
       io.out(options.json ? `${JSON.stringify(status, null, 2)}\n` : renderStatus(status));
       done(EXIT_OK);
     });
+  addControlCommands(program, { ...io, socketDir: io.socketDir ?? SOCKET_DIR }, done);
+  if (actions.setup !== undefined) addSetupCommands(program, actions.setup, done);
   return program;
-}
-
-/** Throws AnyhopError "usage" when both are given or the choice is not clear, "no_daemon" when there is nothing. */
-function findSocket(name: string | undefined, socket: string | undefined, directory: string): string {
-  if (name !== undefined && socket !== undefined)
-    throw new AnyhopError("usage", "Give a name or --socket PATH, not both.");
-  if (socket !== undefined) return socket;
-  if (name?.includes("/")) throw new AnyhopError("usage", `"${name}" is a path; write --socket ${name}.`);
-  if (name !== undefined) return `${directory}/${name}.sock`;
-  const names = listSockets(directory);
-  if (names.length === 1) return `${directory}/${names[0]}.sock`;
-  if (names.length === 0)
-    throw new AnyhopError(
-      "no_daemon",
-      `No anyhop daemon is running: there is no socket in ${directory}. If its socket is elsewhere, use --socket PATH.`,
-    );
-  throw new AnyhopError("usage", `Several instances have a socket in ${directory}; name one of ${names.join(", ")}.`);
-}
-
-function listSockets(directory: string): string[] {
-  try {
-    const files = readdirSync(directory).filter((file) => file.endsWith(".sock"));
-    return files.map((file) => file.slice(0, -".sock".length)).sort();
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR") return [];
-    throw new AnyhopError("permission", `You may not read ${directory}: ${(error as Error).message}. Use sudo.`);
-  }
 }

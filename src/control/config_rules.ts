@@ -19,13 +19,20 @@ export const isName = (text: string): boolean => /^[A-Za-z0-9_.-]{1,64}$/.test(t
 export const isDeviceName = (text: string): boolean =>
   text.length <= DEVICE_NAME_MAX && /^[^\s/:%]+$/.test(text) && !/^\.+$/.test(text);
 
-export function checkPaths(config: Config, name: string, socketPath: string, report: Report): void {
+/** `written`: the name as it stands in the file, if it does. */
+export function checkPaths(
+  paths: Config["paths"],
+  written: string | undefined,
+  name: string,
+  socketPath: string,
+  report: Report,
+): void {
   if (!isName(name)) {
-    if (config.name !== undefined) report.error(["name"], `name ${NAME_RULE}`);
+    if (written !== undefined) report.error(["name"], `name ${NAME_RULE}`);
     else report.error(["name"], `the name comes from the file's name, and ${NAME_RULE}`, `set name = "..."`);
   }
   for (const key of ["state", "socket"] as const) {
-    const path = config.paths[key];
+    const path = paths[key];
     if (path !== undefined && !path.startsWith("/"))
       report.error(["paths", key], `paths.${key} must be an absolute path, not "${path}"`);
   }
@@ -53,7 +60,7 @@ export function checkListen(config: Config, report: Report): string[] {
 }
 
 /** Reports a prefix that cannot be used as a route; otherwise returns it. */
-function routePrefix(text: string, path: (string | number)[], report: Report): PrefixText | undefined {
+export function routePrefix(text: string, path: (string | number)[], report: Report): PrefixText | undefined {
   const prefix = readPrefix(text);
   if (typeof prefix === "string") report.error(path, prefix);
   else if (prefix.hostBits)
@@ -109,10 +116,14 @@ export function checkDevice(config: Config, report: Report): InstanceSpec["devic
   };
 }
 
-/** At least one tunnel; names and muxes differ. */
-export function checkNames(config: Config, report: Report): void {
+/** Without sessions there is at least one tunnel. */
+export function checkTunnels(config: Config, report: Report): void {
   if (config.tunnel.length === 0 && !report.isTainted(["tunnel"]))
     report.error([], "there is no tunnel", "add a [[tunnel]] table with name, role and passphrase_file");
+}
+
+/** Names and muxes of tunnels differ. */
+export function checkNames(config: Config, report: Report): void {
   const names = new Map<string, number>();
   const muxes = new Map<number, number>();
   for (const [i, tunnel] of config.tunnel.entries()) {
@@ -133,12 +144,21 @@ export function checkNames(config: Config, report: Report): void {
   }
 }
 
-function unique<T>(seen: Map<T, number>, value: T, i: number, what: string, key: string, report: Report): void {
+/** Reports that `value` stands in row `i` of [[table]] when an earlier row has it; otherwise notes it in `seen`. */
+export function unique<T>(
+  seen: Map<T, number>,
+  value: T,
+  i: number,
+  what: string,
+  key: string,
+  report: Report,
+  table = "tunnel",
+): void {
   const first = seen.get(value);
   if (first === undefined) seen.set(value, i);
   else {
-    const { line } = report.places.at(["tunnel", first, key]);
-    report.error(["tunnel", i, key], `${what} is already taken by tunnel[${first}] (line ${line})`);
+    const { line } = report.places.at([table, first, key]);
+    report.error([table, i, key], `${what} is already taken by ${table}[${first}] (line ${line})`);
   }
 }
 

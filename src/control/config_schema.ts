@@ -5,6 +5,8 @@
  */
 import { z } from "zod";
 import { KEY_SLOTS, OUT_ROWS, SLOT_BYTES } from "../dataplane/layout.ts";
+import type { FileKind } from "./config_read.ts";
+import { integer, oneOf, TABLE, text, textList } from "./schema_words.ts";
 import {
   authAlgorithms,
   keyLens,
@@ -22,18 +24,6 @@ export const MTU_MAX = 1900;
 export const MTU_MIN_IPV6 = 1280;
 export const TUNNELS_MAX = KEY_SLOTS;
 
-function integer(min: number, max: number) {
-  const error = `must be a whole number from ${min} to ${max}`;
-  return z.int({ error }).min(min, { error }).max(max, { error });
-}
-
-const text = (what: string) => z.string({ error: `must be ${what} in quotes` });
-const textList = (one: string, many: string) =>
-  z.array(text(one), { error: `must be a list of ${many}, each in quotes` });
-const oneOf = <const T extends readonly string[]>(names: T) =>
-  z.enum(names, { error: `must be one of ${names.map((name) => `"${name}"`).join(", ")}` });
-const table = "must be a table";
-
 const listen = z.strictObject(
   {
     addresses: textList("an address", "addresses")
@@ -44,7 +34,7 @@ const listen = z.strictObject(
       .default(0)
       .describe("Number of this node. Nodes that share keys must have different ones, or they repeat key streams."),
   },
-  { error: table },
+  { error: TABLE },
 );
 
 const device = z.strictObject(
@@ -60,7 +50,7 @@ const device = z.strictObject(
       .describe("Prefixes that the host routes into the device."),
     post_up: text("a path").optional().describe("Program that is run when the device is up: NAME /dev/net/tun."),
   },
-  { error: table },
+  { error: TABLE },
 );
 
 const limits = z.strictObject(
@@ -68,7 +58,7 @@ const limits = z.strictObject(
     fanout: integer(1, OUT_ROWS).default(256).describe("Receivers of one multicast, broadcast or unknown-MAC packet."),
     flood_pps: integer(1, 10_000_000).default(10_000).describe("Such packets per second that one tunnel may send."),
   },
-  { error: table },
+  { error: TABLE },
 );
 
 const paths = z.strictObject(
@@ -78,7 +68,7 @@ const paths = z.strictObject(
       .describe("Folder of the sequence numbers. Losing it repeats key streams: keep it on a disk."),
     socket: text("a path").optional().describe("Unix control socket. Default: /run/anyhop/NAME.sock."),
   },
-  { error: table },
+  { error: TABLE },
 );
 
 const cipherNames = Object.keys(keyLens) as ["null", "aes-ctr", "aes-ctr-128", "aes-ctr-192", "aes-ctr-256"];
@@ -116,12 +106,13 @@ const tunnel = z.strictObject(
       .default(0)
       .describe("Seconds without sending after which an empty packet is sent; 0 is never."),
   },
-  { error: table },
+  { error: TABLE },
 );
 
 const dscpError = 'must be "copy" or a whole number from 0 to 63';
 
-export const configSchema = z.strictObject({
+/** The keys of a file that are the same whether it has sessions or not. */
+export const instanceKeys = {
   name: text("a name").optional().describe("Name of this instance. Default: the file's name without .toml."),
   dscp: z
     .union(
@@ -140,7 +131,9 @@ export const configSchema = z.strictObject({
     .array(tunnel, { error: "must be written as [[tunnel]], once for each tunnel" })
     .max(TUNNELS_MAX, `must not occur more than ${TUNNELS_MAX} times`)
     .default([]),
-});
+};
+
+export const configSchema = z.strictObject(instanceKeys);
 
 export type Config = z.output<typeof configSchema>;
 export type TunnelConfig = Config["tunnel"][number];
@@ -155,7 +148,12 @@ export const tables: Readonly<Record<string, z.ZodObject>> = {
   tunnel,
 };
 
-/** Keys whose values must never be shown. */
-export const SECRET_KEYS: ReadonlySet<string> = new Set(["passphrase"]);
+/** A file with static keys only. */
+export const classicKind: FileKind<Config> = {
+  schema: configSchema,
+  tables,
+  lists: new Set(["tunnel"]),
+  secrets: new Set(["passphrase"]),
+};
 
 if (MTU_MAX + 100 > SLOT_BYTES) throw new Error("MTU_MAX leaves no room for the overhead in a slot.");

@@ -55,3 +55,81 @@ export interface InstanceSpec {
   /** Unix control socket. */
   readonly socketPath: string;
 }
+
+/** Ways of a client through the group: into the tunnel network, out to the world, or rewriting for others. */
+export type Mode = "tunnel" | "open" | "relay";
+
+/** One [[client]] of a node file. */
+export interface NodeClient {
+  readonly name: string;
+  /** X25519, 44 characters of base64. */
+  readonly publicKey: string;
+  /** 32 bytes, or undefined: none. */
+  readonly psk: Uint8Array | undefined;
+  /** Inner addresses without length; empty = from the pool. */
+  readonly addresses: readonly string[];
+  /** Networks behind the client. */
+  readonly prefixes: readonly string[];
+  readonly modes: readonly Mode[];
+}
+
+/** A node of a group: what an `InstanceSpec` says, and who may come. */
+export interface NodeSpec {
+  /** Listen addresses, sender id, device, limits, paths, and classic tunnels (mux below 0x8000) if there are any. */
+  readonly instance: InstanceSpec;
+  readonly group: string;
+  /** Key pair of the group, 32 bytes each. */
+  readonly privateKey: Uint8Array;
+  readonly publicKey: Uint8Array;
+  /** Where clients are told to find the group, "host:port"; empty when the file does not say. */
+  readonly addresses: readonly string[];
+  /** Prefixes that inner addresses are taken from. */
+  readonly pool: readonly string[];
+  /** Prefixes that clients are told to send into the tunnel, beside the pool. */
+  readonly networks: readonly string[];
+  /** Inner name servers that clients are told. */
+  readonly dns: readonly string[];
+  /** What clients are told to use. */
+  readonly keepaliveMs: number;
+  readonly clients: readonly NodeClient[];
+}
+
+/** One [[service]] of a client file: a group to connect to, with a device of its own. */
+export interface ServiceSpec {
+  readonly name: string;
+  /** Tried in this order. `host` may be a name. */
+  readonly remotes: readonly { readonly host: string; readonly port: number }[];
+  /** Of the group, 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** 32 bytes, or undefined: none. */
+  readonly psk: Uint8Array | undefined;
+  /** Prefixes into the tunnel, "everything", or undefined: what the node announces. */
+  readonly routes: readonly string[] | "everything" | undefined;
+  /** Inner addresses with length; undefined: the node gives them. */
+  readonly addresses: readonly string[] | undefined;
+  /** undefined: the kernel picks. */
+  readonly device: string | undefined;
+  /** undefined: what the node says. */
+  readonly mtuBytes: number | undefined;
+  readonly keepaliveMs: number;
+  /** Packets for the routes never leave the host outside the tunnel, also while it is down. */
+  readonly killSwitch: boolean;
+  /** Programs; see `control/hooks.ts` for their environment. */
+  readonly hooks: {
+    readonly dns: string | undefined;
+    readonly postUp: string | undefined;
+    readonly postDown: string | undefined;
+  };
+}
+
+/** The client side: one identity, several services. */
+export interface ClientSpec {
+  readonly name: string;
+  readonly privateKey: Uint8Array;
+  readonly publicKey: Uint8Array;
+  /** Local UDP port; 0: the kernel picks. */
+  readonly port: number;
+  readonly services: readonly ServiceSpec[];
+  readonly stateDir: string;
+  readonly socketPath: string;
+}

@@ -22,6 +22,83 @@ export interface SeqStore {
   close(): Promise<void>;
 }
 
+/** Who may come, as it is kept on disk. Secret: `psk`. */
+export interface ClientRecord {
+  readonly name: string;
+  /** X25519, 44 characters of base64. */
+  readonly publicKey: string;
+  /** 44 characters of base64, or undefined: none, or it is in the configuration file. */
+  readonly psk: string | undefined;
+  /** Inner addresses without length. */
+  readonly addresses: readonly string[];
+  readonly prefixes: readonly string[];
+  readonly modes: readonly ("tunnel" | "open" | "relay")[];
+  /** Whether the configuration file or `clients add` speaks of it. */
+  readonly origin: "file" | "api";
+  /** Milliseconds since 1970. */
+  readonly createdMs: number;
+}
+
+/** A key that tickets are sealed under. Secret: `key`. */
+export interface TicketKey {
+  /** Stands in every ticket. */
+  readonly id: number;
+  readonly key: Uint8Array;
+  /** Milliseconds since 1970. */
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+}
+
+/**
+ * Everything that a node must not forget. Whatever a call that changes something has returned from is on disk, and
+ * survives kill -9 and a loss of power at any moment; each call is one transaction, all or nothing.
+ */
+export interface Store extends SeqStore {
+  /** In the order of names. */
+  clients(): ClientRecord[];
+  client(name: string): ClientRecord | undefined;
+  /** Writes clients (a name that is there is replaced) and removes others, in one commit. */
+  changeClients(put: readonly ClientRecord[], remove: readonly string[]): void;
+  /** In the order of ids. */
+  ticketKeys(): TicketKey[];
+  /** Replaces all of them. */
+  setTicketKeys(keys: readonly TicketKey[]): void;
+  /** Greatest value that was raised under this name (a handshake's timestamp under the client's public key). */
+  highWater(name: string): bigint | undefined;
+  /** Raises values; smaller ones than are there change nothing. */
+  raiseHighWater(values: ReadonlyMap<string, bigint>): void;
+}
+
+/** A session as the data plane knows it. */
+export interface SessionState {
+  /** The session index of docs/PROTOCOL.md. */
+  readonly id: number;
+  /** Public key of the client, 44 characters of base64. */
+  readonly publicKey: string;
+  /** Outer address and port, "192.0.2.7:4444". */
+  readonly endpoint: string;
+  readonly cipher: string;
+  /** Milliseconds since 1970. */
+  readonly sinceMs: number;
+  /** Milliseconds since 1970 of the last authentic packet. */
+  readonly heardMs: number;
+  readonly rx: { readonly packets: number; readonly bytes: number };
+  readonly tx: { readonly packets: number; readonly bytes: number };
+}
+
+/** What the control layer asks of the sessions; they live in shards and handshakes. */
+export interface Sessions {
+  list(): readonly SessionState[];
+  /** Tells the peer, forgets the keys. False when there is no such session. */
+  end(id: number): boolean;
+  /** A client may come, or has other prefixes or modes than before; its session, if it has one, goes on. */
+  admit(client: ClientRecord, psk: Uint8Array | undefined): void;
+  /** The client may not come any more; its sessions end now. */
+  expel(publicKey: string): void;
+  /** Round trip of a control ping through the client's session, in milliseconds. Rejects with AnyhopError. */
+  ping(publicKey: string, timeoutMs: number): Promise<number>;
+}
+
 /** The host's network configuration. Everything done here hangs on the device and goes away with it. */
 export interface HostNetwork {
   /** Sets MTU, addresses and routes of a device and brings it up. Returns what was done, one sentence each. */

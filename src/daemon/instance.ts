@@ -11,7 +11,7 @@ import type { Logger } from "../base/log.ts";
 import type { InstanceSpec, TunnelSpec } from "../control/instance.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import { hostNetwork } from "../drivers/host_network.ts";
-import { openSeqStore } from "../drivers/seq_store.ts";
+import { openStore } from "../drivers/store.ts";
 import { systemClock } from "./clock.ts";
 import { startShardThread } from "./shard_thread.ts";
 
@@ -30,7 +30,7 @@ export async function runInstance(spec: InstanceSpec, hooks: InstanceHooks): Pro
     clock: systemClock,
     log,
     startShard: startShardThread,
-    openSeqStore,
+    openSeqStore: (stateDir) => openStore(stateDir, spec.name),
     host: hostNetwork,
     resolve: async (host) => (await lookup(host, { all: true })).map((a) => a.address),
     entropy: () => randomBytes(4).readInt32LE(),

@@ -4,11 +4,12 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { SOCKET_DIR } from "../api/contract.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { createLogger, type Logger, type LogTarget, parseLogTarget } from "../base/log.ts";
 import { type Actions, EXIT_FAILED, EXIT_OK, EXIT_USAGE, runCli } from "../cli/program.ts";
 import type { ProcessSpec } from "../control/classic.ts";
-import type { ParsedConfig } from "../control/config.ts";
+import type { ParsedFile } from "../control/config_file.ts";
 import { systemClock } from "./clock.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
@@ -17,13 +18,13 @@ const { version } = JSON.parse(readFileSync(new URL("../../package.json", import
 const out = (text: string) => process.stdout.write(text);
 const err = (text: string) => process.stderr.write(text);
 
-async function readConfig(file: string): Promise<ParsedConfig & { complaints: string }> {
-  const { parseConfig } = await import("../control/config.ts");
+async function readConfig(file: string): Promise<ParsedFile & { complaints: string }> {
+  const { parseFile } = await import("../control/config_file.ts");
   const { formatFault } = await import("../control/faults.ts");
   const configEnv = await import("../drivers/config_env.ts");
   const text = configEnv.readText(file);
   if (text === undefined) throw new AnyhopError("usage", `There is no file ${file}.`);
-  const parsed = parseConfig(text, file, configEnv);
+  const parsed = parseFile(text, file, configEnv);
   return { ...parsed, complaints: parsed.faults.map((fault) => `${formatFault(fault)}\n`).join("") };
 }
 
@@ -34,18 +35,26 @@ async function createLog(targets: readonly LogTarget[]): Promise<Logger> {
 }
 
 const actions: Actions = {
+  async setup() {
+    const { createSetupActions } = await import("./setup_actions.ts");
+    return createSetupActions({ out, err, socketDir: SOCKET_DIR });
+  },
+
   async check(file) {
-    const { spec, complaints } = await readConfig(file);
+    const { complaints, ...parsed } = await readConfig(file);
+    const { describeFile } = await import("../control/config_file.ts");
     err(complaints);
-    if (!spec) return EXIT_USAGE;
-    out(`${file}: good, ${spec.tunnels.length} tunnel(s) on ${spec.device.type} device\n`);
+    if (!parsed.spec) return EXIT_USAGE;
+    out(`${file}: good, ${describeFile(parsed)}\n`);
     return EXIT_OK;
   },
 
   async run(file, options) {
-    const { spec, complaints } = await readConfig(resolve(file));
+    const { complaints, ...parsed } = await readConfig(resolve(file));
     err(complaints);
-    if (!spec) return EXIT_USAGE;
+    if (!parsed.spec) return EXIT_USAGE;
+    if (parsed.kind !== "classic")
+      throw new AnyhopError("usage", `${file} is a file of a ${parsed.kind}, and this version runs static keys only.`);
     const targets: LogTarget[] = [];
     for (const text of options.log.length > 0 ? options.log : ["stderr:3"]) {
       const target = parseLogTarget(text);
@@ -54,7 +63,8 @@ const actions: Actions = {
     }
     const log = await createLog(targets);
     const { runInstance } = await import("./instance.ts");
-    return runInstance(spec, { version, log, onReady: () => {} });
+    const { tellParent } = await import("./background.ts");
+    return runInstance(parsed.spec, { version, log, onReady: tellParent });
   },
 
   async classic(argv) {

@@ -96,6 +96,11 @@ test("a folder that cannot be written is a sentence", async () => {
   await expect(start()).rejects.toMatchObject({ code: "socket_failed", message: expect.stringContaining(socketPath) });
 });
 
+test("a folder in a file system that refuses is a sentence, too", async () => {
+  socketPath = "/proc/anyhop/node.sock";
+  await expect(start()).rejects.toMatchObject({ code: "socket_failed", message: expect.stringContaining(socketPath) });
+});
+
 test("no socket: the error names it", async () => {
   await expect(getStatus(socketPath)).rejects.toMatchObject({
     code: "no_daemon",

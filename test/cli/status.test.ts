@@ -1,6 +1,7 @@
 /** What people read: nothing that is zero, everything that is wrong. */
 import { expect, test } from "vitest";
-import { bytes, duration, renderStatus } from "../../src/cli/status.ts";
+import { renderStatus } from "../../src/cli/status.ts";
+import { bytes, duration } from "../../src/cli/text.ts";
 import { sampleStatus } from "../api/sample.ts";
 
 const lines = (change: Partial<ReturnType<typeof sampleStatus>> = {}) =>

@@ -1,0 +1,145 @@
+/**
+ * Commands about keys and files: genkey, pubkey, genpsk, init, invite, import, up. Only their words and help are here;
+ * what they do comes in as `SetupActions`. No secret is ever an argument: arguments are visible to every user.
+ */
+import type { Command } from "commander";
+import { collect } from "./control.ts";
+
+export interface InitNodeOptions {
+  readonly dir: string;
+  readonly name: string;
+  readonly group: string | undefined;
+  readonly address: readonly string[];
+  readonly pool: readonly string[];
+  readonly force: boolean;
+}
+
+export interface InitClientOptions {
+  readonly dir: string;
+  readonly name: string;
+  readonly service: string;
+  readonly address: readonly string[];
+  /** Public key of the group. */
+  readonly publicKey: string;
+  readonly route: readonly string[];
+  readonly force: boolean;
+}
+
+export interface InviteOptions {
+  /** Node file; used when no daemon of its name runs. */
+  readonly config: string | undefined;
+  readonly instance: string | undefined;
+  readonly socket: string | undefined;
+  readonly psk: boolean;
+  readonly qr: boolean;
+  /** File for the result, instead of standard output. */
+  readonly output: string | undefined;
+  readonly address: readonly string[];
+}
+
+/** Each returns an exit code. An AnyhopError that it throws is printed. */
+export interface SetupActions {
+  genkey(options: { readonly passphraseFile: string | undefined }): Promise<number>;
+  pubkey(options: { readonly passphraseFile: string | undefined }): Promise<number>;
+  genpsk(): Promise<number>;
+  initNode(options: InitNodeOptions): Promise<number>;
+  initClient(options: InitClientOptions): Promise<number>;
+  invite(name: string, options: InviteOptions): Promise<number>;
+  importAnytun(folder: string, options: { readonly dir: string; readonly force: boolean }): Promise<number>;
+  up(target: string, options: { readonly log: readonly string[] }): Promise<number>;
+}
+
+/** Loaded when one of them is called: running an instance needs none of it. */
+export type LoadSetup = () => Promise<SetupActions>;
+
+const CONFIG_DIR = "/etc/anyhop";
+
+export function addSetupCommands(program: Command, load: LoadSetup, done: (code: number) => void): void {
+  addKeyCommands(program, load, done);
+  const init = program.command("init").description("write a complete configuration file, with keys");
+  const folder = (command: Command, name: string): Command =>
+    command
+      .option("--dir <folder>", "where the files go", CONFIG_DIR)
+      .option("--name <name>", "name of the instance and its files", name)
+      .option("--force", "overwrite the configuration; a key that is there is kept", false);
+  folder(init.command("node"), "node")
+    .description("files of a node: group key, pool, listen address")
+    .option("--group <name>", "name of the group (default: the name of the instance)")
+    .option("--address <host:port>", "where clients find it (default: an address of this machine)", collect, [])
+    .option("--pool <prefix>", "inner addresses (default: 10.9.0.0/24 and a random fd00::/8 prefix)", collect, [])
+    .addHelpText("after", "\nExample:\n  anyhop init node --address vpn.example.net:4444 --pool 10.9.0.0/24")
+    .action(async (options: InitNodeOptions) =>
+      done(await (await load()).initNode({ ...options, group: options.group })),
+    );
+  folder(init.command("client"), "client")
+    .description("files of a client, with a key of its own; prints what the node has to know")
+    .option("--service <name>", "name of the service", "service")
+    .requiredOption("--address <host:port>", "where the service is; may be repeated", collect, [])
+    .requiredOption("--public-key <key>", "public key of the group")
+    .option(
+      "--route <prefix>",
+      'what goes into the tunnel, or "default" (default: what the node announces)',
+      collect,
+      [],
+    )
+    .addHelpText("after", "\nExample:\n  anyhop init client --address vpn.example.net:4444 --public-key KEY")
+    .action(async (options: InitClientOptions) => done(await (await load()).initClient(options)));
+  program
+    .command("invite")
+    .argument("<name>", "name of the new client")
+    .description("make a client and print the one file that it needs")
+    .option("-c, --config <file>", `node file, when no daemon runs (default: ${CONFIG_DIR}/NAME.toml of the instance)`)
+    .option("-i, --instance <name>", "instance; not needed when only one is running")
+    .option("--socket <path>", "control socket, instead of a name")
+    .option("--psk", "with a pre-shared key beside the key pairs", false)
+    .option("--qr", "as a QR code on the terminal", false)
+    .option("-o, --output <file>", "into a file of mode 0600")
+    .option("--address <host:port>", "where the client finds the group, instead of what the node says", collect, [])
+    .addHelpText("after", "\nExamples:\n  anyhop invite anna -o anna.toml\n  anyhop invite anna --qr")
+    .action(async (name: string, options: Partial<InviteOptions> & Pick<InviteOptions, "psk" | "qr" | "address">) =>
+      done(await (await load()).invite(name, { ...NO_PLACE, ...options })),
+    );
+  program
+    .command("import")
+    .argument("<folder>", "folder of anytun, /etc/anytun/NAME")
+    .description("make a configuration file from a folder of anytun")
+    .option("--dir <folder>", "where the files go", CONFIG_DIR)
+    .option("--force", "overwrite files that are there", false)
+    .addHelpText("after", "\nExample:\n  anyhop import /etc/anytun/office && anyhop check /etc/anyhop/office.toml")
+    .action(async (from: string, options: { dir: string; force: boolean }) =>
+      done(await (await load()).importAnytun(from, options)),
+    );
+  program
+    .command("up")
+    .argument("<name|file>", `file, or NAME for ${CONFIG_DIR}/NAME.toml`)
+    .option("-L, --log <target:level>", "as of run (default: syslog:3,anyhop,daemon); may be repeated", collect, [])
+    .description("start an instance in the background; returns when it is ready")
+    .addHelpText("after", "\nExample:\n  anyhop up node && anyhop status node")
+    .action(async (target: string, options: { log: string[] }) => done(await (await load()).up(target, options)));
+}
+
+const NO_PLACE = { config: undefined, instance: undefined, socket: undefined, output: undefined };
+
+function addKeyCommands(program: Command, load: LoadSetup, done: (code: number) => void): void {
+  program
+    .command("genkey")
+    .description("print a new private key")
+    .option("--passphrase-file <file>", "seal it under the passphrase in this file")
+    .addHelpText("after", "\nExample:\n  (umask 077; anyhop genkey > node.key) && anyhop pubkey < node.key")
+    .action(async (options: { passphraseFile?: string }) =>
+      done(await (await load()).genkey({ passphraseFile: options.passphraseFile })),
+    );
+  program
+    .command("pubkey")
+    .description("read a private key from standard input and print its public key")
+    .option("--passphrase-file <file>", "passphrase of a sealed key")
+    .addHelpText("after", "\nExample:\n  anyhop pubkey < node.key")
+    .action(async (options: { passphraseFile?: string }) =>
+      done(await (await load()).pubkey({ passphraseFile: options.passphraseFile })),
+    );
+  program
+    .command("genpsk")
+    .description("print a new pre-shared key")
+    .addHelpText("after", "\nExample:\n  (umask 077; anyhop genpsk > anna.psk)")
+    .action(async () => done(await (await load()).genpsk()));
+}

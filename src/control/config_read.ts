@@ -1,0 +1,113 @@
+/**
+ * From the text of a TOML file to checked values, for every kind of file: syntax, unknown keys, types and ranges. Every
+ * fault is found in one go: what the schema refuses is reported and cut out, the rest is judged as if it were the whole
+ * file.
+ */
+import { type AST, getStaticTOMLValue, ParseError, parseTOML } from "toml-eslint-parser";
+import type { z } from "zod";
+import { Places } from "./config_places.ts";
+import { Report } from "./config_report.ts";
+import { closest, type Fault } from "./faults.ts";
+
+/** One kind of configuration file. */
+export interface FileKind<T> {
+  readonly schema: z.ZodType<T>;
+  /** Tables with their schemas, for key lists and the reference; "" is the top of the file. */
+  readonly tables: Readonly<Record<string, z.ZodObject>>;
+  /** Names of the tables that are written [[name]]. */
+  readonly lists: ReadonlySet<string>;
+  /** Keys whose values must never be shown. */
+  readonly secrets: ReadonlySet<string>;
+}
+
+export interface TomlFile {
+  readonly value: Readonly<Record<string, unknown>>;
+  readonly report: Report;
+}
+
+/** The file as plain values, or the one fault when it is not TOML. `file` is its path, for messages. */
+export function readToml(text: string, file: string): TomlFile | Fault {
+  let program: AST.TOMLProgram;
+  try {
+    program = parseTOML(text);
+  } catch (error) {
+    if (!(error instanceof ParseError)) throw error;
+    return syntaxFault(error, file);
+  }
+  return { value: getStaticTOMLValue(program) as TomlFile["value"], report: new Report(file, new Places(program)) };
+}
+
+function syntaxFault(error: ParseError, file: string): Fault {
+  return {
+    severity: "error",
+    file,
+    line: error.lineNumber,
+    column: error.column + 1,
+    key: "",
+    message: `this is not TOML: ${error.message.replace(/\.$/, "").toLowerCase()}`,
+    suggestion: "text values need quotes, and each key may stand only once in its table",
+  };
+}
+
+type Raw = Record<string | number, unknown>;
+
+/** Reports what the schema refuses, cuts it out and returns the rest with defaults filled in. Changes `file.value`. */
+export function readSchema<T>({ value, report }: TomlFile, kind: FileKind<T>): T {
+  for (;;) {
+    const result = kind.schema.safeParse(value);
+    if (result.success) return result.data;
+    for (const issue of result.error.issues) {
+      if (issue.code === "unrecognized_keys") {
+        for (const key of issue.keys) {
+          reportUnknown(issue, key, kind, report);
+          cut(value as Raw, [...issue.path, key] as (string | number)[]);
+        }
+      } else reportValue(value as Raw, issue, kind, report);
+    }
+  }
+}
+
+function reportUnknown<T>(issue: z.core.$ZodIssue, key: string, kind: FileKind<T>, report: Report): void {
+  const { tables, lists } = kind;
+  const bracket = (name: string): string => (lists.has(name) ? `[[${name}]]` : `[${name}]`);
+  const table = String(issue.path[0] ?? "");
+  const known = Object.keys(tables[table].shape);
+  const meant = closest(key, known);
+  const homes = Object.keys(tables).filter((name) => name !== table && key in tables[name].shape);
+  const home = homes.find((name) => !lists.has(name) || homes.length === 1);
+  let suggestion = `the keys here are ${known.join(", ")}`;
+  if (meant !== undefined) suggestion = `did you mean ${meant}?`;
+  else if (home !== undefined)
+    suggestion = `${key} belongs ${home === "" ? "to the top of the file" : `in ${bracket(home)}`}`;
+  const where = table === "" ? "at the top of the file" : `in ${bracket(table)}`;
+  report.error([...(issue.path as (string | number)[]), key], `there is no key ${key} ${where}`, suggestion);
+}
+
+function reportValue<T>(root: Raw, issue: z.core.$ZodIssue, kind: FileKind<T>, report: Report): void {
+  const path = issue.path as (string | number)[];
+  const value = path.reduce<unknown>((at, key) => (at as Raw)[key], root);
+  const key = path[path.length - 1];
+  const shown = kind.secrets.has(String(key)) ? "" : showValue(value);
+  const names = issue.code === "invalid_value" && typeof value === "string" ? issue.values.map(String) : [];
+  const meant = typeof value === "string" ? closest(value, names) : undefined;
+  report.error(path, `${report.show(path)} ${issue.message}${shown}`, meant && `did you mean "${meant}"?`);
+  // A list with one bad element is judged no further; nor is a [[table]] that is no table.
+  const element = typeof key === "number";
+  const whole = element && !kind.lists.has(String(path[path.length - 2])) ? path.slice(0, -1) : path;
+  report.taint(whole);
+  cut(root, whole, element && whole === path ? {} : undefined);
+}
+
+function showValue(value: unknown): string {
+  if (typeof value === "number" || typeof value === "boolean") return `, not ${value}`;
+  if (typeof value === "string" && value.length <= 60) return `, not "${value}"`;
+  return "";
+}
+
+/** Removes or replaces what stands at the path. */
+function cut(root: Raw, path: readonly (string | number)[], replacement?: unknown): void {
+  const parent = path.slice(0, -1).reduce<Raw>((at, key) => (at?.[key] ?? {}) as Raw, root);
+  const key = path[path.length - 1];
+  if (replacement === undefined) delete parent[key];
+  else parent[key] = replacement;
+}

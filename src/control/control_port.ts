@@ -1,0 +1,88 @@
+/**
+ * What can be asked of a running instance, and changed in it: the API's only way in. Views hold no secret. Everything
+ * that fails throws an AnyhopError whose code `api/answers.ts` knows.
+ */
+import type { InstanceEvent } from "./event_hub.ts";
+import type { Mode } from "./instance.ts";
+import type { LevelName } from "./log_level.ts";
+import type { SessionState } from "./ports.ts";
+import type { Change } from "./reload.ts";
+
+export interface ClientView {
+  readonly name: string;
+  readonly publicKey: string;
+  /** Whether there is a pre-shared key; never which. */
+  readonly psk: boolean;
+  readonly addresses: readonly string[];
+  readonly prefixes: readonly string[];
+  readonly modes: readonly Mode[];
+  readonly origin: "file" | "api";
+  readonly createdMs: number;
+  /** Index of its session, or null. */
+  readonly session: number | null;
+}
+
+export interface NewClient {
+  readonly name: string;
+  readonly publicKey: string;
+  /** 44 characters of base64. */
+  readonly psk?: string | undefined;
+  /** Empty: from the pool. */
+  readonly addresses: readonly string[];
+  readonly prefixes: readonly string[];
+  readonly modes: readonly Mode[];
+}
+
+/** What a client needs to know of the group, for its file. */
+export interface ServiceView {
+  readonly group: string;
+  readonly publicKey: string;
+  /** "host:port"; empty when the node does not know. */
+  readonly address: readonly string[];
+  /** Pool and networks. */
+  readonly routes: readonly string[];
+  readonly dns: readonly string[];
+  readonly mtu: number;
+  readonly keepaliveS: number;
+  /** Inner addresses of the node, to try the tunnel with. */
+  readonly inner: readonly string[];
+}
+
+export interface SessionView extends SessionState {
+  /** Name of the client. */
+  readonly client: string;
+}
+
+export interface RouteView {
+  readonly prefix: string;
+  readonly kind: "client" | "tunnel" | "device";
+  /** Name of the client, the tunnel or the device. */
+  readonly via: string;
+}
+
+export interface ReloadView {
+  readonly changes: readonly Change[];
+  /** Faults of the file that are no errors. */
+  readonly warnings: readonly string[];
+}
+
+export interface Control {
+  service(): ServiceView;
+  /** In the order of names. */
+  clients(): readonly ClientView[];
+  addClient(client: NewClient): ClientView;
+  /** Cuts the client off. Throws "unknown_client", or "client_in_file" when the file would bring it back. */
+  removeClient(name: string): void;
+  sessions(): readonly SessionView[];
+  /** Throws "unknown_session". */
+  endSession(id: number): void;
+  routes(): readonly RouteView[];
+  /** Reads the file again. Throws "config_faults" and changes nothing when it has errors. */
+  reload(): Promise<ReloadView>;
+  logLevel(): LevelName;
+  setLogLevel(level: LevelName): void;
+  /** Round trip in milliseconds. Throws "unknown_client", "no_session" or "ping_timeout". */
+  ping(client: string, timeoutMs: number): Promise<number>;
+  /** Returns what ends it. */
+  follow(listener: (event: InstanceEvent) => void): () => void;
+}

@@ -1,0 +1,188 @@
+/**
+ * The control of a node: clients in the book, sessions in the data plane, and the file behind both. Keeps the three in
+ * step: what is added may come at once, what is removed is cut off at once.
+ */
+import type { Clock } from "../base/clock.ts";
+import { AnyhopError } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import { parsePrefix } from "../base/prefix.ts";
+import { ClientBook, prefixesOf } from "./client_book.ts";
+import type { ParsedFile } from "./config_file.ts";
+import type {
+  ClientView,
+  Control,
+  NewClient,
+  ReloadView,
+  RouteView,
+  ServiceView,
+  SessionView,
+} from "./control_port.ts";
+import { EventHub, type InstanceEvent } from "./event_hub.ts";
+import { formatFault } from "./faults.ts";
+import type { NodeSpec } from "./instance.ts";
+import { formatKey } from "./keys/key_text.ts";
+import type { LevelName, LogLevel } from "./log_level.ts";
+import type { ClientRecord, Sessions, Store } from "./ports.ts";
+import { type Change, describeChange, diffNode } from "./reload.ts";
+
+export interface NodeControlPorts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly level: LogLevel;
+  readonly store: Store;
+  readonly sessions: Sessions;
+  /** Reads and judges the configuration file again. */
+  readonly readFile: () => ParsedFile;
+  /** Name of the device once it is up. */
+  readonly deviceName: () => string;
+}
+
+export class NodeControl implements Control {
+  readonly #use: NodeControlPorts;
+  readonly #book: ClientBook;
+  readonly #events: EventHub;
+  #spec: NodeSpec;
+
+  /** Admits every client of file and store. Throws AnyhopError when they contradict each other. */
+  constructor(spec: NodeSpec, ports: NodeControlPorts) {
+    this.#spec = spec;
+    this.#use = ports;
+    this.#events = new EventHub(ports.clock);
+    this.#book = new ClientBook(spec, ports.store, ports.clock);
+    for (const client of this.#book.list()) this.#admit(client);
+  }
+
+  service(): ServiceView {
+    return serviceView(this.#spec);
+  }
+
+  clients(): readonly ClientView[] {
+    const sessions = new Map(this.#use.sessions.list().map(({ publicKey, id }) => [publicKey, id]));
+    return this.#book.list().map((client) => this.#view(client, sessions.get(client.publicKey) ?? null));
+  }
+
+  addClient(wish: NewClient): ClientView {
+    const client = this.#book.add(wish);
+    this.#admit(client);
+    this.#tell("client_added", `Client ${client.name} was added with ${client.addresses.join(", ")}`, client.name);
+    return this.#view(client, null);
+  }
+
+  removeClient(name: string): void {
+    const client = this.#book.remove(name);
+    this.#use.sessions.expel(client.publicKey);
+    this.#tell("client_removed", `Client ${name} was removed`, name);
+  }
+
+  sessions(): readonly SessionView[] {
+    return this.#use.sessions
+      .list()
+      .map((session) => ({ ...session, client: this.#book.byPublicKey(session.publicKey)?.name ?? "" }));
+  }
+
+  endSession(id: number): void {
+    const session = this.sessions().find((one) => one.id === id);
+    if (session === undefined || !this.#use.sessions.end(id))
+      throw new AnyhopError("unknown_session", `There is no session ${id}.`);
+    this.#tell("session_ended", `The session of client ${session.client} was ended on request`, session.client);
+  }
+
+  /** Longest prefixes first, as the data plane chooses. */
+  routes(): readonly RouteView[] {
+    const routes: RouteView[] = [];
+    for (const client of this.#book.list())
+      for (const prefix of prefixesOf(client)) routes.push({ prefix, kind: "client", via: client.name });
+    for (const { name, routes: prefixes } of this.#spec.instance.tunnels)
+      for (const prefix of prefixes ?? []) routes.push({ prefix, kind: "tunnel", via: name });
+    for (const address of this.#spec.instance.device.addresses) {
+      const prefix = `${address.split("/")[0]}/${address.includes(":") ? 128 : 32}`;
+      routes.push({ prefix, kind: "device", via: this.#use.deviceName() });
+    }
+    const order = new Map(routes.map(({ prefix }) => [prefix, parsePrefix(prefix)!]));
+    return routes.sort((a, b) => {
+      const [x, y] = [order.get(a.prefix)!, order.get(b.prefix)!];
+      return x.family - y.family || y.length - x.length || (a.prefix < b.prefix ? -1 : 1);
+    });
+  }
+
+  async reload(): Promise<ReloadView> {
+    const parsed = this.#use.readFile();
+    const faults = parsed.faults.map(formatFault);
+    if (parsed.spec === undefined)
+      throw new AnyhopError("config_faults", `Nothing was changed, because the file is wrong:\n${faults.join("\n")}`);
+    if (parsed.kind !== "node")
+      throw new AnyhopError("config_faults", "Nothing was changed: the file no longer describes a node ([node]).");
+    // Pool and clients come from the new file, everything that needs a restart from the old one.
+    const wanted = parsed.spec;
+    const { instance, group, privateKey, publicKey } = this.#spec;
+    const changes = diffNode(this.#spec, wanted);
+    const next: NodeSpec = { ...wanted, instance, group, privateKey, publicKey };
+    const before = new Map(this.#book.list().map((client) => [client.name, client]));
+    this.#book.load(next);
+    this.#spec = next;
+    this.#apply(before, changes);
+    for (const change of changes) this.#tell("reloaded", describeChange(change), change.subject);
+    return { changes, warnings: faults };
+  }
+
+  logLevel(): LevelName {
+    return this.#use.level.get();
+  }
+
+  setLogLevel(level: LevelName): void {
+    this.#use.level.set(level);
+    this.#tell("log_level", `The log level is now ${level}`);
+  }
+
+  async ping(name: string, timeoutMs: number): Promise<number> {
+    const client = this.#book.get(name);
+    if (client === undefined) throw new AnyhopError("unknown_client", `There is no client ${name}.`);
+    return this.#use.sessions.ping(client.publicKey, timeoutMs);
+  }
+
+  follow(listener: (event: InstanceEvent) => void): () => void {
+    return this.#events.listen(listener);
+  }
+
+  /** Cuts off who is gone or is somebody else now, admits who is new or may go elsewhere; the rest is not touched. */
+  #apply(before: ReadonlyMap<string, ClientRecord>, changes: readonly Change[]): void {
+    const ended = new Set(
+      changes.filter((c) => c.what === "client" && c.effect === "ends_session").map((c) => c.subject),
+    );
+    const changed = new Set(changes.filter((c) => c.what === "client").map((c) => c.subject));
+    const after = new Map(this.#book.list().map((client) => [client.name, client]));
+    const same = (a: ClientRecord | undefined, b: ClientRecord | undefined): boolean =>
+      a?.publicKey === b?.publicKey && a?.origin === b?.origin && a?.addresses.join() === b?.addresses.join();
+    for (const [name, client] of before)
+      if (ended.has(name) || !same(client, after.get(name))) this.#use.sessions.expel(client.publicKey);
+    for (const [name, client] of after) if (changed.has(name) || !same(client, before.get(name))) this.#admit(client);
+  }
+
+  #admit(client: ClientRecord): void {
+    this.#use.sessions.admit(client, this.#book.pskOf(client));
+  }
+
+  #view(client: ClientRecord, session: number | null): ClientView {
+    const { psk: _, ...open } = client;
+    return { ...open, psk: this.#book.pskOf(client) !== undefined, session };
+  }
+
+  #tell(event: string, message: string, subject?: string): void {
+    this.#use.log.notice(event, message, subject === undefined ? {} : { subject });
+    this.#events.tell(event, message, subject);
+  }
+}
+
+/** What clients are told of a node. */
+export function serviceView(spec: NodeSpec): ServiceView {
+  return {
+    group: spec.group,
+    publicKey: formatKey(spec.publicKey),
+    address: spec.addresses,
+    routes: [...new Set([...spec.pool, ...spec.networks])],
+    dns: spec.dns,
+    mtu: spec.instance.device.mtuBytes,
+    keepaliveS: spec.keepaliveMs / 1000,
+    inner: spec.instance.device.addresses.map((address) => address.split("/")[0]),
+  };
+}

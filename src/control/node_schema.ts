@@ -1,0 +1,67 @@
+/** Every key of a node file: those of a file with static keys, the group, and who may come. */
+import { z } from "zod";
+import type { FileKind } from "./config_read.ts";
+import { instanceKeys, tables } from "./config_schema.ts";
+import { INLINE_SECRETS, privateKeyKeys, pskKeys } from "./key_sources.ts";
+import { integer, oneOf, TABLE, text, textList } from "./schema_words.ts";
+
+/** The sessions of a shard are counted in the tens of thousands; files are written by people. */
+const CLIENTS_MAX = 16384;
+export const MODES = ["tunnel", "open", "relay"] as const;
+
+const node = z.strictObject(
+  {
+    group: text("a name").optional().describe("Name of the service. Must be given; the same on each of its nodes."),
+    ...privateKeyKeys,
+    address: textList("host:port", "host:port")
+      .default([])
+      .describe("Where clients find the group; `anyhop invite` writes it into their files."),
+    pool: textList("a prefix", "prefixes")
+      .default([])
+      .describe("Prefixes that inner addresses of clients are taken from, one of each family."),
+    networks: textList("a prefix", "prefixes")
+      .default([])
+      .describe("Networks behind the node that clients are told to reach through the tunnel."),
+    dns: textList("an address", "addresses").default([]).describe("Name servers that clients are told."),
+    keepalive: integer(0, 65535)
+      .default(25)
+      .describe("Seconds without sending after which clients are told to send an empty packet; 0 is never."),
+  },
+  { error: TABLE },
+);
+
+const client = z.strictObject(
+  {
+    name: text("a name").optional().describe("For status and logs. Must be given; different for each client."),
+    public_key: text("a key").optional().describe("Public key of the client. Must be given."),
+    ...pskKeys,
+    addresses: textList("an address", "addresses")
+      .default([])
+      .describe("Inner addresses of the client. Without them they are taken from the pool and kept."),
+    prefixes: textList("a prefix", "prefixes").default([]).describe("Networks behind the client."),
+    modes: z
+      .array(oneOf(MODES), { error: "must be a list of modes, each in quotes" })
+      .min(1, 'must not be empty; the default is ["tunnel"]')
+      .default(["tunnel"])
+      .describe("What the client may use: tunnel, open, relay."),
+  },
+  { error: TABLE },
+);
+
+const nodeSchema = z.strictObject({
+  ...instanceKeys,
+  node: node.prefault({}),
+  client: z
+    .array(client, { error: "must be written as [[client]], once for each client" })
+    .max(CLIENTS_MAX, `must not occur more than ${CLIENTS_MAX} times; add the others with anyhop clients add`)
+    .default([]),
+});
+
+export type NodeConfig = z.output<typeof nodeSchema>;
+
+export const nodeKind: FileKind<NodeConfig> = {
+  schema: nodeSchema,
+  tables: { ...tables, "": nodeSchema, node, client },
+  lists: new Set(["tunnel", "client"]),
+  secrets: INLINE_SECRETS,
+};

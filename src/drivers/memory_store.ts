@@ -1,0 +1,31 @@
+/** The store in memory: twin of `store.ts` for tests and simulations. What it is given it copies, as a disk would. */
+import type { ClientRecord, Store, TicketKey } from "../control/ports.ts";
+
+export function createMemoryStore(): Store {
+  const numbers = new Map<string, number>();
+  const clients = new Map<string, ClientRecord>();
+  const marks = new Map<string, bigint>();
+  let tickets: TicketKey[] = [];
+  const inOrder = (a: ClientRecord, b: ClientRecord) => (a.name < b.name ? -1 : 1);
+  return {
+    next: (identity) => numbers.get(identity) ?? 0,
+    reserve(limits) {
+      for (const [identity, limit] of limits) numbers.set(identity, limit);
+    },
+    clients: () => structuredClone([...clients.values()]).sort(inOrder),
+    client: (name) => structuredClone(clients.get(name)),
+    changeClients(put, remove) {
+      for (const name of remove) clients.delete(name);
+      for (const client of put) clients.set(client.name, structuredClone(client));
+    },
+    ticketKeys: () => structuredClone(tickets),
+    setTicketKeys(keys) {
+      tickets = structuredClone([...keys]).sort((a, b) => a.id - b.id);
+    },
+    highWater: (name) => marks.get(name),
+    raiseHighWater(values) {
+      for (const [name, value] of values) if (value > (marks.get(name) ?? -1n)) marks.set(name, value);
+    },
+    async close() {},
+  };
+}

@@ -1,0 +1,75 @@
+/**
+ * The embedded store: one lmdb environment below the state directory. Sequence numbers stand in its root, everything
+ * else in databases of its own. A change is on disk when the call returns: `overlappingSync` would return earlier.
+ * Several instances may share the directory, and see each other's records. Files have mode 0600: there are keys in them.
+ */
+import { closeSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { open } from "lmdb";
+import { AnyhopError } from "../base/errors.ts";
+import type { ClientRecord, Store, TicketKey } from "../control/ports.ts";
+import { makeFolder } from "./folders.ts";
+
+/** First size of the map; lmdb grows it. */
+const MAP_BYTES = 64 * 1024 * 1024;
+
+/** `scope`: name of the instance; its clients and ticket keys are its own. Throws AnyhopError "state_dir". */
+export function openStore(stateDir: string, scope: string): Store {
+  try {
+    makeFolder(stateDir, 0o700);
+    const path = join(stateDir, "seq.mdb");
+    // Made first, so that no moment and no umask leaves them readable to others. lmdb fills an empty file.
+    for (const file of [path, `${path}-lock`]) closeSync(openSync(file, "a", 0o600));
+    const root = open({ path, mapSize: MAP_BYTES, overlappingSync: false, maxDbs: 4096 });
+    const clients = root.openDB<ClientRecord, string>({ name: `clients ${scope}` });
+    const tickets = root.openDB<TicketKey, number>({ name: `tickets ${scope}` });
+    // bigint: timestamps of handshakes have more than 53 bits.
+    const marks = root.openDB<Uint8Array, string>({ name: `marks ${scope}`, encoding: "binary" });
+    const mark = (name: string): bigint | undefined => {
+      const bytes = marks.get(name);
+      return bytes === undefined ? undefined : Buffer.from(bytes).readBigUInt64BE();
+    };
+    return {
+      next: (identity) => (root.get(identity) as number | undefined) ?? 0,
+      reserve(limits) {
+        root.transactionSync(() => {
+          for (const [identity, limit] of limits) root.putSync(identity, limit);
+        });
+      },
+      clients: () => [...clients.getRange().map(({ value }) => value)],
+      client: (name) => clients.get(name),
+      changeClients(put, remove) {
+        root.transactionSync(() => {
+          for (const name of remove) clients.removeSync(name);
+          for (const client of put) clients.putSync(client.name, client);
+        });
+      },
+      ticketKeys: () => [...tickets.getRange().map(({ value }) => ({ ...value, key: new Uint8Array(value.key) }))],
+      setTicketKeys(keys) {
+        root.transactionSync(() => {
+          tickets.clearSync();
+          for (const key of keys) tickets.putSync(key.id, key);
+        });
+      },
+      highWater: mark,
+      raiseHighWater(values) {
+        root.transactionSync(() => {
+          for (const [name, value] of values) {
+            if (value <= (mark(name) ?? -1n)) continue;
+            const bytes = Buffer.alloc(8);
+            bytes.writeBigUInt64BE(value);
+            marks.putSync(name, bytes);
+          }
+        });
+      },
+      close: () => root.close(),
+    };
+  } catch (cause) {
+    throw new AnyhopError(
+      "state_dir",
+      `Nothing can be kept in ${stateDir} (${(cause as Error).message}). Sequence numbers must survive a restart, or a ` +
+        "key stream would be used twice: name a writable directory (--state-dir, or state under [paths]).",
+      { cause },
+    );
+  }
+}

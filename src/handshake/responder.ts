@@ -1,0 +1,376 @@
+/**
+ * The group's side of key exchange, sans-IO: takes control datagrams and the time, appends datagrams to send and what
+ * becomes of sessions. Every node of a group can answer any client: what it needs is shared (static key, cookie secret,
+ * ticket keys) or comes back with the client. It never reads a clock, never throws on what a stranger sends, and keeps
+ * nothing for one that has not proven a client key. docs/PROTOCOL.md, "Sessions".
+ */
+
+import { hmac } from "../crypto/blake2s.ts";
+import { sealChaChaPoly } from "../crypto/chachapoly.ts";
+import type { Entropy } from "../crypto/entropy.ts";
+import { equalBytes } from "../crypto/kdf.ts";
+import { agree, openFirst, openStatic, writeSecond } from "../crypto/noise.ts";
+import type { KeyPair } from "../crypto/x25519.ts";
+import type { Now } from "./clock.ts";
+import * as control from "./control.ts";
+import { type Answer, encodeAnswer, type Grant } from "./grant.ts";
+import { type Aead, answerKey, resumedSecret, resumeKey, type Sender, sessionSecret } from "./keys.ts";
+import { LoadDetector, type LoadLimits, SourceBuckets } from "./limits.ts";
+import { checkMac1, checkMac2, cookieFor, type Endpoint, hasMac2, mac1Key, slotAt } from "./macs.ts";
+import { type NodeOutput, type NodeSession, NodeSessions, type SessionLimits } from "./node_sessions.ts";
+import { decodeOffer, groupNameBytes, prologueOf } from "./offer.ts";
+import { Announcer } from "./senders.ts";
+import type { InnerPrefix, Settings } from "./settings.ts";
+import { openTicket, SALT_LEN, sealTicket, type TicketKeys } from "./ticket.ts";
+
+/** Who may come in; asked anew for every request, so that a removed client is out at once. */
+export interface ClientRecord {
+  readonly name: string;
+  /** 32 bytes; zero when the client has none. */
+  readonly psk: Uint8Array;
+  /** Bitmap of modes that it may use. */
+  readonly modes: number;
+}
+
+export interface Clients {
+  /** `publicKey` in hex. */
+  find(publicKey: string): ClientRecord | undefined;
+  /** What the client gets; `wanted` are addresses that it had before. Undefined when there is no address for it. */
+  settings(client: ClientRecord, wanted: readonly InnerPrefix[]): Settings | undefined;
+}
+
+/** Greatest timestamp seen of each client key (hex), -1 for none. Should survive a restart. */
+export interface Timestamps {
+  greatest(publicKey: string): number;
+  advance(publicKey: string, timestamp: number): void;
+}
+
+export interface ResponderConfig {
+  readonly group: KeyPair;
+  /** Up to 255 bytes; the same at every client and node. */
+  readonly groupName: string;
+  /** 32 bytes, shared by the group. */
+  readonly cookieSecret: Uint8Array;
+  readonly ticketKeys: TicketKeys;
+  readonly ticketLifetimeMs: number;
+  /** AEADs in the order of preference. */
+  readonly aeads: readonly Aead[];
+  /** All senders that may send to clients, this node's and known ones of others. */
+  readonly senders: readonly Sender[];
+  readonly rekeyAfterMs: number;
+  readonly keepaliveMs: number;
+  readonly sessions: SessionLimits;
+  readonly load: LoadLimits;
+  readonly requestsPerSource: { readonly perSecond: number; readonly burst: number };
+}
+
+/** What became of a datagram; each is a counter. */
+export type NodeOutcome =
+  | "answered"
+  | "resumed"
+  | "stale"
+  | "refused"
+  | "cookie_sent"
+  | "unknown_sent"
+  | "shed"
+  | "malformed"
+  | "unexpected"
+  | "mac1_wrong"
+  | "rate_limited"
+  | "forged"
+  | "client_unknown"
+  | "ticket_unknown";
+
+/** Draws until one fits; with 2^31 indices and bounded tables that is nearly always the first. */
+const INDEX_DRAWS = 16;
+
+export class Responder {
+  readonly sessions: NodeSessions;
+  readonly counters = new Map<NodeOutcome, number>();
+  #config: ResponderConfig;
+  readonly #clients: Clients;
+  readonly #timestamps: Timestamps;
+  readonly #entropy: Entropy;
+  readonly #load: LoadDetector;
+  readonly #requests: SourceBuckets;
+  readonly #unknown: SourceBuckets;
+  readonly #announcer = new Announcer();
+  readonly #mac1Key: Uint8Array;
+  readonly #groupName: Uint8Array;
+
+  constructor(config: ResponderConfig, clients: Clients, timestamps: Timestamps, entropy: Entropy) {
+    this.#config = config;
+    this.#clients = clients;
+    this.#timestamps = timestamps;
+    this.#entropy = entropy;
+    this.sessions = new NodeSessions(config.sessions);
+    this.#load = new LoadDetector(config.load);
+    this.#requests = new SourceBuckets({ ...config.requestsPerSource, cells: 8192, seed: this.#u32() });
+    this.#unknown = new SourceBuckets({ perSecond: 4, burst: 8, cells: 8192, seed: this.#u32() });
+    this.#mac1Key = mac1Key(config.group.publicKey);
+    this.#groupName = groupNameBytes(config.groupName);
+  }
+
+  /** True while requests must carry a cookie. */
+  get loaded(): boolean {
+    return this.#load.loaded;
+  }
+
+  /** New ticket keys, or senders that started since. */
+  update(changes: Partial<Pick<ResponderConfig, "ticketKeys" | "senders">>): void {
+    this.#config = { ...this.#config, ...changes };
+  }
+
+  /** One datagram with mux 0xFFFF. */
+  receive(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
+    const type = control.check(datagram);
+    if (type === control.INIT) return this.#count(this.#init(now, datagram, from, out));
+    if (type === control.RESUME) return this.#count(this.#resume(now, datagram, from, out));
+    return this.#count(type === 0 ? "malformed" : "unexpected");
+  }
+
+  /** One datagram of a session that this node does not know. Answers with at most its own length. */
+  unknownSession(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
+    if (datagram.length < control.ECHO_HEAD + 8) return this.#count("malformed");
+    if (!this.#unknown.take(from, now.ms)) return this.#count("rate_limited");
+    out.push({ kind: "send", datagram: unknownDatagram(datagram), to: from });
+    return this.#count("unknown_sent");
+  }
+
+  /** See NodeSessions.authentic: tell of authentic packets of sessions that are not up. */
+  authentic(now: Now, index: number, out: NodeOutput[]): void {
+    this.sessions.authentic(now, index, out);
+  }
+
+  /** Introduces a sender that the client of session `index` does not know. False: no such session, or too many wait. */
+  announce(now: Now, index: number, sender: Sender, to: Endpoint, out: NodeOutput[]): boolean {
+    const session = this.sessions.get(index);
+    if (session === undefined) return false;
+    return this.#announcer.announce(now, session, sender, this.#u32(), to, sendTo(out));
+  }
+
+  acknowledged(index: number, sender: Sender): void {
+    this.#announcer.acknowledged(index, sender);
+  }
+
+  tick(now: Now, out: NodeOutput[]): void {
+    this.sessions.tick(now, out);
+    this.#announcer.tick(now, sendTo(out));
+  }
+
+  nextTimeout(): number {
+    return Math.min(this.sessions.nextTimeout(), this.#announcer.nextTimeout());
+  }
+
+  #init(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
+    const load = this.#load.arrived(now.ms);
+    if (load === "shed") return "shed";
+    if (!checkMac1(this.#mac1Key, datagram)) return "mac1_wrong";
+    const { cookieSecret, group } = this.#config;
+    // A cookie that is wrong also without load: the client's address changed. Give it the right one.
+    const proof = load === "loaded" || hasMac2(datagram);
+    if (proof && !checkMac2(cookieSecret, from, now.wallMs, datagram)) {
+      out.push({
+        kind: "send",
+        datagram: cookieDatagram(datagram, cookieFor(cookieSecret, from, slotAt(now.wallMs))),
+        to: from,
+      });
+      return "cookie_sent";
+    }
+    if (!this.#requests.take(from, now.ms)) return "rate_limited";
+    const noise = datagram.subarray(control.NOISE, control.MAC1);
+    const claimed = openStatic(prologueOf(this.#groupName, datagram), group, noise);
+    if (claimed === undefined) return "forged";
+    const clientKey = toHex(claimed.remoteStatic);
+    const client = this.#clients.find(clientKey);
+    if (client === undefined) return "client_unknown";
+    const first = openFirst(group, claimed);
+    if (first === undefined) return "forged";
+    const offer = decodeOffer(first.payload);
+    if (offer === undefined) return "malformed";
+    const agreed = agree(first, this.#entropy.keyPair(), client.psk);
+    if (agreed === undefined) return "forged";
+    const receiver = control.viewOf(datagram).getUint16(control.RECEIVER);
+    const instance = toHex(offer.instance);
+    const request = { clientKey, client, clientStatic: claimed.remoteStatic, instance, receiver, from };
+    const { answer, session } = this.#decide({
+      ...request,
+      timestamp: offer.timestamp,
+      aeads: offer.aeads,
+      modes: offer.modes,
+      secret: sessionSecret(agreed.keys),
+      expiryMs: now.wallMs + this.#config.ticketLifetimeMs,
+      wanted: [],
+      index: -1,
+      resumed: false,
+    });
+    const { message } = writeSecond(agreed, answer);
+    const response = control.begin(control.RESPONSE, control.NOISE + message.length, transactionOf(datagram));
+    control.viewOf(response).setUint16(control.RECEIVER, receiver);
+    response.set(message, control.NOISE);
+    return this.#finish(now, response, session, answer, from, out);
+  }
+
+  #resume(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
+    if (this.#load.arrived(now.ms) === "shed") return "shed";
+    if (!this.#requests.take(from, now.ms)) return "rate_limited";
+    const view = control.viewOf(datagram);
+    const timestamp = control.readTime(view, control.RESUME_TIMESTAMP);
+    const ticketEnd = control.RESUME_TICKET + view.getUint16(control.RESUME_TICKET_LEN);
+    if (timestamp < 0 || ticketEnd > control.RESUME_MAC) return "malformed";
+    const ticket = openTicket(this.#config.ticketKeys, datagram.subarray(control.RESUME_TICKET, ticketEnd));
+    if (ticket === undefined || ticket.expiryMs < now.wallMs || !this.#config.aeads.includes(ticket.aead)) {
+      // The client can't go on with this ticket: let it begin anew without waiting for its timer.
+      if (this.#unknown.take(from, now.ms)) out.push({ kind: "send", datagram: unknownDatagram(datagram), to: from });
+      return "ticket_unknown";
+    }
+    const mac = hmac(resumeKey(ticket.secret), datagram.subarray(0, control.RESUME_MAC)).subarray(0, control.MAC_LEN);
+    if (!equalBytes(mac, datagram.subarray(control.RESUME_MAC))) return "forged";
+    const clientKey = toHex(ticket.clientKey);
+    const client = this.#clients.find(clientKey);
+    if (client === undefined) return "client_unknown";
+    const clientRandom = datagram.subarray(control.RANDOM, control.RANDOM + control.RANDOM_LEN);
+    const nodeRandom = this.#entropy.bytes(control.RANDOM_LEN);
+    const receiver = view.getUint16(control.RECEIVER);
+    const instance = toHex(ticket.instance);
+    const { answer, session } = this.#decide({
+      ...{ clientKey, client, clientStatic: ticket.clientKey, instance, receiver, from },
+      timestamp,
+      aeads: 1 << ticket.aead,
+      modes: ticket.modes,
+      secret: resumedSecret(ticket.secret, clientRandom, nodeRandom),
+      expiryMs: ticket.expiryMs,
+      wanted: ticket.addresses,
+      index: ticket.index,
+      resumed: true,
+    });
+    const length = control.RESUMED_SEALED + answer.length + control.MAC_LEN;
+    const resumed = control.begin(control.RESUMED, length, transactionOf(datagram));
+    control.viewOf(resumed).setUint16(control.RECEIVER, receiver);
+    resumed.set(nodeRandom, control.RANDOM);
+    const key = answerKey(ticket.secret, clientRandom, nodeRandom);
+    const head = resumed.subarray(0, control.RESUMED_SEALED);
+    resumed.set(sealChaChaPoly(key, new Uint8Array(12), head, answer), control.RESUMED_SEALED);
+    return this.#finish(now, resumed, session, answer, from, out);
+  }
+
+  /** Grants a session, or says why not. Changes nothing. */
+  #decide(request: Request): { answer: Uint8Array; session: NodeSession | undefined } {
+    const seen = this.#timestamps.greatest(request.clientKey);
+    if (request.timestamp <= seen) return plain({ kind: "stale", timestamp: seen });
+    const { aeads, rekeyAfterMs, keepaliveMs, senders, sessions } = this.#config;
+    const aead = aeads.find((candidate) => (request.aeads & (1 << candidate)) !== 0);
+    if (aead === undefined) return plain({ kind: "refused", reason: "no_common_aead" });
+    const modes = request.modes & request.client.modes;
+    if (modes === 0) return plain({ kind: "refused", reason: "mode_not_allowed" });
+    const index = this.sessions.full ? undefined : this.#freeIndex(request.index);
+    if (index === undefined) return plain({ kind: "refused", reason: "node_full" });
+    const settings = this.#clients.settings(request.client, request.wanted);
+    if (settings === undefined) return plain({ kind: "refused", reason: "no_address" });
+    const { clientKey, instance, receiver, secret, timestamp, from, resumed } = request;
+    const ticket =
+      sealTicket(this.#config.ticketKeys, this.#entropy.bytes(SALT_LEN), {
+        ...{ aead, modes, index, secret, clientKey: request.clientStatic, expiryMs: request.expiryMs },
+        instance: Buffer.from(instance, "hex"),
+        addresses: settings.addresses,
+      }) ?? new Uint8Array(0);
+    const grant: Grant = {
+      ...{ kind: "grant", index, aead, modes, rekeyAfterMs, keepaliveMs, senders, ticket, settings },
+      expireAfterMs: sessions.expireAfterMs,
+    };
+    const answer = encodeAnswer(grant);
+    if (answer === undefined) return plain({ kind: "refused", reason: "settings_too_long" });
+    const clientName = request.client.name;
+    return {
+      answer,
+      session: {
+        ...{ index, receiver, clientKey, clientName, instance, aead, modes },
+        secret,
+        settings,
+        from,
+        timestamp,
+        resumed,
+      },
+    };
+  }
+
+  #finish(
+    now: Now,
+    datagram: Uint8Array,
+    session: NodeSession | undefined,
+    answer: Uint8Array,
+    from: Endpoint,
+    out: NodeOutput[],
+  ): NodeOutcome {
+    if (session !== undefined) {
+      this.#timestamps.advance(session.clientKey, session.timestamp);
+      this.sessions.add(now, session, out);
+    }
+    out.push({ kind: "send", datagram, to: from });
+    if (session === undefined) return answer[0] === 1 ? "stale" : "refused";
+    return session.resumed ? "resumed" : "answered";
+  }
+
+  #freeIndex(wanted: number): number | undefined {
+    let index = wanted;
+    for (let draw = 0; draw < INDEX_DRAWS; draw++) {
+      const fits = index >= 0 && (index & control.INDEX_LOW) !== control.INDEX_LOW;
+      if (fits && this.sessions.get(index) === undefined) return index;
+      index = this.#u32() & control.INDEX_MAX;
+    }
+    return undefined;
+  }
+
+  #u32(): number {
+    return control.viewOf(this.#entropy.bytes(4)).getUint32(0);
+  }
+
+  #count(outcome: NodeOutcome): NodeOutcome {
+    this.counters.set(outcome, (this.counters.get(outcome) ?? 0) + 1);
+    return outcome;
+  }
+}
+
+/** What a request asks for, when it is proven whose it is. */
+interface Request {
+  readonly clientKey: string;
+  readonly clientStatic: Uint8Array;
+  readonly client: ClientRecord;
+  readonly instance: string;
+  readonly receiver: number;
+  readonly from: Endpoint;
+  readonly timestamp: number;
+  readonly aeads: number;
+  readonly modes: number;
+  readonly secret: Uint8Array;
+  readonly expiryMs: number;
+  readonly wanted: readonly InnerPrefix[];
+  /** Index to go on with, -1 for any. */
+  readonly index: number;
+  readonly resumed: boolean;
+}
+
+const plain = (answer: Exclude<Answer, Grant>) => ({ answer: encodeAnswer(answer)!, session: undefined });
+
+const toHex = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
+
+const transactionOf = (datagram: Uint8Array): number => control.viewOf(datagram).getUint32(control.TRANSACTION);
+
+const sendTo = (out: NodeOutput[]) => (datagram: Uint8Array, to: Endpoint) => {
+  out.push({ kind: "send", datagram, to });
+};
+
+function cookieDatagram(init: Uint8Array, cookie: Uint8Array): Uint8Array {
+  const datagram = control.begin(control.COOKIE, control.COOKIE_VALUE + control.COOKIE_LEN, transactionOf(init));
+  datagram.set(init.subarray(control.MAC1, control.MAC2), control.COOKIE_CAUSE);
+  datagram.set(cookie, control.COOKIE_VALUE);
+  return datagram;
+}
+
+/** Echoes bytes 0-15 of what caused it. */
+function unknownDatagram(cause: Uint8Array): Uint8Array {
+  const datagram = control.begin(control.UNKNOWN_SESSION, control.ECHO_HEAD + 8, transactionOf(cause));
+  datagram.set(cause.subarray(4, 16), control.ECHO_INDEX);
+  return datagram;
+}

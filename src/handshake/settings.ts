@@ -1,0 +1,96 @@
+/**
+ * What a node gives a client for the inside of the tunnel: addresses, routes, MTU, name servers. Travels as records
+ * (type, length, value) in RESPONSE, RESUMED and tickets; unknown types are skipped, so that later versions may add some.
+ */
+import type { Address } from "../base/ip.ts";
+import { viewOf } from "./control.ts";
+
+/** An address with the length of its network; host bits may be set. */
+export interface InnerPrefix extends Address {
+  /** 0-32 for IPv4, 0-128 for IPv6. */
+  readonly length: number;
+}
+
+export interface Settings {
+  readonly addresses: readonly InnerPrefix[];
+  readonly routes: readonly InnerPrefix[];
+  /** 0 = not given. */
+  readonly mtuBytes: number;
+  readonly dns: readonly Address[];
+  readonly searchDomains: readonly string[];
+}
+
+export const NO_SETTINGS: Settings = { addresses: [], routes: [], mtuBytes: 0, dns: [], searchDomains: [] };
+
+const ADDRESS = 1;
+const ROUTE = 2;
+const MTU = 3;
+const DNS = 4;
+const SEARCH = 5;
+const MAPPED = 0xffff;
+
+function addressBytes(address: Address): number[] {
+  const words = address.family === 4 ? [address.w3] : [address.w0, address.w1, address.w2, address.w3];
+  return words.flatMap((w) => [(w >>> 24) & 255, (w >>> 16) & 255, (w >>> 8) & 255, w & 255]);
+}
+
+function addressOf(view: DataView, at: number, length: number): Address | undefined {
+  if (length === 4) return { family: 4, w0: 0, w1: 0, w2: MAPPED, w3: view.getInt32(at) };
+  if (length !== 16) return undefined;
+  const [w0, w1, w2, w3] = [view.getInt32(at), view.getInt32(at + 4), view.getInt32(at + 8), view.getInt32(at + 12)];
+  return { family: 6, w0, w1, w2, w3 };
+}
+
+function prefixOf(view: DataView, at: number, length: number): InnerPrefix | undefined {
+  const address = length > 1 ? addressOf(view, at + 1, length - 1) : undefined;
+  if (address === undefined) return undefined;
+  const prefixLen = view.getUint8(at);
+  return prefixLen > (address.family === 4 ? 32 : 128) ? undefined : { ...address, length: prefixLen };
+}
+
+/** The records, one after another. Search domains longer than 253 bytes are no domains and are left out. */
+export function encodeSettings(settings: Settings): Uint8Array {
+  const out: number[] = [];
+  const record = (type: number, value: readonly number[]) => out.push(type, value.length, ...value);
+  for (const address of settings.addresses) record(ADDRESS, [address.length, ...addressBytes(address)]);
+  for (const route of settings.routes) record(ROUTE, [route.length, ...addressBytes(route)]);
+  if (settings.mtuBytes > 0) record(MTU, [settings.mtuBytes >>> 8, settings.mtuBytes & 255]);
+  for (const server of settings.dns) record(DNS, addressBytes(server));
+  for (const domain of settings.searchDomains) {
+    const text = new TextEncoder().encode(domain);
+    if (text.length <= 253) record(SEARCH, [...text]);
+  }
+  return Uint8Array.from(out);
+}
+
+/** Undefined when a record does not fit its type or the bytes. */
+export function decodeSettings(bytes: Uint8Array): Settings | undefined {
+  const view = viewOf(bytes);
+  const addresses: InnerPrefix[] = [];
+  const routes: InnerPrefix[] = [];
+  const dns: Address[] = [];
+  const searchDomains: string[] = [];
+  let mtuBytes = 0;
+  for (let at = 0; at < bytes.length; ) {
+    if (at + 2 > bytes.length) return undefined;
+    const [type, length] = [bytes[at], bytes[at + 1]];
+    at += 2;
+    if (at + length > bytes.length) return undefined;
+    if (type === ADDRESS || type === ROUTE) {
+      const prefix = prefixOf(view, at, length);
+      if (prefix === undefined) return undefined;
+      (type === ADDRESS ? addresses : routes).push(prefix);
+    } else if (type === MTU) {
+      if (length !== 2) return undefined;
+      mtuBytes = view.getUint16(at);
+    } else if (type === DNS) {
+      const server = addressOf(view, at, length);
+      if (server === undefined) return undefined;
+      dns.push(server);
+    } else if (type === SEARCH) {
+      searchDomains.push(new TextDecoder().decode(bytes.subarray(at, at + length)));
+    }
+    at += length;
+  }
+  return { addresses, routes, mtuBytes, dns, searchDomains };
+}

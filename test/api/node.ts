@@ -1,0 +1,41 @@
+/** A real control over in-memory store and sessions behind a real socket, for the tests of API and command line. */
+import { createLogger } from "../../src/base/log.ts";
+import { parseFile } from "../../src/control/config_file.ts";
+import type { NodeSpec } from "../../src/control/instance.ts";
+import { LogLevel } from "../../src/control/log_level.ts";
+import { NodeControl } from "../../src/control/node_control.ts";
+import { createMemorySessions, type MemorySessions } from "../../src/drivers/memory_sessions.ts";
+import { createMemoryStore } from "../../src/drivers/memory_store.ts";
+import { ANNA_PUBLIC, envWith, NODE } from "../control/session_files.ts";
+
+export const NODE_FILE = `${NODE}address = ["vpn.example.net:4444"]
+[[client]]
+name = "anna"
+public_key = "${ANNA_PUBLIC}"
+psk_file = "anna.psk"
+`;
+
+export interface TestNode {
+  readonly control: NodeControl;
+  readonly sessions: MemorySessions;
+  /** What a reload reads. */
+  text: string;
+}
+
+export function createNode(): TestNode {
+  const clock = { monotonicMs: () => performance.now(), wallMs: () => 1_750_000_000_000 };
+  const sessions = createMemorySessions(clock);
+  const level = new LogLevel();
+  const readFile = () => parseFile(node.text, "/etc/anyhop/node.toml", envWith(0o600));
+  const node = { text: NODE_FILE, sessions } as { -readonly [K in keyof TestNode]: TestNode[K] };
+  node.control = new NodeControl(readFile().spec as NodeSpec, {
+    clock,
+    log: createLogger(clock, level.attach([{ level: 3, write: () => {}, close: () => {} }])),
+    level,
+    store: createMemoryStore(),
+    sessions,
+    readFile,
+    deviceName: () => "anyhop0",
+  });
+  return node;
+}

@@ -1,0 +1,142 @@
+/** Keys, init, invite and import on a real disk: what is written, with which mode, and that it is good. */
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { startApiServer } from "../../src/api/server.ts";
+import type { InviteOptions } from "../../src/cli/setup.ts";
+import { parseFile } from "../../src/control/config_file.ts";
+import { openKey } from "../../src/control/keys/sealed.ts";
+import { createSetupActions } from "../../src/daemon/setup_actions.ts";
+import * as configEnv from "../../src/drivers/config_env.ts";
+import { openStore } from "../../src/drivers/store.ts";
+import { createNode } from "../api/node.ts";
+import { sampleStatus } from "../api/sample.ts";
+
+let folder: string;
+let out: string;
+let err: string;
+const setup = () =>
+  createSetupActions({
+    out: (text) => {
+      out += text;
+    },
+    err: (text) => {
+      err += text;
+    },
+    socketDir: folder,
+  });
+beforeEach(() => {
+  folder = mkdtempSync(`${tmpdir()}/anyhop-setup-${process.pid}-`);
+  out = "";
+  err = "";
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+const check = (path: string) => parseFile(readFileSync(path, "utf8"), path, configEnv);
+const mode = (path: string) => statSync(path).mode & 0o777;
+const node = { name: "node", group: undefined, address: ["192.0.2.1:4444"], pool: [], force: false };
+const guest: InviteOptions = {
+  ...{ config: undefined, instance: undefined, socket: undefined, output: undefined, address: [] },
+  ...{ psk: false, qr: false },
+};
+
+test("keys: plain, and sealed with a passphrase", async () => {
+  expect(await setup().genkey({ passphraseFile: undefined })).toBe(0);
+  expect(out).toMatch(/^[A-Za-z0-9+/]{43}=\n$/);
+  out = "";
+  writeFileSync(`${folder}/phrase`, "correct horse\n", { mode: 0o600 });
+  await setup().genkey({ passphraseFile: `${folder}/phrase` });
+  expect(openKey(out, "correct horse")).toHaveLength(32);
+  writeFileSync(`${folder}/open`, "correct horse\n", { mode: 0o644 });
+  await expect(setup().genkey({ passphraseFile: `${folder}/open` })).rejects.toMatchObject({ code: "usage" });
+});
+
+describe("init", () => {
+  test("a node: good files of mode 0600, which are not overwritten", async () => {
+    const dir = `${folder}/etc`;
+    await setup().initNode({ ...node, dir });
+    expect([mode(dir), mode(`${dir}/node.key`), mode(`${dir}/node.toml`)]).toEqual([0o700, 0o600, 0o600]);
+    expect(check(`${dir}/node.toml`)).toMatchObject({ kind: "node", faults: [] });
+    expect(out).toContain(`Next: anyhop up ${dir}/node.toml`);
+    const key = readFileSync(`${dir}/node.key`, "utf8");
+    expect(out + err).not.toContain(key.trim());
+    writeFileSync(`${dir}/node.toml`, "mine");
+    await expect(setup().initNode({ ...node, dir })).rejects.toMatchObject({ code: "exists" });
+    expect(readFileSync(`${dir}/node.toml`, "utf8")).toBe("mine");
+    await setup().initNode({ ...node, dir, force: true });
+    expect(check(`${dir}/node.toml`).faults).toEqual([]);
+    // With another key, every client would be lost.
+    expect(readFileSync(`${dir}/node.key`, "utf8")).toBe(key);
+    expect(readdirSync(dir).sort()).toEqual(["node.key", "node.toml"]);
+  });
+
+  test("wishes that make no good file write nothing", async () => {
+    const dir = `${folder}/etc`;
+    for (const change of [{ pool: ["10.9.0.1/24"] }, { address: ["x y"] }, { group: "a b" }])
+      await expect(setup().initNode({ ...node, dir, ...change })).rejects.toMatchObject({ code: "usage" });
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test("a client", async () => {
+    await setup().initNode({ ...node, dir: folder });
+    const publicKey = /group: (\S+)/.exec(out)![1];
+    const wishes = { dir: `${folder}/c`, name: "anna", service: "s", address: ["192.0.2.1"], publicKey, route: [] };
+    await setup().initClient({ ...wishes, force: false });
+    expect(check(`${folder}/c/anna.toml`)).toMatchObject({ kind: "client", faults: [] });
+    expect(out).toContain("anyhop clients add anna --public-key ");
+  });
+});
+
+describe("invite", () => {
+  test("without a daemon: into the store of the file; the client's file is good and closed", async () => {
+    const dir = `${folder}/etc`;
+    await setup().initNode({ ...node, dir });
+    const text = readFileSync(`${dir}/node.toml`, "utf8");
+    const config = `${dir}/node.toml`;
+    const paths = `[paths]\nstate = "${folder}/state"\nsocket = "${folder}/node.sock"\n`;
+    writeFileSync(config, `${text}${paths}`);
+    const output = `${folder}/anna.toml`;
+    await setup().invite("anna", { ...guest, config, output, psk: true });
+    expect(mode(output)).toBe(0o600);
+    const parsed = check(output);
+    expect(parsed).toMatchObject({ kind: "client", faults: [], spec: { name: "anna" } });
+    const store = openStore(`${folder}/state`, "node");
+    expect(store.clients()).toMatchObject([{ name: "anna", addresses: ["10.9.0.2", expect.any(String)] }]);
+    await store.close();
+    await expect(setup().invite("anna", { ...guest, config })).rejects.toMatchObject({ code: "client_exists" });
+    await expect(setup().invite("bela", { ...guest, config, output })).rejects.toMatchObject({ code: "exists" });
+    out = "";
+    await setup().invite("bela", { ...guest, config, qr: true });
+    expect(out.split("\n").length).toBeLessThan(45);
+  });
+
+  test("with a daemon: over its socket", async () => {
+    const { control } = createNode();
+    const server = await startApiServer({ socketPath: `${folder}/node.sock`, status: sampleStatus, control });
+    try {
+      await setup().invite("bela", { ...guest, address: ["192.0.2.9:1"] });
+      expect(parseFile(out, "/x/bela.toml", { ...configEnv, modeOf: () => 0o600 })).toMatchObject({
+        faults: [],
+        spec: { services: [{ remotes: [{ host: "192.0.2.9", port: 1 }], routes: ["10.9.0.0/24"] }] },
+      });
+      expect(control.clients().map(({ name }) => name)).toEqual(["anna", "bela"]);
+    } finally {
+      await server.close();
+    }
+  });
+
+  test("neither: says where it looked", async () =>
+    expect(setup().invite("anna", guest)).rejects.toMatchObject({ code: "no_daemon" }));
+});
+
+test("import: files that check accepts", async () => {
+  mkdirSync(`${folder}/office`);
+  writeFileSync(`${folder}/office/config`, "dev tun7\nremote-host 192.0.2.1\npassphrase correct horse\n", {
+    mode: 0o600,
+  });
+  await setup().importAnytun(`${folder}/office`, { dir: `${folder}/etc`, force: false });
+  expect(check(`${folder}/etc/office.toml`)).toMatchObject({ kind: "classic", faults: [] });
+  expect([mode(`${folder}/etc/office.toml`), mode(`${folder}/etc/office-office.key`)]).toEqual([0o600, 0o600]);
+  await expect(setup().importAnytun(`${folder}/none`, { dir: folder, force: false })).rejects.toMatchObject({
+    code: "usage",
+  });
+});
