@@ -4,10 +4,11 @@ const layers = {
   wire: ["base"],
   crypto: ["base", "wire"],
   table: ["base", "wire"],
+  handshake: ["base", "wire", "crypto", "table"],
   dataplane: ["base", "wire", "crypto", "table"],
   shard: ["base", "wire", "crypto", "table", "dataplane"],
   drivers: ["base", "wire", "crypto", "dataplane", "control/ports"],
-  control: ["base", "wire", "crypto", "table", "dataplane", "shard"],
+  control: ["base", "wire", "crypto", "table", "handshake", "dataplane", "shard"],
   api: ["base", "control", "dataplane/verdict"],
   cli: ["base", "api/contract", "api/client"],
 };
@@ -25,7 +26,7 @@ module.exports = {
       comment:
         "node:* belongs to drivers, api, cli, daemon, lab, bench and crypto; the rest receives ports. ipaddr.js parses addresses",
       severity: "error",
-      from: { path: "^src/(base|wire|table|dataplane|shard)/", pathNot: "^src/base/ip\\.ts$" },
+      from: { path: "^src/(base|wire|table|handshake|dataplane|shard)/", pathNot: "^src/base/ip\\.ts$" },
       to: { dependencyTypes: ["core", "npm"] },
     },
     { name: "no-cycles", severity: "error", from: {}, to: { circular: true } },

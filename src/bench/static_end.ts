@@ -38,7 +38,11 @@ export async function runStaticEnd(side: Side): Promise<void> {
       ...{ endpoint: { words: [0, 0, 0xffff, REMOTE_WORD[other(side)]], port: PORT, sock }, seqNext: 0 },
     });
     // Nobody rings this loop, so it has no messages; events have no reader.
-    const errno = runLoop(plane, 1, { readInbox: () => true, flushEvents: () => void plane.events.drain() });
+    const errno = runLoop(plane, 1, {
+      readInbox: () => true,
+      flushControl: () => undefined,
+      flushEvents: () => void plane.events.drain(),
+    });
     throw new Error(`The device ${deviceName} is gone (errno ${-errno}).`);
   } finally {
     io.close();

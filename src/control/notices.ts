@@ -2,11 +2,9 @@
 import type { Clock } from "../base/clock.ts";
 import { formatEndpoint } from "../base/ip.ts";
 import type { Logger, LogLimiter } from "../base/log.ts";
-import { ENDPOINT_MOVED, PATH_MTU, PEER_RESTARTED, PROBLEM } from "../dataplane/events.ts";
+import { ENDPOINT_MOVED, EVENT_WORDS, PATH_MTU, PEER_RESTARTED, PROBLEM } from "../dataplane/events.ts";
 import { verdicts } from "../dataplane/verdict.ts";
 import type { InstanceSpec } from "./instance.ts";
-
-const WORDS = 8;
 
 export interface Problem {
   /** Number of the drop verdict. */
@@ -21,6 +19,8 @@ export interface NoticeContext {
   readonly clock: Clock;
   readonly log: Logger;
   readonly limiter: LogLimiter;
+  /** Name of a session by its row. */
+  readonly nameOf: ((row: number) => string | undefined) | undefined;
   /** By tunnel index; the last one of each. */
   readonly problems: Map<number, Problem>;
 }
@@ -32,8 +32,9 @@ export function noteEvents(
 ): void {
   const { spec, log, limiter } = context;
   const { words } = message;
-  for (let at = 0; at < words.length; at += WORDS) {
-    const tunnel = spec.tunnels[words[at + 1]]?.name ?? String(words[at + 1]);
+  for (let at = 0; at < words.length; at += EVENT_WORDS) {
+    const row = words[at + 1];
+    const tunnel = spec.tunnels[row]?.name ?? context.nameOf?.(row) ?? String(row);
     const detail = words[at + 2];
     const peer = formatEndpoint(words[at + 3], words[at + 4], words[at + 5], words[at + 6], words[at + 7]);
     switch (words[at]) {

@@ -108,8 +108,12 @@ export interface HostNetwork {
     readonly addresses: readonly string[];
     readonly routes: readonly string[];
   }): Promise<string[]>;
-  /** Runs a program to its end; rejects with a sentence when it fails. */
-  run(program: string, args: readonly string[]): Promise<void>;
+  /** Runs a program to its end; rejects with a sentence when it fails. `environment`: all of it; PATH alone without. */
+  run(program: string, args: readonly string[], environment?: Readonly<Record<string, string>>): Promise<void>;
+  /** Makes packets for these prefixes go nowhere when no better route takes them. Returns what undoes that. */
+  block(prefixes: readonly string[]): Promise<() => Promise<void>>;
+  /** Keeps the way to an outer address as it is now, whatever other routes come. Returns what undoes that. */
+  pin(address: string): Promise<() => Promise<void>>;
 }
 
 /** Names to addresses, as text, best first. Rejects when the name has none. */

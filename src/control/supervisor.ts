@@ -7,6 +7,7 @@ import { AnyhopError } from "../base/errors.ts";
 import { parseAddress } from "../base/ip.ts";
 import { type Logger, LogLimiter } from "../base/log.ts";
 import { parsePrefix } from "../base/prefix.ts";
+import { CONFIRMED, EVENT_WORDS } from "../dataplane/events.ts";
 import { AUTH_NULL, ROLE_LEFT, ROLE_RIGHT } from "../dataplane/layout.ts";
 import type { Offload } from "../dataplane/ports.ts";
 import { createTunnelMemory, type TunnelMemory, TunnelTable } from "../dataplane/tunnels.ts";
@@ -15,6 +16,7 @@ import type { InstanceSpec, TunnelSpec } from "./instance.ts";
 import { noteEvents, type Problem } from "./notices.ts";
 import type { HostNetwork, Resolver, SeqStore, ShardHandle, ShardStarter } from "./ports.ts";
 import { SeqKeeper } from "./seq.ts";
+import { decodeHanded, type SessionEnd, type ShardPort } from "./session_end.ts";
 
 export interface SupervisorPorts {
   readonly clock: Clock;
@@ -32,6 +34,8 @@ export interface SupervisorPorts {
 const SEQ_INTERVAL_MS = 50;
 const RESOLVE_RETRY_MS = 10_000;
 const STOP_TIMEOUT_MS = 3000;
+/** Replay window of sessions, in packets. */
+const SESSION_WINDOW = 2048;
 
 /** A running instance. */
 export class Supervisor {
@@ -52,6 +56,7 @@ export class Supervisor {
   /** Settles when the instance has ended on its own, with the reason. */
   readonly failed: Promise<AnyhopError>;
 
+  private readonly sessions: SessionEnd | undefined;
   private readonly use: SupervisorPorts;
   private readonly limiter: LogLimiter;
   private fail!: (error: AnyhopError) => void;
@@ -64,13 +69,18 @@ export class Supervisor {
     this.stopped = resolve;
   });
   private ending = false;
+  private sessionsRun = false;
 
-  constructor(spec: InstanceSpec, ports: SupervisorPorts) {
+  /** `sessions`: what makes sessions on this instance's shard, if there are any. */
+  constructor(spec: InstanceSpec, ports: SupervisorPorts, sessions?: SessionEnd) {
     this.spec = spec;
+    this.sessions = sessions;
     this.use = ports;
     this.limiter = new LogLimiter(ports.clock);
     this.startedAtMs = ports.clock.wallMs();
-    this.memory = createTunnelMemory(2 ** Math.ceil(Math.log2(Math.max(16, spec.tunnels.length))));
+    this.memory = createTunnelMemory(
+      2 ** Math.ceil(Math.log2(Math.max(16, spec.tunnels.length + (sessions?.rows ?? 0)))),
+    );
     this.tunnels = new TunnelTable(this.memory);
     this.failed = new Promise((resolve) => {
       this.fail = resolve;
@@ -93,6 +103,8 @@ export class Supervisor {
         })),
       );
       this.addTunnels();
+      this.sessions?.start(this.shardPort(), this.spec.tunnels.length);
+      this.sessionsRun = true;
       this.every(SEQ_INTERVAL_MS, () => this.keeper!.extend());
       this.every(1000, () => this.limiter.flush());
       if (device.postUp !== undefined) await this.use.host.run(device.postUp, [this.deviceName, "/dev/net/tun"]);
@@ -108,6 +120,7 @@ export class Supervisor {
     this.ending = true;
     for (const timer of this.timers) clearInterval(timer);
     if (this.shard) {
+      if (this.sessionsRun) this.sessions?.stop();
       this.shard.post({ kind: "stop" });
       const clean = await Promise.race([this.whenStopped.then(() => true), delay(STOP_TIMEOUT_MS).then(() => false)]);
       // A shard that does not answer may still be sealing: its reserved numbers stay used.
@@ -133,7 +146,8 @@ export class Supervisor {
         floodPps: spec.floodPps,
         dscp: spec.dscp === "copy" ? -1 : spec.dscp,
         hashSeed: this.use.entropy(),
-        windowMax: Math.max(0, ...spec.tunnels.map((t) => t.window)),
+        sessions: this.sessions?.side ?? "none",
+        windowMax: Math.max(this.sessions ? SESSION_WINDOW : 0, ...spec.tunnels.map((t) => t.window)),
       });
       this.shard = shard;
       let ready = false;
@@ -157,8 +171,38 @@ export class Supervisor {
 
   private onMessage(message: FromShard): void {
     if (message.kind === "stopped") this.stopped();
-    else if (message.kind === "events") {
-      noteEvents(message, { ...this.use, spec: this.spec, limiter: this.limiter, problems: this.problems });
+    else if (message.kind === "control") {
+      // Before `start` nobody is there yet; whoever asks will ask again.
+      if (this.sessionsRun)
+        for (const entry of decodeHanded(message.words, message.bytes)) this.sessions?.handed(entry);
+    } else if (message.kind === "events") {
+      this.tellConfirmed(message.words);
+      noteEvents(message, {
+        ...this.use,
+        spec: this.spec,
+        limiter: this.limiter,
+        problems: this.problems,
+        nameOf: (row) => this.sessions?.nameOf(row),
+      });
+    }
+  }
+
+  private shardPort(): ShardPort {
+    return {
+      post: (message) => this.shard!.post(message),
+      tunnels: this.tunnels,
+      deviceName: this.deviceName,
+      socketFor: (family) => {
+        const { listen } = this.spec;
+        const at = listen.findIndex((l, i) => this.sockets[i] >= 0 && l.address.includes(":") === (family === 6));
+        return at < 0 ? -1 : this.sockets[at];
+      },
+    };
+  }
+
+  private tellConfirmed(words: Int32Array): void {
+    for (let at = 0; at < words.length; at += EVENT_WORDS) {
+      if (words[at] === CONFIRMED) this.sessions?.confirmed(words[at + 1]);
     }
   }
 

@@ -181,6 +181,11 @@ export class ReplayTable {
     this.#endWord(slot, s);
   }
 
+  /** Forgets what a window has seen: its sender counts under another key from now on. */
+  restart(slot: number): void {
+    this.#started[slot] = 0;
+  }
+
   /** Frees all windows of a tunnel. */
   removeTunnel(tunnel: number): void {
     if (tunnel < 0 || tunnel >= TUNNELS_MAX) return;

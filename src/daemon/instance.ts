@@ -8,7 +8,10 @@ import { startApiServer } from "../api/server.ts";
 import { buildStatus } from "../api/status.ts";
 import { AnyhopError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import type { Control } from "../control/control_port.ts";
 import type { InstanceSpec, TunnelSpec } from "../control/instance.ts";
+import type { Store } from "../control/ports.ts";
+import type { SessionEnd } from "../control/session_end.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import { hostNetwork } from "../drivers/host_network.ts";
 import { openStore } from "../drivers/store.ts";
@@ -22,23 +25,42 @@ export interface InstanceHooks {
   readonly onReady: () => void;
 }
 
+/** What makes a node or a client of an instance. */
+export interface InstanceParts {
+  readonly sessions?: SessionEnd;
+  /** Opened before and shared; closed with the instance. */
+  readonly store?: Store;
+  readonly control?: (supervisor: Supervisor) => Control;
+  /** Undoes what was done on the host beyond the device. */
+  readonly leave?: () => Promise<void>;
+}
+
 /** Runs until a signal or a failure. Returns the exit code. */
-export async function runInstance(spec: InstanceSpec, hooks: InstanceHooks): Promise<number> {
+export async function runInstance(
+  spec: InstanceSpec,
+  hooks: InstanceHooks,
+  parts: InstanceParts = {},
+): Promise<number> {
   const { log } = hooks;
   const signalled = waitForSignal();
-  const supervisor = new Supervisor(spec, {
-    clock: systemClock,
-    log,
-    startShard: startShardThread,
-    openSeqStore: (stateDir) => openStore(stateDir, spec.name),
-    host: hostNetwork,
-    resolve: async (host) => (await lookup(host, { all: true })).map((a) => a.address),
-    entropy: () => randomBytes(4).readInt32LE(),
-    identityOf,
-  });
+  const supervisor = new Supervisor(
+    spec,
+    {
+      clock: systemClock,
+      log,
+      startShard: startShardThread,
+      openSeqStore: (stateDir) => parts.store ?? openStore(stateDir, spec.name),
+      host: hostNetwork,
+      resolve: async (host) => (await lookup(host, { all: true })).map((a) => a.address),
+      entropy: () => randomBytes(4).readInt32LE(),
+      identityOf,
+    },
+    parts.sessions,
+  );
   const api = await startApiServer({
     socketPath: spec.socketPath,
     status: () => buildStatus(supervisor, systemClock, hooks.version),
+    ...(parts.control === undefined ? {} : { control: parts.control(supervisor) }),
   });
   try {
     await supervisor.start();
@@ -58,6 +80,7 @@ export async function runInstance(spec: InstanceSpec, hooks: InstanceHooks): Pro
     log.notice("stopping", `${spec.name}: stopping on ${end}`);
     return 0;
   } finally {
+    await parts.leave?.();
     await supervisor.stop();
     await api.close();
   }

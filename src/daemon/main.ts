@@ -10,6 +10,7 @@ import { createLogger, type Logger, type LogTarget, parseLogTarget } from "../ba
 import { type Actions, EXIT_FAILED, EXIT_OK, EXIT_USAGE, runCli } from "../cli/program.ts";
 import type { ProcessSpec } from "../control/classic.ts";
 import type { ParsedFile } from "../control/config_file.ts";
+import { LogLevel } from "../control/log_level.ts";
 import { systemClock } from "./clock.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
@@ -28,10 +29,10 @@ async function readConfig(file: string): Promise<ParsedFile & { complaints: stri
   return { ...parsed, complaints: parsed.faults.map((fault) => `${formatFault(fault)}\n`).join("") };
 }
 
-async function createLog(targets: readonly LogTarget[]): Promise<Logger> {
+async function createLog(targets: readonly LogTarget[], level = new LogLevel()): Promise<Logger> {
   const { openSinks } = await import("../drivers/log_sinks.ts");
   const { syslog } = await import("../drivers/native.ts");
-  return createLogger(systemClock, await openSinks(targets, syslog));
+  return createLogger(systemClock, level.attach(await openSinks(targets, syslog)));
 }
 
 const actions: Actions = {
@@ -53,18 +54,26 @@ const actions: Actions = {
     const { complaints, ...parsed } = await readConfig(resolve(file));
     err(complaints);
     if (!parsed.spec) return EXIT_USAGE;
-    if (parsed.kind !== "classic")
-      throw new AnyhopError("usage", `${file} is a file of a ${parsed.kind}, and this version runs static keys only.`);
     const targets: LogTarget[] = [];
     for (const text of options.log.length > 0 ? options.log : ["stderr:3"]) {
       const target = parseLogTarget(text);
       if (typeof target === "string") throw new AnyhopError("usage", target);
       targets.push(target);
     }
-    const log = await createLog(targets);
-    const { runInstance } = await import("./instance.ts");
+    const level = new LogLevel();
+    const log = await createLog(targets, level);
     const { tellParent } = await import("./background.ts");
-    return runInstance(parsed.spec, { version, log, onReady: tellParent });
+    const hooks = { version, log, onReady: tellParent };
+    if (parsed.kind === "node") {
+      const { runNode } = await import("./node.ts");
+      return runNode(parsed.spec, resolve(file), level, hooks);
+    }
+    if (parsed.kind === "client") {
+      const { runClient } = await import("./client.ts");
+      return runClient(parsed.spec, hooks);
+    }
+    const { runInstance } = await import("./instance.ts");
+    return runInstance(parsed.spec, hooks);
   },
 
   async classic(argv) {

@@ -6,6 +6,7 @@ import { parentPort, receiveMessageOnPort, workerData } from "node:worker_thread
 import { AnyhopError } from "../base/errors.ts";
 import { createMemory } from "../dataplane/batch.ts";
 import { Plane } from "../dataplane/plane.ts";
+import { IN_CLIENT, IN_NODE, NO_SESSION } from "../dataplane/tunnels.ts";
 import { createNativeIo, type NativeIo } from "../drivers/native.ts";
 import { createNativeCrypto } from "../drivers/native_crypto.ts";
 import { offloadsSwitchedOff } from "../drivers/native_offloads.ts";
@@ -25,6 +26,7 @@ function main(): void {
     const crypto = createNativeCrypto();
     warmUp(memory, crypto);
     const plane = new Plane({ ...setup, memory, io, crypto, ethernet: setup.device.ethernet });
+    plane.sessions = { none: NO_SESSION, node: IN_NODE, client: IN_CLIENT }[setup.sessions];
     const sockets = setup.listen.map((l) => openSocket(io, l));
     const deviceName = io.openDevice(setup.device.name, setup.device.ethernet);
     tell({
@@ -46,6 +48,9 @@ function main(): void {
         const lost = plane.events.lost;
         plane.events.lost = 0;
         tell({ kind: "events", words: plane.events.drain(), lost });
+      },
+      flushControl() {
+        tell({ kind: "control", ...plane.control.drain() });
       },
     });
     if (errno !== 0) {

@@ -8,8 +8,11 @@ export const PEER_RESTARTED = 2;
 /** `detail` is the verdict. */
 export const PROBLEM = 3;
 export const PATH_MTU = 4;
+/** First authentic packet of a session: the client has it. */
+export const CONFIRMED = 5;
 
-const FIELDS = 8;
+/** Words of one event. */
+export const EVENT_WORDS = 8;
 
 export class EventRing {
   readonly capacity: number;
@@ -17,11 +20,13 @@ export class EventRing {
   lost = 0;
   /** Events waiting. */
   count = 0;
+  /** True when something waits that others wait for. */
+  urgent = false;
   private readonly words: Int32Array;
 
   constructor(capacity: number) {
     this.capacity = capacity;
-    this.words = new Int32Array(capacity * FIELDS);
+    this.words = new Int32Array(capacity * EVENT_WORDS);
   }
 
   push(kind: number, tunnel: number, detail: number, a0: number, a1: number, a2: number, a3: number, port: number) {
@@ -29,7 +34,8 @@ export class EventRing {
       this.lost++;
       return;
     }
-    const at = this.count++ * FIELDS;
+    if (kind === CONFIRMED) this.urgent = true;
+    const at = this.count++ * EVENT_WORDS;
     const w = this.words;
     w[at] = kind;
     w[at + 1] = tunnel;
@@ -43,8 +49,9 @@ export class EventRing {
 
   /** Copies the waiting events, eight words each (kind, tunnel, detail, address x 4, port), and empties the ring. */
   drain(): Int32Array {
-    const copy = this.words.slice(0, this.count * FIELDS);
+    const copy = this.words.slice(0, this.count * EVENT_WORDS);
     this.count = 0;
+    this.urgent = false;
     return copy;
   }
 }

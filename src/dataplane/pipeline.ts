@@ -9,7 +9,7 @@
  *
  * Run to completion: when a turn returns, every packet it took is delivered, sent or counted as dropped.
  */
-import { RECEIVE_ROWS } from "./layout.ts";
+import { ANSWER_BASE, OUT_BASE, RECEIVE_ROWS, SLOT_BYTES } from "./layout.ts";
 import type { Plane } from "./plane.ts";
 import { admit } from "./stages/admit.ts";
 import { answerPunts } from "./stages/answer.ts";
@@ -18,7 +18,8 @@ import { emit, hasRoom } from "./stages/emit.ts";
 import { countInput, countOutput } from "./stages/finish.ts";
 import { switchFromDevice, switchReceived } from "./stages/route_ethernet.ts";
 import { routeFromDevice, routeReceived } from "./stages/route_ip.ts";
-import { FORWARDED, VERDICTS } from "./verdict.ts";
+import { IN_CLIENT, NO_SESSION } from "./tunnels.ts";
+import { FORWARDED, LIVE, VERDICTS } from "./verdict.ts";
 
 /** One batch from a socket. Returns how many datagrams there were; 0 = nothing, negative = -errno. */
 export function turnFromSocket(p: Plane, sock: number, now: number): number {
@@ -51,16 +52,61 @@ export function turnFromDevice(p: Plane, now: number): number {
 
 /** Sends an empty authenticated packet into each tunnel that was silent for its keepalive time. */
 export function turnKeepalive(p: Plane, now: number): void {
-  const { keepaliveMs, lastTx, known } = p.tunnels;
+  const { known } = p.tunnels;
   p.begin(now);
   for (let m = 0; m < p.memberCount; m++) {
     const t = p.members[m];
-    if (keepaliveMs[t] === 0 || known[t] === 0 || now - lastTx[t] < keepaliveMs[t]) continue;
+    if (known[t] === 0 || !isDue(p, t, now)) continue;
     if (!hasRoom(p, 0, 0, 0, 1)) transmit(p);
     const v = emit(p, t, 0, 0, -1, 0, 0, -1, 0, 0);
     if (v !== FORWARDED) p.tunnels.drops[t * VERDICTS + v]++;
   }
   transmit(p);
+}
+
+/** After this long without an answer of ours the peer of a session may doubt that we are there. */
+const ANSWER_MS = 10_000;
+
+/** Keepalive of the row, or data came in a session and nothing went back. */
+function isDue({ tunnels }: Plane, t: number, now: number): boolean {
+  const silence = now - tunnels.lastTx[t];
+  if (tunnels.keepaliveMs[t] > 0 && silence >= tunnels.keepaliveMs[t]) return true;
+  return tunnels.session[t] !== NO_SESSION && tunnels.lastData[t] > tunnels.lastTx[t] && silence >= ANSWER_MS;
+}
+
+/** Seals one payload of the control plane in row `t`; `type` -1 = empty packet. */
+export function turnSeal(p: Plane, t: number, type: number, payload: Uint8Array, now: number): void {
+  p.begin(now);
+  if (p.tunnels.used[t] === 0 || payload.length > SLOT_BYTES) return;
+  p.slab.set(payload, ANSWER_BASE);
+  const v = emit(p, t, ANSWER_BASE, payload.length, type, 0, 0, -1, 0, 0);
+  if (v !== FORWARDED) p.tunnels.drops[t * VERDICTS + v]++;
+  transmit(p);
+}
+
+/** Sends one datagram of the control plane as it is. */
+export function turnSend(p: Plane, datagram: Uint8Array, to: Destination, now: number): void {
+  p.begin(now);
+  if (datagram.length > SLOT_BYTES) return;
+  const { output } = p;
+  p.slab.set(datagram, OUT_BASE);
+  output.at[0] = OUT_BASE;
+  output.len[0] = datagram.length;
+  output.seg[0] = 0;
+  output.verdict[0] = LIVE;
+  output.sock[0] = to.sock;
+  [output.addr0[0], output.addr1[0], output.addr2[0], output.addr3[0]] = to.words;
+  output.port[0] = to.port;
+  output.tos[0] = 0;
+  output.flags[0] = 0;
+  p.io.send(1);
+  p.verdicts[output.verdict[0]]++;
+}
+
+interface Destination {
+  readonly words: readonly [number, number, number, number];
+  readonly port: number;
+  readonly sock: number;
 }
 
 function leave(p: Plane, n: number): void {
@@ -78,6 +124,15 @@ function transmit(p: Plane): void {
   const n = p.output.n;
   if (n === 0) return;
   p.crypto.seal(n);
+  if (p.sessions === IN_CLIENT) noteSent(p, n);
   p.io.send(n);
   countOutput(p);
+}
+
+/** A client remembers the first datagram of each row: only who has seen one may say that the group lost the session. */
+function noteSent(p: Plane, n: number): void {
+  const { at, seq, verdict } = p.output;
+  for (let i = 0; i < n; i++) {
+    if (verdict[i] === LIVE) p.sent.note(seq[i], p.view.getInt32(at[i] + 8), p.view.getInt32(at[i] + 12));
+  }
 }

@@ -4,13 +4,16 @@
  */
 import { ReplayTable } from "../crypto/replay.ts";
 import { RestartTable } from "../crypto/restart.ts";
+import { IndexMap } from "../table/index_map.ts";
 import { Lpm } from "../table/lpm.ts";
 import { MacTable } from "../table/mac.ts";
+import { SentRing } from "../table/sent_ring.ts";
 import type { Batch, Memory } from "./batch.ts";
+import { ControlRing } from "./control_ring.ts";
 import { EventRing } from "./events.ts";
 import { IN_ROWS, OUT_BASE, OUT_ROWS, PUNT_ROWS } from "./layout.ts";
 import type { PacketCrypto, PacketIo } from "./ports.ts";
-import { type TunnelMemory, TunnelTable } from "./tunnels.ts";
+import { NO_SESSION, type TunnelMemory, TunnelTable } from "./tunnels.ts";
 
 export interface PlaneOptions {
   readonly memory: Memory;
@@ -29,6 +32,16 @@ export interface PlaneOptions {
   readonly hashSeed: number;
   /** Largest replay window of any tunnel, in packets. */
   readonly windowMax: number;
+}
+
+/** An inner prefix as numbers; IPv4 in `w3` alone with `length` 0-32. */
+export interface Prefix {
+  readonly family: 4 | 6;
+  readonly w0: number;
+  readonly w1: number;
+  readonly w2: number;
+  readonly w3: number;
+  readonly length: number;
 }
 
 /** Different causes of problems are diagnosed and reported at most this often, all tunnels together. */
@@ -60,7 +73,21 @@ export class Plane {
   readonly macs: MacTable;
   /** Tunnel by mux, -1 = none. */
   readonly byMux = new Int32Array(65536).fill(-1);
-  /** Tunnels in use, [0, memberCount). */
+  /** Sessions in a node: row by session index. */
+  readonly byIndex: IndexMap;
+  /** Sessions in a client: row by receiver index, -1 = none. */
+  readonly byReceiver = new Int32Array(32768).fill(-1);
+  /** Sessions in a client: key slot by row << 16 | sender id. */
+  readonly senderKeys = new IndexMap(1024);
+  /** Whether muxes from 0x8000 on are sessions: NO_SESSION, IN_NODE or IN_CLIENT. */
+  sessions = NO_SESSION;
+  /** Prefixes of session rows: in `routes` only while the row is the one to send with. */
+  readonly prefixes = new Map<number, readonly Prefix[]>();
+  /** Sessions in a client: (sender id, key slot) pairs of each row, for the day it goes. */
+  readonly sendersOf = new Map<number, (readonly [number, number])[]>();
+  readonly control = new ControlRing();
+  readonly sent = new SentRing();
+  /** Tunnels in use, [0, memberCount). Of several rows of one owner, the one to send with. */
   readonly members: Int32Array;
   memberCount = 0;
   /** Directed broadcast addresses of the device's IPv4 networks, [0, broadcastCount). */
@@ -113,6 +140,7 @@ export class Plane {
     this.verdicts = new Float64Array(options.tunnels.verdicts);
     const capacity = options.tunnels.capacity;
     this.members = new Int32Array(capacity);
+    this.byIndex = new IndexMap(2 ** Math.ceil(Math.log2(capacity)));
     const slots = 2 ** Math.ceil(Math.log2(Math.max(1024, 2 * capacity)));
     const bits = Math.min(Math.max(64, options.windowMax), Math.floor((WINDOW_BYTES * 8) / slots));
     this.replay = new ReplayTable({

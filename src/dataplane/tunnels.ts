@@ -5,8 +5,13 @@
  */
 import { VERDICTS } from "./verdict.ts";
 
-const INTS = 21;
-const FLOATS = 11;
+const INTS = 25;
+const FLOATS = 12;
+
+// Values of `session`.
+export const NO_SESSION = 0;
+export const IN_NODE = 1;
+export const IN_CLIENT = 2;
 
 /** Memory of one table; transferable to a worker as it is. */
 export interface TunnelMemory {
@@ -56,6 +61,14 @@ export class TunnelTable {
   readonly addr3: Int32Array;
   readonly port: Int32Array;
   readonly sock: Int32Array;
+  /** NO_SESSION for a classic tunnel; IN_NODE or IN_CLIENT: which end of a session this is. */
+  readonly session: Int32Array;
+  /** Session index (in a node) or receiver index (in a client). */
+  readonly index: Int32Array;
+  /** Rows of one owner stand for one peer: a session and the one that replaces it. */
+  readonly owner: Int32Array;
+  /** 1: nothing authentic has come yet, so nothing may be sent. */
+  readonly pending: Int32Array;
   /** Sender ids seen from the peer. */
   readonly senders: Int32Array;
   // Last authentication problem: verdict number and how often.
@@ -73,6 +86,8 @@ export class TunnelTable {
   readonly lastRx: Float64Array;
   readonly lastTx: Float64Array;
   readonly mtuAt: Float64Array;
+  /** Monotonic ms of the last packet with payload from the peer; 0 = never. */
+  readonly lastData: Float64Array;
   readonly floodTokens: Float64Array;
   readonly floodAt: Float64Array;
   /** `drops[tunnel * VERDICTS + verdict]`. */
@@ -104,6 +119,10 @@ export class TunnelTable {
     this.senders = int(18);
     this.problem = int(19);
     this.problems = int(20);
+    this.session = int(21);
+    this.index = int(22);
+    this.owner = int(23);
+    this.pending = int(24);
     this.seqNext = float(0);
     this.seqLimit = float(1);
     this.rxPackets = float(2);
@@ -115,14 +134,16 @@ export class TunnelTable {
     this.mtuAt = float(8);
     this.floodTokens = float(9);
     this.floodAt = float(10);
+    this.lastData = float(11);
     this.drops = new Float64Array(memory.drops);
   }
 
   /** Clears what an earlier tunnel left in row `t`; `seqLimit` is the control thread's and stays. */
   reset(t: number): void {
-    for (const column of [this.known, this.senders, this.problem, this.problems]) column[t] = 0;
+    for (const column of [this.known, this.senders, this.problem, this.problems, this.session, this.pending])
+      column[t] = 0;
     for (const column of [this.rxPackets, this.rxBytes, this.txPackets, this.txBytes]) column[t] = 0;
-    for (const column of [this.lastRx, this.lastTx, this.mtuAt, this.floodAt]) column[t] = 0;
+    for (const column of [this.lastRx, this.lastTx, this.lastData, this.mtuAt, this.floodAt]) column[t] = 0;
     this.drops.fill(0, t * VERDICTS, (t + 1) * VERDICTS);
   }
 

@@ -16,38 +16,41 @@ export const LIVE = 0;
 export const TO_DEVICE = 1;
 export const FORWARDED = 2;
 export const SENT = 3;
-export const EMPTY = 4;
-export const DATAGRAM_SHORT = 5;
-export const DATAGRAM_OVERSIZE = 6;
-export const MUX_UNKNOWN = 7;
-export const AUTH_FAILED = 8;
-export const AUTH_EQUAL_ROLES = 9;
-export const AUTH_TAG_LENGTH = 10;
-export const REPLAY_OLD = 11;
-export const REPLAY_DUPLICATE = 12;
-export const SENDERS_FULL = 13;
-export const TYPE_RESERVED = 14;
-export const TYPE_UNSUPPORTED = 15;
-export const INNER_MALFORMED = 16;
-export const INNER_SOURCE = 17;
-export const INNER_ECN = 18;
-export const NO_ROUTE = 19;
-export const ROUTE_BACK = 20;
-export const NO_ENDPOINT = 21;
-export const TOO_BIG = 22;
-export const FANOUT_LIMIT = 23;
-export const FLOOD_LIMIT = 24;
-export const SEQ_EXHAUSTED = 25;
-export const SEQ_UNRESERVED = 26;
-export const SEND_FAILED = 27;
-export const SEND_UNREACHABLE = 28;
-export const SEND_TOO_BIG = 29;
-export const DEVICE_REFUSED = 30;
-export const DEVICE_BUSY = 31;
-export const MAC_TABLE_FULL = 32;
-export const PUNT_FULL = 33;
-export const TUNNEL_GONE = 34;
-export const VERDICTS = 35;
+export const CONTROL = 4;
+export const EMPTY = 5;
+export const DATAGRAM_SHORT = 6;
+export const DATAGRAM_OVERSIZE = 7;
+export const MUX_UNKNOWN = 8;
+export const SESSION_UNKNOWN = 9;
+export const SENDER_UNKNOWN = 10;
+export const AUTH_FAILED = 11;
+export const AUTH_EQUAL_ROLES = 12;
+export const AUTH_TAG_LENGTH = 13;
+export const REPLAY_OLD = 14;
+export const REPLAY_DUPLICATE = 15;
+export const SENDERS_FULL = 16;
+export const TYPE_RESERVED = 17;
+export const TYPE_UNSUPPORTED = 18;
+export const INNER_MALFORMED = 19;
+export const INNER_SOURCE = 20;
+export const INNER_ECN = 21;
+export const NO_ROUTE = 22;
+export const ROUTE_BACK = 23;
+export const NO_ENDPOINT = 24;
+export const TOO_BIG = 25;
+export const FANOUT_LIMIT = 26;
+export const FLOOD_LIMIT = 27;
+export const SEQ_EXHAUSTED = 28;
+export const SEQ_UNRESERVED = 29;
+export const SEND_FAILED = 30;
+export const SEND_UNREACHABLE = 31;
+export const SEND_TOO_BIG = 32;
+export const DEVICE_REFUSED = 33;
+export const DEVICE_BUSY = 34;
+export const MAC_TABLE_FULL = 35;
+export const PUNT_FULL = 36;
+export const TUNNEL_GONE = 37;
+export const VERDICTS = 38;
 
 const done = (name: string, help: string): Verdict => ({ name, kind: "done", help });
 const drop = (name: string, help: string): Verdict => ({ name, kind: "drop", help });
@@ -58,10 +61,16 @@ export const verdicts: readonly Verdict[] = [
   done("to_device", "Written to the TUN or TAP device."),
   done("forwarded", "Routed into one or more tunnels; the datagrams count as sent."),
   done("sent", "Sealed and handed to the socket."),
+  done("control", "Control message of a session or a handshake; handed to the control plane."),
   done("empty", "Authentic packet without payload: keepalive or roaming probe."),
   drop("datagram_short", "Shorter than a SATP header and the tag of its tunnel."),
   drop("datagram_oversize", "Longer than a receive slot; cut by the kernel, so it cannot be authentic."),
   drop("mux_unknown", "No tunnel has this mux. Does the peer use another mux (-m), or is it a stranger?"),
+  drop(
+    "session_unknown",
+    "No session has this index: it ended, or this node has forgotten it. The client is told to resume.",
+  ),
+  drop("sender_unknown", "A sender of the group that has not introduced itself to this client."),
   drop(
     "auth_failed",
     "Wrong authentication tag: the peer has another key, salt, key derivation or auth algorithm, or it is forged.",

@@ -23,16 +23,47 @@ export const hostNetwork: HostNetwork = {
     ];
   },
 
-  run(program, args) {
+  async block(prefixes) {
+    const route = (r: string) => `unreachable ${r} metric ${LAST_METRIC}`;
+    await ip(prefixes.map((r) => `route replace ${route(r)}`));
+    return () => ip(prefixes.map((r) => `route del ${route(r)}`));
+  },
+
+  async pin(address) {
+    const [found] = JSON.parse(await output("ip", ["-j", "route", "get", address])) as {
+      gateway?: string;
+      dev: string;
+    }[];
+    const host = `${address}/${address.includes(":") ? 128 : 32}`;
+    const way = `${host}${found.gateway === undefined ? "" : ` via ${found.gateway}`} dev ${found.dev}`;
+    await ip([`route replace ${way}`]);
+    return () => ip([`route del ${way}`]);
+  },
+
+  run(program, args, environment) {
     return new Promise((resolve, reject) => {
-      execFile(program, [...args], { timeout: 60_000, env: { PATH: process.env["PATH"] } }, (error, _out, stderr) => {
-        if (!error) return resolve();
-        const why = stderr.trim().split("\n").at(-1) || error.message;
-        reject(new AnyhopError("post_up", `The post-up program ${program} failed: ${why}`, { cause: error }));
-      });
+      execFile(
+        program,
+        [...args],
+        { timeout: 60_000, env: environment ?? { PATH: process.env["PATH"] } },
+        (error, _out, stderr) => {
+          if (!error) return resolve();
+          const why = stderr.trim().split("\n").at(-1) || error.message;
+          reject(new AnyhopError("hook", `The program ${program} failed: ${why}`, { cause: error }));
+        },
+      );
     });
   },
 };
+
+/** Metric that every other route beats. */
+const LAST_METRIC = 4294967295;
+
+function output(program: string, args: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(program, [...args], (error, stdout) => (error ? reject(error) : resolve(stdout)));
+  });
+}
 
 /** Runs `ip -batch` on the lines. */
 function ip(lines: readonly string[]): Promise<void> {

@@ -7,6 +7,7 @@
 import type { Entropy } from "../crypto/entropy.ts";
 import { equalBytes } from "../crypto/kdf.ts";
 import type { KeyPair } from "../crypto/x25519.ts";
+import { SentRing } from "../table/sent_ring.ts";
 import {
   type ClientOutput,
   type ClientProblem,
@@ -22,7 +23,6 @@ import { COOKIE_SLOT_MS, mac1Key, writeMac2 } from "./macs.ts";
 import { groupNameBytes, INSTANCE_LEN } from "./offer.ts";
 import { type ClientIdentity, makeInit, makeResume, type RequestSent, readAnswer, readCookie } from "./requests.ts";
 import { openSender } from "./senders.ts";
-import { SentRing } from "./sent_ring.ts";
 import type { CloseReason } from "./session_control.ts";
 
 export interface InitiatorConfig {

@@ -2,8 +2,12 @@
  * Applies control messages to the tables of a shard, between two batches. Everything that a packet meets in a table was
  * put there by this file or by the stages.
  */
-import type { Plane } from "../dataplane/plane.ts";
-import type { Endpoint, PrefixWords, ToShard, TunnelSetup } from "./messages.ts";
+import { activate, insertRoute, removeRoute } from "../dataplane/activate.ts";
+import { turnSeal, turnSend } from "../dataplane/pipeline.ts";
+import type { Plane, Prefix } from "../dataplane/plane.ts";
+import type { AeadKey } from "../dataplane/ports.ts";
+import { IN_CLIENT, IN_NODE, NO_SESSION } from "../dataplane/tunnels.ts";
+import type { Endpoint, SessionSetup, ToShard, TunnelSetup } from "./messages.ts";
 
 /** Changes the tables as `message` says. False for "stop". */
 export function apply(p: Plane, message: ToShard): boolean {
@@ -22,6 +26,18 @@ export function apply(p: Plane, message: ToShard): boolean {
       p.broadcastCount = Math.min(message.broadcasts.length, p.broadcasts.length);
       for (let i = 0; i < p.broadcastCount; i++) p.broadcasts[i] = message.broadcasts[i];
       return true;
+    case "session":
+      addSession(p, message.session);
+      return true;
+    case "sender":
+      addSender(p, message.index, message.senderId, message.slot, message.key);
+      return true;
+    case "seal":
+      turnSeal(p, message.index, message.type, message.payload, p.io.now());
+      return true;
+    case "send":
+      turnSend(p, message.datagram, message.to, p.io.now());
+      return true;
     case "stop":
       return false;
   }
@@ -36,6 +52,7 @@ function addTunnel(p: Plane, setup: TunnelSetup): void {
   tunnels.mux[t] = setup.mux;
   tunnels.key[t] = t;
   tunnels.senderId[t] = setup.senderId;
+  tunnels.owner[t] = t;
   tunnels.tagLen[t] = tagLen;
   tunnels.window[t] = Math.min(setup.window, p.replay.bits);
   tunnels.authentic[t] = tagLen > 0 ? 1 : 0;
@@ -53,17 +70,87 @@ function addTunnel(p: Plane, setup: TunnelSetup): void {
   for (const route of setup.routes ?? []) insertRoute(p, route, t);
 }
 
-function removeTunnel(p: Plane, t: number, routes: readonly PrefixWords[]): void {
+/** Sequence numbers of one session key; the handshake makes another one long before (docs/PROTOCOL.md). */
+const SESSION_SEQS = 2 ** 31;
+const AEAD_TAG_LEN = 16;
+
+function addSession(p: Plane, setup: SessionSetup): void {
+  const { tunnels } = p;
+  const t = setup.index;
+  tunnels.reset(t);
+  p.crypto.setAead(t, setup.key);
+  const inNode = setup.end === "node";
+  tunnels.session[t] = inNode ? IN_NODE : IN_CLIENT;
+  tunnels.owner[t] = setup.owner;
+  tunnels.key[t] = t;
+  tunnels.tagLen[t] = AEAD_TAG_LEN;
+  tunnels.window[t] = Math.min(setup.window, p.replay.bits);
+  tunnels.authentic[t] = 1;
+  tunnels.anySource[t] = setup.routes === undefined ? 1 : 0;
+  tunnels.keepaliveMs[t] = setup.keepaliveMs;
+  tunnels.innerMtu[t] = setup.innerMtu;
+  tunnels.configuredMtu[t] = setup.innerMtu;
+  tunnels.seqNext[t] = 0;
+  tunnels.seqLimit[t] = SESSION_SEQS;
+  tunnels.floodTokens[t] = p.floodPps;
+  if (inNode) {
+    tunnels.index[t] = setup.sessionIndex;
+    tunnels.senderId[t] = setup.senderId;
+    tunnels.mux[t] = 0x8000 | setup.receiver;
+    p.byIndex.set(setup.sessionIndex, t);
+  } else {
+    tunnels.index[t] = setup.receiver;
+    tunnels.senderId[t] = setup.sessionIndex >>> 15;
+    tunnels.mux[t] = 0x8000 | (setup.sessionIndex & 0x7fff);
+    p.byReceiver[setup.receiver] = t;
+    p.senderKeys.set((t << 16) | setup.senderId, t);
+    p.sendersOf.set(t, [[setup.senderId, t]]);
+    p.sent.clear();
+  }
+  tunnels.used[t] = 1;
+  setEndpoint(p, t, setup.endpoint);
+  if (setup.routes !== undefined) p.prefixes.set(t, setup.routes);
+  if (setup.pending) tunnels.pending[t] = 1;
+  else activate(p, t);
+}
+
+function removeSession(p: Plane, t: number): void {
+  const { tunnels } = p;
+  for (const r of p.prefixes.get(t) ?? []) removeRoute(p, r, t);
+  p.prefixes.delete(t);
+  if (tunnels.session[t] === IN_NODE) p.byIndex.remove(tunnels.index[t]);
+  else p.byReceiver[tunnels.index[t]] = -1;
+  for (const [senderId, slot] of p.sendersOf.get(t) ?? []) {
+    p.senderKeys.remove((t << 16) | senderId);
+    p.crypto.clear(slot);
+  }
+  p.sendersOf.delete(t);
+}
+
+/** Another sender of the group, or another start of a known one: its key replaces the one before. */
+function addSender(p: Plane, t: number, senderId: number, slot: number, key: AeadKey): void {
+  const senders = p.sendersOf.get(t);
+  if (senders === undefined) return;
+  p.crypto.setAead(slot, key);
+  p.senderKeys.set((t << 16) | senderId, slot);
+  senders.push([senderId, slot]);
+  // A new start counts from 0 under a new key: the window of the start before it would refuse it.
+  const window = p.replay.find(t, senderId);
+  if (window >= 0) p.replay.restart(window);
+}
+
+function removeTunnel(p: Plane, t: number, routes: readonly Prefix[]): void {
   const { tunnels } = p;
   if (tunnels.used[t] === 0) return;
+  if (tunnels.session[t] === NO_SESSION) p.byMux[tunnels.mux[t]] = -1;
+  else removeSession(p, t);
   for (const r of routes) {
     if (r.family === 4) p.routes.remove4(r.w3, r.length);
     else p.routes.remove6(r.w0, r.w1, r.w2, r.w3, r.length);
   }
   if (p.defaultTunnel === t) p.defaultTunnel = -1;
-  p.byMux[tunnels.mux[t]] = -1;
-  const m = p.members.indexOf(t);
-  p.members[m] = p.members[--p.memberCount];
+  const m = p.members.subarray(0, p.memberCount).indexOf(t);
+  if (m >= 0) p.members[m] = p.members[--p.memberCount];
   p.replay.removeTunnel(t);
   p.macs.removeOwner(t);
   p.crypto.clear(t);
@@ -74,9 +161,4 @@ function removeTunnel(p: Plane, t: number, routes: readonly PrefixWords[]): void
 function setEndpoint(p: Plane, t: number, endpoint: Endpoint): void {
   const [a0, a1, a2, a3] = endpoint.words;
   p.tunnels.moveTo(t, a0, a1, a2, a3, endpoint.port, endpoint.sock);
-}
-
-function insertRoute(p: Plane, r: PrefixWords, value: number): void {
-  if (r.family === 4) p.routes.insert4(r.w3, r.length, value);
-  else p.routes.insert6(r.w0, r.w1, r.w2, r.w3, r.length, value);
 }

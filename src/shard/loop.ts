@@ -17,6 +17,8 @@ export interface ShardControl {
   readInbox(): boolean;
   /** Passes on what the event ring holds. */
   flushEvents(): void;
+  /** Passes on what the control ring holds. */
+  flushControl(): void;
 }
 
 /** Runs until `control.readInbox` says stop, or the device is gone. Returns 0 or the -errno that ended it. */
@@ -34,6 +36,8 @@ export function runLoop(p: Plane, sockets: number, control: ShardControl): numbe
       const n = turnFromDevice(p, now);
       if (n < 0) return n;
     }
+    if (p.control.count > 0) control.flushControl();
+    if (p.events.urgent) control.flushEvents();
     if (now >= nextTick) {
       nextTick = now + TICK_MS;
       turnKeepalive(p, now);

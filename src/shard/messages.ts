@@ -2,7 +2,8 @@
  * What the control plane tells a shard, and what a shard tells back. Plain values that structured clone carries to a
  * worker thread. The control plane builds, the shard applies between two batches.
  */
-import type { Offload, SatpKey } from "../dataplane/ports.ts";
+import type { Prefix } from "../dataplane/plane.ts";
+import type { AeadKey, Offload, SatpKey } from "../dataplane/ports.ts";
 import type { TunnelMemory } from "../dataplane/tunnels.ts";
 
 export interface ShardSetup {
@@ -15,17 +16,12 @@ export interface ShardSetup {
   readonly dscp: number;
   readonly windowMax: number;
   readonly hashSeed: number;
+  /** Whether muxes from 0x8000 on are sessions, and which end this is. */
+  readonly sessions: "none" | "node" | "client";
 }
 
-/** An address or prefix as numbers; IPv4 in `w3` alone with `length` 0-32. */
-export interface PrefixWords {
-  readonly family: 4 | 6;
-  readonly w0: number;
-  readonly w1: number;
-  readonly w2: number;
-  readonly w3: number;
-  readonly length: number;
-}
+/** An address or prefix as numbers. */
+export type PrefixWords = Prefix;
 
 export interface Endpoint {
   /** Most significant word first; IPv4 as ::ffff:a.b.c.d. */
@@ -50,6 +46,29 @@ export interface TunnelSetup {
   readonly seqNext: number;
 }
 
+/** A session as the data plane needs it. */
+export interface SessionSetup {
+  /** Row of the tunnel table; also the slot of its first crypto context. */
+  readonly index: number;
+  /** Rows with the same owner stand for the same peer. */
+  readonly owner: number;
+  /** In a node: key by session index, sealed with the node's own sender id. In a client: by receiver index. */
+  readonly end: "node" | "client";
+  readonly sessionIndex: number;
+  readonly receiver: number;
+  /** The node's sender id; in a client that of the node whose key is in `key`. */
+  readonly senderId: number;
+  readonly key: AeadKey;
+  readonly window: number;
+  readonly keepaliveMs: number;
+  readonly innerMtu: number;
+  /** Prefixes of the peer; undefined = everything. */
+  readonly routes: readonly PrefixWords[] | undefined;
+  readonly endpoint: Endpoint;
+  /** Wait for the peer's first authentic packet before anything is sent. */
+  readonly pending: boolean;
+}
+
 export type ToShard =
   | { readonly kind: "add"; readonly tunnel: TunnelSetup }
   /** `routes` as they were added. */
@@ -57,6 +76,19 @@ export type ToShard =
   | { readonly kind: "endpoint"; readonly index: number; readonly endpoint: Endpoint }
   /** The node's own inner addresses, and the directed broadcast addresses of its networks. */
   | { readonly kind: "local"; readonly addresses: readonly PrefixWords[]; readonly broadcasts: readonly number[] }
+  | { readonly kind: "session"; readonly session: SessionSetup }
+  /** In a client: another sender of the group, whose packets `openKey` opens. */
+  | {
+      readonly kind: "sender";
+      readonly index: number;
+      readonly senderId: number;
+      readonly slot: number;
+      readonly key: AeadKey;
+    }
+  /** Seal `payload` as payload type `type` in row `index`; type -1 = empty packet. */
+  | { readonly kind: "seal"; readonly index: number; readonly type: number; readonly payload: Uint8Array }
+  /** Send a datagram as it is. */
+  | { readonly kind: "send"; readonly datagram: Uint8Array; readonly to: Endpoint }
   | { readonly kind: "stop" };
 
 export type FromShard =
@@ -71,5 +103,7 @@ export type FromShard =
     }
   /** Eight words an event, see dataplane/events.ts. */
   | { readonly kind: "events"; readonly words: Int32Array; readonly lost: number }
+  /** Entries of dataplane/control_ring.ts. */
+  | { readonly kind: "control"; readonly words: Int32Array; readonly bytes: Uint8Array }
   | { readonly kind: "failed"; readonly code: string; readonly message: string }
   | { readonly kind: "stopped" };

@@ -8,13 +8,18 @@ import * as ethernet from "../../wire/ethernet.ts";
 import * as ipv4 from "../../wire/ipv4.ts";
 import * as ipv6 from "../../wire/ipv6.ts";
 import * as satp from "../../wire/satp.ts";
-import { ENDPOINT_MOVED, PEER_RESTARTED, PROBLEM } from "../events.ts";
+import { activate } from "../activate.ts";
+import { SESSION_CONTROL } from "../control_ring.ts";
+import { CONFIRMED, ENDPOINT_MOVED, PEER_RESTARTED, PROBLEM } from "../events.ts";
 import type { Plane } from "../plane.ts";
+import { NO_SESSION } from "../tunnels.ts";
 import * as V from "../verdict.ts";
 
 /** Without authentication an endpoint is only replaced after this silence. */
 const UNAUTHENTIC_HOLD_MS = 30_000;
 const ECN_CE = 3;
+/** Payload types 0x0001-0x000F are control inside a session. */
+const SESSION_CONTROL_MAX = 0x000f;
 
 /** Input rows [0, n) after open: LIVE rows become inner packets, or get a verdict. */
 export function admit(p: Plane, n: number): void {
@@ -30,6 +35,11 @@ export function admit(p: Plane, n: number): void {
       verdict[i] = V.EMPTY;
       continue;
     }
+    if (p.tunnels.session[t] !== NO_SESSION && type[i] <= SESSION_CONTROL_MAX) {
+      verdict[i] = handOver(p, i, t);
+      continue;
+    }
+    p.tunnels.lastData[t] = p.now;
     verdict[i] = p.ethernet ? admitFrame(p, i) : admitPacket(p, i, t);
     if (verdict[i] === V.TYPE_RESERVED || verdict[i] === V.TYPE_UNSUPPORTED) report(p, i, verdict[i]);
   }
@@ -62,7 +72,7 @@ function commit(p: Plane, i: number, t: number): boolean {
       learn(p, i, t);
     }
   } else if (result === FRESH) {
-    if (!restart.remember(slot, s, p.printHi[i], p.printLo[i])) {
+    if (tunnels.session[t] === NO_SESSION && !restart.remember(slot, s, p.printHi[i], p.printLo[i])) {
       input.verdict[i] = V.REPLAY_DUPLICATE;
       return false;
     }
@@ -79,7 +89,18 @@ function commit(p: Plane, i: number, t: number): boolean {
     return false;
   }
   tunnels.lastRx[t] = p.now;
+  if (tunnels.pending[t] === 1) {
+    activate(p, t);
+    p.events.push(CONFIRMED, t, 0, input.addr0[i], input.addr1[i], input.addr2[i], input.addr3[i], input.port[i]);
+  }
   return true;
+}
+
+/** Control inside a session: an authentic payload for the control plane. */
+function handOver(p: Plane, i: number, t: number): number {
+  const { at, len, type } = p.input;
+  const taken = p.control.push(p.slab, p.input, i, SESSION_CONTROL, t, type[i], at[i], len[i], p.now);
+  return taken ? V.CONTROL : V.PUNT_FULL;
 }
 
 function confirmRestart(p: Plane, i: number, t: number, slot: number): boolean {
@@ -120,7 +141,8 @@ function admitPacket(p: Plane, i: number, t: number): number {
   if (kind === satp.TYPE_IPV4) {
     if (ipv4.check(view, from, end) < 0) return V.INNER_MALFORMED;
     len[i] = ipv4.totalLength(view, from);
-    if (p.tunnels.anySource[t] === 0 && p.routes.lookup4(view.getUint32(from + ipv4.SRC)) !== t) return V.INNER_SOURCE;
+    if (p.tunnels.anySource[t] === 0 && !owns(p, t, p.routes.lookup4(view.getUint32(from + ipv4.SRC))))
+      return V.INNER_SOURCE;
     if ((tos[i] & 3) === ECN_CE) {
       const ecn = ipv4.ecn(view, from);
       if (ecn === 0) return V.INNER_ECN;
@@ -139,7 +161,7 @@ function admitPacket(p: Plane, i: number, t: number): number {
         view.getInt32(s + 8),
         view.getInt32(s + 12),
       );
-      if (owner !== t) return V.INNER_SOURCE;
+      if (!owns(p, t, owner)) return V.INNER_SOURCE;
     }
     if ((tos[i] & 3) === ECN_CE) {
       const ecn = ipv6.ecn(view, from);
@@ -149,6 +171,11 @@ function admitPacket(p: Plane, i: number, t: number): number {
     return V.LIVE;
   }
   return kind <= satp.RESERVED_MAX ? V.TYPE_RESERVED : V.TYPE_UNSUPPORTED;
+}
+
+/** Whether the row that a source address leads to stands for the peer of row `t`. */
+function owns(p: Plane, t: number, row: number): boolean {
+  return row === t || (row >= 0 && row < p.tunnels.capacity && p.tunnels.owner[row] === p.tunnels.owner[t]);
 }
 
 function admitFrame(p: Plane, i: number): number {

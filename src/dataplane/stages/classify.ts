@@ -6,8 +6,29 @@
 import { FRESH, OLD } from "../../crypto/replay.ts";
 import { fingerprintHi, fingerprintLo, RESTART_ZONE } from "../../crypto/restart.ts";
 import * as satp from "../../wire/satp.ts";
+import { CONTROL_DATAGRAM, UNKNOWN_SESSION } from "../control_ring.ts";
 import type { Plane } from "../plane.ts";
-import { DATAGRAM_SHORT, LIVE, MUX_UNKNOWN, REPLAY_DUPLICATE, REPLAY_OLD } from "../verdict.ts";
+import { IN_CLIENT, IN_NODE, NO_SESSION } from "../tunnels.ts";
+import {
+  CONTROL,
+  DATAGRAM_SHORT,
+  LIVE,
+  MUX_UNKNOWN,
+  PUNT_FULL,
+  REPLAY_DUPLICATE,
+  REPLAY_OLD,
+  SENDER_UNKNOWN,
+  SESSION_UNKNOWN,
+} from "../verdict.ts";
+
+/** Muxes from here on belong to sessions (docs/PROTOCOL.md, "Sessions"). */
+const SESSION_MUX = 0x8000;
+const CONTROL_MUX = 0xffff;
+const CONTROL_TYPE = 8;
+const TYPE_UNKNOWN_SESSION = 6;
+const UNKNOWN_SESSION_LEN = 24;
+/** Longest part of a datagram of an unknown session that the control plane needs. */
+const UNKNOWN_BYTES = 32;
 
 /** Input rows [0, n): sets TUNNEL, KEY, SEQ, SENDER, MUX and the window scratch, or a verdict. */
 export function classify(p: Plane, n: number): void {
@@ -21,9 +42,10 @@ export function classify(p: Plane, n: number): void {
       continue;
     }
     const m = view.getUint16(from + satp.MUX);
-    const t = p.byMux[m];
+    const isSession = m >= SESSION_MUX && p.sessions !== NO_SESSION;
+    const t = isSession ? findSession(p, i, m) : p.byMux[m];
     if (t < 0) {
-      verdict[i] = MUX_UNKNOWN;
+      if (!isSession) verdict[i] = MUX_UNKNOWN;
       continue;
     }
     tunnel[i] = t;
@@ -37,22 +59,55 @@ export function classify(p: Plane, n: number): void {
     sender[i] = id;
     mux[i] = m;
     key[i] = tunnels.key[t];
+    if (isSession && p.sessions === IN_CLIENT) {
+      key[i] = p.senderKeys.find((t << 16) | id);
+      if (key[i] < 0) {
+        verdict[i] = SENDER_UNKNOWN;
+        continue;
+      }
+    }
     const slot = replay.find(t, id);
     p.windowSlot[i] = slot;
     p.restarting[i] = 0;
     if (slot >= 0) {
       const result = replay.check(slot, s, tunnels.window[t]);
       if (result !== FRESH) {
-        if (!p.restart.mayBeRestart(slot, s, p.now)) {
+        if (isSession || !p.restart.mayBeRestart(slot, s, p.now)) {
           verdict[i] = result === OLD ? REPLAY_OLD : REPLAY_DUPLICATE;
           continue;
         }
         p.restarting[i] = result;
       }
     }
-    if (s < RESTART_ZONE || p.restarting[i] !== 0) {
+    if (!isSession && (s < RESTART_ZONE || p.restarting[i] !== 0)) {
       p.printHi[i] = fingerprintHi(p.slab, from, len[i]);
       p.printLo[i] = fingerprintLo(p.slab, from, len[i]);
     }
   }
+}
+
+/** Row of a session, or -1 after the row got its verdict: control datagrams and unknown sessions go to the control plane. */
+function findSession(p: Plane, i: number, m: number): number {
+  const { input } = p;
+  const from = input.at[i];
+  if (m === CONTROL_MUX) {
+    const detail = p.sessions === IN_CLIENT ? provenEcho(p, from, input.len[i]) : 0;
+    const taken = p.control.push(p.slab, input, i, CONTROL_DATAGRAM, -1, detail, from, input.len[i], p.now);
+    input.verdict[i] = taken ? CONTROL : PUNT_FULL;
+    return -1;
+  }
+  if (p.sessions === IN_NODE) {
+    const row = p.byIndex.find((p.view.getUint16(from + satp.SENDER_ID) << 15) | (m & 0x7fff));
+    if (row >= 0) return row;
+    p.control.push(p.slab, input, i, UNKNOWN_SESSION, -1, input.len[i], from, UNKNOWN_BYTES, p.now);
+  } else if (p.byReceiver[m & 0x7fff] >= 0) return p.byReceiver[m & 0x7fff];
+  input.verdict[i] = SESSION_UNKNOWN;
+  return -1;
+}
+
+/** 1 when the datagram says that a session is unknown and proves it with bytes that this client has sent lately. */
+function provenEcho(p: Plane, at: number, len: number): number {
+  if (len < UNKNOWN_SESSION_LEN || p.slab[at + CONTROL_TYPE] !== TYPE_UNKNOWN_SESSION) return 0;
+  const { view } = p;
+  return p.sent.has(view.getUint32(at), view.getInt32(at + 16), view.getInt32(at + 20)) ? 1 : 0;
 }

@@ -1,0 +1,92 @@
+/**
+ * The seam between the supervisor, which owns a shard, and what makes sessions on it: a node's responder or a client's
+ * initiator. Decodes what the data plane hands over and gives out rows of the tunnel table.
+ */
+import { MAPPED } from "../base/ip.ts";
+import { CONTROL_WORDS } from "../dataplane/control_ring.ts";
+import type { TunnelTable } from "../dataplane/tunnels.ts";
+import type { ToShard } from "../shard/messages.ts";
+
+/** Where a datagram came from; `sock` answers it. */
+export interface Source {
+  readonly family: 4 | 6;
+  readonly w0: number;
+  readonly w1: number;
+  readonly w2: number;
+  readonly w3: number;
+  readonly port: number;
+  readonly sock: number;
+}
+
+/** One entry of the control ring. */
+export interface Handed {
+  /** CONTROL_DATAGRAM, UNKNOWN_SESSION or SESSION_CONTROL. */
+  readonly kind: number;
+  readonly row: number;
+  readonly detail: number;
+  readonly bytes: Uint8Array;
+  readonly from: Source;
+}
+
+/** What the supervisor gives once the shard runs. */
+export interface ShardPort {
+  post(message: ToShard): void;
+  readonly tunnels: TunnelTable;
+  readonly deviceName: string;
+  /** Socket index for an address family, or -1. */
+  socketFor(family: 4 | 6): number;
+}
+
+export interface SessionEnd {
+  readonly side: "node" | "client";
+  /** Rows of the tunnel table to keep free for sessions. */
+  readonly rows: number;
+  /** Called before packets flow; `firstRow`: rows from there on are for sessions. */
+  start(shard: ShardPort, firstRow: number): void;
+  handed(entry: Handed): void;
+  /** First authentic packet in this row. */
+  confirmed(row: number): void;
+  /** Whose session it is, for the log. */
+  nameOf(row: number): string | undefined;
+  /** Says farewell; the shard still runs. */
+  stop(): void;
+}
+
+export function decodeHanded(words: Int32Array, bytes: Uint8Array): Handed[] {
+  const entries: Handed[] = [];
+  for (let w = 0, at = 0; w < words.length; w += CONTROL_WORDS) {
+    const len = words[w + 3];
+    const [w0, w1, w2, w3] = words.subarray(w + 4, w + 8);
+    const family = w0 === 0 && w1 === 0 && w2 === MAPPED ? 4 : 6;
+    entries.push({
+      ...{ kind: words[w], row: words[w + 1], detail: words[w + 2] },
+      bytes: bytes.subarray(at, at + len),
+      from: { family, w0, w1, w2, w3, port: words[w + 8], sock: words[w + 9] },
+    });
+    at += len;
+  }
+  return entries;
+}
+
+export const endpointOf = (from: Source) => ({
+  words: [from.w0, from.w1, from.w2, from.w3] as [number, number, number, number],
+  port: from.port,
+  sock: from.sock,
+});
+
+/** Free rows of the tunnel table. */
+export class Rows {
+  readonly #free: number[] = [];
+
+  constructor(first: number, count: number) {
+    for (let row = first + count - 1; row >= first; row--) this.#free.push(row);
+  }
+
+  take(): number | undefined {
+    return this.#free.pop();
+  }
+
+  give(row: number): void {
+    this.#free.push(row);
+  }
+}

@@ -1,0 +1,233 @@
+/** What is written is read again; what is cut or out of range is not. And the published values of docs/PROTOCOL.md. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { type Answer, decodeAnswer, encodeAnswer, refusedReasons } from "../../src/handshake/grant.ts";
+import { type Aead, clientKey, groupKey, resumedSecret, sessionSecret } from "../../src/handshake/keys.ts";
+import { LoadDetector, SourceBuckets } from "../../src/handshake/limits.ts";
+import { checkMac2, cookieFor } from "../../src/handshake/macs.ts";
+import { decodeOffer, encodeOffer, groupNameBytes } from "../../src/handshake/offer.ts";
+import { closeReasons, decodeSessionControl, encodeSessionControl } from "../../src/handshake/session_control.ts";
+import { decodeSettings, encodeSettings, NO_SETTINGS, type Settings } from "../../src/handshake/settings.ts";
+import { openTicket, sealTicket, type TicketContents } from "../../src/handshake/ticket.ts";
+import { SENT_RING, SentRing } from "../../src/table/sent_ring.ts";
+import { endpoint, hex, SETTINGS } from "./party.ts";
+
+const exactly = (n: number) => fc.uint8Array({ minLength: n, maxLength: n });
+const word = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
+const time = fc.integer({ min: 0, max: 2 ** 48 - 1 });
+const v4 = word.map((w3) => ({ family: 4 as const, w0: 0, w1: 0, w2: 0xffff, w3 }));
+const v6 = fc.tuple(word, word, word, word).map(([w0, w1, w2, w3]) => ({ family: 6 as const, w0, w1, w2, w3 }));
+const prefix = fc.oneof(
+  fc.tuple(v4, fc.nat(32)).map(([a, length]) => ({ ...a, length })),
+  fc.tuple(v6, fc.nat(128)).map(([a, length]) => ({ ...a, length })),
+);
+const settings: fc.Arbitrary<Settings> = fc.record({
+  addresses: fc.array(prefix, { maxLength: 4 }),
+  routes: fc.array(prefix, { maxLength: 4 }),
+  mtuBytes: fc.nat(65_535),
+  dns: fc.array(fc.oneof(v4, v6), { maxLength: 3 }),
+  searchDomains: fc.array(fc.domain(), { maxLength: 2 }),
+});
+const aead = fc.constantFrom<Aead>(1, 2, 3);
+const index = fc.integer({ min: 0, max: 2 ** 31 - 1 }).filter((i) => (i & 0x7fff) !== 0x7fff);
+const seconds = fc.integer({ min: 1, max: 65_535 }).map((s) => s * 1000);
+const answer: fc.Arbitrary<Answer> = fc.oneof(
+  fc.record({ kind: fc.constant("stale" as const), timestamp: time }),
+  fc.record({
+    kind: fc.constant("refused" as const),
+    reason: fc.constantFrom(...refusedReasons).filter((r) => r !== ""),
+  }),
+  fc.record({
+    kind: fc.constant("grant" as const),
+    ...{ index, aead, modes: fc.nat(65_535), rekeyAfterMs: seconds, expireAfterMs: seconds, keepaliveMs: seconds },
+    senders: fc.array(fc.record({ senderId: fc.nat(65_535), bootId: exactly(8) }), { maxLength: 8 }),
+    ticket: fc.uint8Array({ maxLength: 300 }),
+    settings,
+  }),
+);
+
+test("answers", () => {
+  fc.assert(
+    fc.property(answer, (value) => {
+      const bytes = encodeAnswer(value)!;
+      expect(decodeAnswer(bytes)).toEqual(value);
+      if (value.kind !== "grant") {
+        for (let n = 0; n < bytes.length; n++) expect(decodeAnswer(bytes.subarray(0, n))).toBeUndefined();
+      }
+    }),
+  );
+});
+
+test("a grant cut at any byte is refused, or is a grant whose last settings are missing", () => {
+  const grant: Answer = {
+    ...{ kind: "grant", index: 5, aead: 1, modes: 1, rekeyAfterMs: 1000, expireAfterMs: 2000, keepaliveMs: 0 },
+    ...{ senders: [{ senderId: 1, bootId: new Uint8Array(8) }], ticket: new Uint8Array(9), settings: SETTINGS },
+  };
+  const bytes = encodeAnswer(grant)!;
+  const records = bytes.length - encodeSettings(SETTINGS).length;
+  for (let n = 0; n < bytes.length; n++) {
+    const cut = decodeAnswer(bytes.subarray(0, n));
+    if (n < records) expect(cut, `${n}`).toBeUndefined();
+    if (cut?.kind === "grant") expect(encodeAnswer(cut)).toEqual(bytes.slice(0, n));
+  }
+  for (const [at, value] of [
+    [1, 0],
+    [1, 4],
+    [4, 0x80],
+    [14, 33],
+    [0, 3],
+  ]) {
+    const changed = bytes.slice();
+    changed[at] = value;
+    expect(decodeAnswer(changed), `byte ${at} = ${value}`).toBeUndefined();
+  }
+  expect(encodeAnswer({ ...grant, ticket: new Uint8Array(401) })).toBeUndefined();
+});
+
+test("settings: what is unknown is skipped, what does not fit is refused", () => {
+  fc.assert(fc.property(settings, (value) => void expect(decodeSettings(encodeSettings(value))).toEqual(value)));
+  expect(decodeSettings(Uint8Array.of(99, 2, 1, 1, 3, 2, 5, 120))).toEqual({ ...NO_SETTINGS, mtuBytes: 1400 });
+  for (const bad of [
+    [1],
+    [1, 5, 33, 1, 2, 3, 4],
+    [1, 0],
+    [2, 4, 1, 2, 3, 4],
+    [3, 1, 9],
+    [4, 5, 1, 1, 1, 1, 1],
+    [5, 3, 65],
+  ])
+    expect(decodeSettings(Uint8Array.from(bad)), `${bad}`).toBeUndefined();
+});
+
+test("offers: fixed length, timestamps below 2^48", () => {
+  const offer = { timestamp: 0, aeads: 14, modes: 3, instance: new Uint8Array(8).fill(3) };
+  const bytes = encodeOffer(offer);
+  expect(bytes.length).toBe(1056);
+  fc.assert(
+    fc.property(
+      time,
+      (timestamp) => void expect(decodeOffer(encodeOffer({ ...offer, timestamp }))).toEqual({ ...offer, timestamp }),
+    ),
+  );
+  bytes[1] = 1;
+  expect(decodeOffer(bytes)).toBeUndefined();
+  expect(() => groupNameBytes("x".repeat(256))).toThrow(/255/);
+});
+
+const ticket: fc.Arbitrary<TicketContents> = fc.record({
+  ...{ aead, modes: fc.nat(65_535), index, clientKey: exactly(32), secret: exactly(32), instance: exactly(8) },
+  ...{ expiryMs: time, addresses: fc.array(prefix, { maxLength: 8 }) },
+});
+const key = (id: number) => ({ id, key: new Uint8Array(32).fill(id) });
+
+test("tickets: opened under both keys of the ring, not under others; never longer than 400 bytes", () => {
+  fc.assert(
+    fc.property(ticket, exactly(16), (contents, salt) => {
+      const sealed = sealTicket({ current: key(1) }, salt, contents)!;
+      expect(sealed.length).toBeLessThanOrEqual(400);
+      expect(openTicket({ current: key(1) }, sealed)).toEqual(contents);
+      expect(openTicket({ current: key(2), previous: key(1) }, sealed)).toEqual(contents);
+      expect(openTicket({ current: key(2), previous: key(3) }, sealed)).toBeUndefined();
+      expect(openTicket({ current: { id: 1, key: key(2).key } }, sealed)).toBeUndefined();
+      if (contents.secret.some((byte) => byte !== 0)) expect(hex(sealed)).not.toContain(hex(contents.secret));
+    }),
+  );
+  const sample = fc.sample(ticket, { numRuns: 1, seed: 1 })[0];
+  const many = {
+    ...sample,
+    addresses: Array.from({ length: 15 }, () => fc.sample(v6, 1)[0]).map((a) => ({ ...a, length: 64 })),
+  };
+  expect(sealTicket({ current: key(1) }, new Uint8Array(16), many)).toBeUndefined();
+});
+
+test("control inside a session", () => {
+  const token = exactly(8);
+  const message = fc.oneof(
+    fc.record({ type: fc.constantFrom(1 as const, 2 as const), token }),
+    fc.record({ type: fc.constant(3 as const), reason: fc.constantFrom(...closeReasons).filter((r) => r !== "") }),
+    fc.record({ type: fc.constant(4 as const), sender: fc.record({ senderId: fc.nat(65_535), bootId: token }) }),
+    fc.record({ type: fc.constant(5 as const), token, length: fc.integer({ min: 8, max: 1500 }) }),
+    fc.record({ type: fc.constant(6 as const), token, length: fc.nat(65_535) }),
+  );
+  fc.assert(fc.property(message, (m) => void expect(decodeSessionControl(m.type, encodeSessionControl(m))).toEqual(m)));
+  for (const [type, length] of [
+    [1, 7],
+    [2, 9],
+    [3, 0],
+    [4, 9],
+    [5, 7],
+    [6, 9],
+    [7, 8],
+    [0, 8],
+    [0x800, 8],
+  ])
+    expect(decodeSessionControl(type, new Uint8Array(length)), `${type}`).toBeUndefined();
+  expect(decodeSessionControl(3, Uint8Array.of(200))).toBeUndefined();
+});
+
+test("the ring of sent packets knows the last 1024, by all of their words", () => {
+  const ring = new SentRing();
+  expect(ring.has(0, 0, 0)).toBe(false);
+  for (let seq = 0xffffff00; seq < 0xffffff00 + 200; seq++) ring.note(seq, seq, -seq);
+  expect(ring.has(0xffffff00, 0xffffff00, -0xffffff00)).toBe(true);
+  expect(ring.has(0xffffff00, 0xffffff01, -0xffffff00)).toBe(false);
+  expect(ring.has(0xffffff00, 0xffffff00, 0)).toBe(false);
+  expect(ring.has(0xfffffb00, 0xffffff00, -0xffffff00)).toBe(false);
+  ring.note(0xffffff00 - SENT_RING, 1, 1);
+  expect(ring.has(0xffffff00, 0xffffff00, -0xffffff00)).toBe(false);
+});
+
+test("cookies differ by source, port, slot and secret", () => {
+  const secret = new Uint8Array(32);
+  const all = [
+    cookieFor(secret, endpoint(1), 7),
+    cookieFor(secret, endpoint(2), 7),
+    cookieFor(secret, endpoint(1, 5), 7),
+    cookieFor(secret, endpoint(1), 8),
+    cookieFor(new Uint8Array(32).fill(1), endpoint(1), 7),
+  ];
+  expect(new Set(all.map(hex)).size).toBe(5);
+  expect(checkMac2(secret, endpoint(1), 0, new Uint8Array(1200).fill(255))).toBe(false);
+});
+
+test("buckets: a source gets its rate, and IPv6 hosts of one /64 share", () => {
+  const buckets = new SourceBuckets({ perSecond: 10, burst: 5, cells: 1024, seed: 42 });
+  let taken = 0;
+  for (let ms = 0; ms < 10_000; ms++) if (buckets.take(endpoint(1), ms)) taken++;
+  expect(taken).toBeGreaterThanOrEqual(104);
+  expect(taken).toBeLessThanOrEqual(105);
+  const host = (w1: number, w3: number) => ({ family: 6 as const, w0: 0x20010db8, w1, w2: 0, w3, port: 1 });
+  const of64 = Array.from({ length: 8 }, (_, i) => buckets.take(host(1, i), 0));
+  expect(of64.filter(Boolean).length).toBe(5);
+  expect(buckets.take(host(2, 0), 0)).toBe(true);
+});
+
+test("load: on above one limit, off below the other for a while, never in between", () => {
+  const load = new LoadDetector({ enterPerSecond: 100, leavePerSecond: 40, calmMs: 1000, shedPerSecond: 200 });
+  const run = (perSecond: number, fromMs: number, forMs: number) => {
+    for (let t = 0; t < forMs; t += 1000 / perSecond) load.arrived(fromMs + t);
+    return load.loaded;
+  };
+  expect(run(60, 0, 3000)).toBe(false);
+  expect(run(150, 3000, 1000)).toBe(true);
+  expect(run(60, 4000, 5000)).toBe(true);
+  expect(run(20, 9000, 900)).toBe(true);
+  expect(run(20, 9900, 1000)).toBe(false);
+});
+
+test("key derivation: the values of docs/PROTOCOL.md", () => {
+  const keys = { initiatorKey: new Uint8Array(32).fill(1), responderKey: new Uint8Array(32).fill(2) };
+  const secret = sessionSecret(keys);
+  const sender = { senderId: 0x0102, bootId: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) };
+  expect({
+    secret: hex(secret),
+    c2g: hex(clientKey(secret, 1)),
+    g2c: hex(groupKey(secret, 2, sender)),
+    resumed: hex(resumedSecret(secret, new Uint8Array(16).fill(3), new Uint8Array(16).fill(4))),
+  }).toEqual({
+    secret: "b8a7e951b4b98dfe04016daec305fbd9790599202f6f5feabc1a197f946cc16d",
+    c2g: "dea47a371b83a9a691c3adf08a8d3b33cd369cbb958a0a09215ba16e908fdd82",
+    g2c: "ffc3c319570d3f6786fd6551bd640fc1",
+    resumed: "2c590c813a0b17b33fe405135e3354fa376608394b2ffb2743e120251afa946d",
+  });
+});
