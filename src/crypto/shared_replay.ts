@@ -87,8 +87,12 @@ export class SharedReplayTable {
       if (!this.#follow(slot, seq) || this.#life[slot] !== life) return DUPLICATE;
       const result = this.#own.check(slot, seq, window);
       if (result !== FRESH) return result;
-      // Another shard was faster: follow it and look again. Each round of this loop is progress of another shard.
-      if (this.#own.isNewest(slot, seq, window) && !this.#floor.raise(cell, this.#own.highest(slot), seq)) continue;
+      if (this.#own.isNewest(slot, seq, window)) {
+        // Another shard was faster: follow it and look again. Each round of this loop is progress of another shard.
+        if (!this.#floor.raise(cell, this.#own.highest(slot), seq)) continue;
+        // The number may have been the same in a life that began since: a packet of the zone could come in twice.
+        if (seq >>> 0 < RESTART_ZONE && this.#floor.life(cell) !== life) return DUPLICATE;
+      }
       return this.#own.commit(slot, seq, window);
     }
   }

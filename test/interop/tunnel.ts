@@ -138,9 +138,14 @@ export interface PingResult {
 /** Sends `count` pings from one side to the inner address of the other, 50 ms apart. */
 export async function ping(pair: Pair, from: Side, family: "v4" | "v6" = "v4", count = 3): Promise<PingResult> {
   const target = INNER[otherSide(from)][family];
-  const output = await pair[from].run(["ping", "-q", "-c", String(count), "-i", "0.05", "-W", "1", target]);
-  const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(output.stdout) ?? [];
-  return { sent: Number(sent ?? count), received: Number(received ?? 0) };
+  const once = async (interval: string) => {
+    const output = await pair[from].run(["ping", "-q", "-c", String(count), "-i", interval, "-W", "1", target]);
+    const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(output.stdout) ?? [];
+    return { sent: Number(sent ?? count), received: Number(received ?? 0) };
+  };
+  const result = await once("0.05");
+  // ping waits for the last answer as long as its interval; a loaded machine is later than that now and then.
+  return result.received > 0 && result.received < result.sent ? once("1") : result;
 }
 
 /** Pings until the first answer; returns the milliseconds that it took, or undefined after `timeoutMs`. */
