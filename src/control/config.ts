@@ -8,7 +8,15 @@ import type { z } from "zod";
 import type { ConfigEnv } from "./config_env.ts";
 import { Places } from "./config_places.ts";
 import { Report } from "./config_report.ts";
-import { checkDevice, checkListen, checkNames, checkPaths, checkRemotes, checkRoutes } from "./config_rules.ts";
+import {
+  checkDevice,
+  checkListen,
+  checkNames,
+  checkPaths,
+  checkRemotes,
+  checkRoutes,
+  checkShards,
+} from "./config_rules.ts";
 import { type Config, configSchema, SECRET_KEYS, tables } from "./config_schema.ts";
 import { readTunnel } from "./config_tunnel.ts";
 import { closest, type Fault } from "./faults.ts";
@@ -120,6 +128,7 @@ function readInstance(config: Config, report: Report, env: ConfigEnv): InstanceS
   checkPaths(config, name, socketPath, report);
   const addresses = checkListen(config, report);
   const deviceSpec = checkDevice(config, report);
+  checkShards(config, report);
   checkNames(config, report);
   checkRemotes(config, report);
   const routes = checkRoutes(config, report);
@@ -133,6 +142,7 @@ function readInstance(config: Config, report: Report, env: ConfigEnv): InstanceS
     fanoutMax: config.limits.fanout,
     floodPps: config.limits.flood_pps,
     dscp: config.dscp,
+    shards: config.limits.shards,
     stateDir: config.paths.state,
     socketPath,
   };

@@ -1,5 +1,5 @@
 /**
- * Brings one instance up, keeps it going and takes it down: shard, device, tunnels, sequence numbers, remotes. The only
+ * Brings one instance up, keeps it going and takes it down: shards, device, tunnels, sequence numbers, remotes. The only
  * thing in the daemon that knows the order in which all of this must happen. Never sees a packet.
  */
 import type { Clock } from "../base/clock.ts";
@@ -9,12 +9,12 @@ import { type Logger, LogLimiter } from "../base/log.ts";
 import { parsePrefix } from "../base/prefix.ts";
 import { AUTH_NULL, ROLE_LEFT, ROLE_RIGHT } from "../dataplane/layout.ts";
 import type { Offload } from "../dataplane/ports.ts";
-import { createTunnelMemory, type TunnelMemory, TunnelTable } from "../dataplane/tunnels.ts";
-import type { Endpoint, FromShard, PrefixWords } from "../shard/messages.ts";
+import type { Endpoint, PrefixWords } from "../shard/messages.ts";
 import type { InstanceSpec, TunnelSpec } from "./instance.ts";
 import { noteEvents, type Problem } from "./notices.ts";
-import type { HostNetwork, Resolver, SeqStore, ShardHandle, ShardStarter } from "./ports.ts";
+import type { HostNetwork, Resolver, SeqStore, ShardStarter } from "./ports.ts";
 import { SeqKeeper } from "./seq.ts";
+import { type Shard, ShardSet, shardCount } from "./shard_set.ts";
 
 export interface SupervisorPorts {
   readonly clock: Clock;
@@ -23,6 +23,8 @@ export interface SupervisorPorts {
   readonly openSeqStore: (stateDir: string) => SeqStore;
   readonly host: HostNetwork;
   readonly resolve: Resolver;
+  /** Processor cores that this process may use. */
+  readonly cores: number;
   /** 32 random bits. */
   readonly entropy: () => number;
   /** Name of everything that a sequence number must not repeat under, as a short digest. */
@@ -37,8 +39,7 @@ const STOP_TIMEOUT_MS = 3000;
 export class Supervisor {
   readonly spec: InstanceSpec;
   readonly startedAtMs: number;
-  readonly memory: TunnelMemory;
-  readonly tunnels: TunnelTable;
+  readonly shards: readonly Shard[];
   /** Set once the shard is up. */
   deviceName = "";
   /** What the kernel takes off the packet path. */
@@ -55,9 +56,10 @@ export class Supervisor {
   private readonly use: SupervisorPorts;
   private readonly limiter: LogLimiter;
   private fail!: (error: AnyhopError) => void;
-  private shard: ShardHandle | undefined;
+  private readonly set: ShardSet;
   private store: SeqStore | undefined;
-  private keeper: SeqKeeper | undefined;
+  /** One for each shard. */
+  private keepers: readonly SeqKeeper[] = [];
   private readonly timers = new Set<NodeJS.Timeout>();
   private stopped!: () => void;
   private readonly whenStopped = new Promise<void>((resolve) => {
@@ -70,8 +72,9 @@ export class Supervisor {
     this.use = ports;
     this.limiter = new LogLimiter(ports.clock);
     this.startedAtMs = ports.clock.wallMs();
-    this.memory = createTunnelMemory(2 ** Math.ceil(Math.log2(Math.max(16, spec.tunnels.length))));
-    this.tunnels = new TunnelTable(this.memory);
+    const capacity = 2 ** Math.ceil(Math.log2(Math.max(16, spec.tunnels.length)));
+    this.set = new ShardSet(shardCount(spec, ports.cores), capacity, spec.senderId);
+    this.shards = this.set.shards;
     this.failed = new Promise((resolve) => {
       this.fail = resolve;
     });
@@ -80,9 +83,10 @@ export class Supervisor {
   /** Resolves when packets flow. Rejects with what is wrong, after undoing what was done. */
   async start(): Promise<void> {
     try {
-      this.store = this.use.openSeqStore(this.spec.stateDir);
-      this.keeper = new SeqKeeper(this.store, this.tunnels);
-      await this.startShard();
+      const store = this.use.openSeqStore(this.spec.stateDir);
+      this.store = store;
+      this.keepers = this.shards.map(({ tunnels }) => new SeqKeeper(store, tunnels));
+      await this.startShards();
       const { device } = this.spec;
       this.hostChanges.push(
         ...(await this.use.host.configure({
@@ -93,7 +97,9 @@ export class Supervisor {
         })),
       );
       this.addTunnels();
-      this.every(SEQ_INTERVAL_MS, () => this.keeper!.extend());
+      this.every(SEQ_INTERVAL_MS, () => {
+        for (const keeper of this.keepers) keeper.extend();
+      });
       this.every(1000, () => this.limiter.flush());
       if (device.postUp !== undefined) await this.use.host.run(device.postUp, [this.deviceName, "/dev/net/tun"]);
     } catch (error) {
@@ -107,26 +113,25 @@ export class Supervisor {
     if (this.ending) return this.whenStopped;
     this.ending = true;
     for (const timer of this.timers) clearInterval(timer);
-    if (this.shard) {
-      this.shard.post({ kind: "stop" });
-      const clean = await Promise.race([this.whenStopped.then(() => true), delay(STOP_TIMEOUT_MS).then(() => false)]);
-      // A shard that does not answer may still be sealing: its reserved numbers stay used.
-      if (clean) this.keeper?.release();
-      else
-        this.use.log.error(
-          "stop_timeout",
-          "The packet loop did not stop in time; its reserved sequence numbers stay used.",
-        );
-    }
+    const late = await this.set.stop(STOP_TIMEOUT_MS);
+    // A shard that does not answer may still be sealing: its reserved numbers stay used.
+    this.keepers.forEach((keeper, index) => {
+      if (!late.has(index)) keeper.release();
+    });
+    if (late.size > 0)
+      this.use.log.error(
+        "stop_timeout",
+        "The packet loop did not stop in time; its reserved sequence numbers stay used.",
+      );
     this.stopped();
     await this.store?.close();
   }
 
-  private startShard(): Promise<void> {
+  private async startShards(): Promise<void> {
     const { spec } = this;
-    return new Promise((resolve, reject) => {
-      const shard = this.use.startShard({
-        tunnels: this.memory,
+    const ready = await this.set.start(
+      this.use.startShard,
+      {
         listen: spec.listen,
         device: { name: spec.device.name, ethernet: spec.device.type === "tap" },
         fanoutMax: spec.fanoutMax,
@@ -134,51 +139,45 @@ export class Supervisor {
         dscp: spec.dscp === "copy" ? -1 : spec.dscp,
         hashSeed: this.use.entropy(),
         windowMax: Math.max(0, ...spec.tunnels.map((t) => t.window)),
-      });
-      this.shard = shard;
-      let ready = false;
-      shard.onMessage((message) => {
-        if (message.kind === "ready") {
-          ready = true;
-          this.deviceName = message.deviceName;
-          this.offloads = message.offloads;
-          this.ports = message.ports;
-          this.sockets = message.sockets;
-          resolve();
-        } else if (message.kind === "failed") {
-          const error = new AnyhopError(message.code, message.message);
-          this.stopped();
-          if (ready) this.fail(error);
-          else reject(error);
-        } else this.onMessage(message);
-      });
-    });
-  }
-
-  private onMessage(message: FromShard): void {
-    if (message.kind === "stopped") this.stopped();
-    else if (message.kind === "events") {
-      noteEvents(message, { ...this.use, spec: this.spec, limiter: this.limiter, problems: this.problems });
-    }
+      },
+      {
+        onEvents: (message) =>
+          noteEvents(message, { ...this.use, spec, limiter: this.limiter, problems: this.problems }),
+        onFailed: (error) => this.fail(error),
+      },
+    );
+    this.deviceName = ready.deviceName;
+    this.offloads = ready.offloads;
+    this.ports = ready.ports;
+    this.sockets = ready.sockets;
   }
 
   private addTunnels(): void {
     const { spec } = this;
-    const shard = this.shard!;
-    const identities = new Map(spec.tunnels.map((t, index) => [index, this.use.identityOf(t, spec.senderId)]));
-    const starts = this.keeper!.open(identities);
-    shard.post({
+    this.set.postAll({
       kind: "local",
       addresses: spec.device.addresses.map((a) => hostPrefix(a)),
       broadcasts: spec.device.addresses.flatMap((a) => broadcastOf(a)),
     });
+    this.shards.forEach((shard, k) => {
+      const identities = new Map(spec.tunnels.map((t, index) => [index, this.use.identityOf(t, shard.senderId)]));
+      this.addTunnelsTo(k, shard.senderId, this.keepers[k].open(identities));
+    });
     spec.tunnels.forEach((tunnel, index) => {
-      shard.post({
+      if (tunnel.remote) void this.resolveRemote(tunnel, index);
+    });
+  }
+
+  /** `starts`: first sequence number of each tunnel. */
+  private addTunnelsTo(k: number, senderId: number, starts: ReadonlyMap<number, number>): void {
+    const { spec } = this;
+    spec.tunnels.forEach((tunnel, index) => {
+      this.set.post(k, {
         kind: "add",
         tunnel: {
           index,
           mux: tunnel.mux,
-          senderId: spec.senderId,
+          senderId,
           key: {
             cipherLen: tunnel.cipherLen,
             tagLen: tunnel.tagLen < 0 ? AUTH_NULL : tunnel.tagLen,
@@ -195,7 +194,6 @@ export class Supervisor {
           seqNext: starts.get(index)!,
         },
       });
-      if (tunnel.remote) void this.resolveRemote(tunnel, index);
     });
   }
 
@@ -206,7 +204,8 @@ export class Supervisor {
       for (const text of await this.use.resolve(host)) {
         const endpoint = this.endpointOf(text, port);
         if (!endpoint) continue;
-        if (!this.ending) this.shard!.post({ kind: "endpoint", index, endpoint });
+        // The other shards take it over from the first.
+        if (!this.ending) this.set.post(0, { kind: "endpoint", index, endpoint });
         return;
       }
       throw new Error("it has no address of a family that this instance listens on");
@@ -248,8 +247,6 @@ export class Supervisor {
     );
   }
 }
-
-const delay = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms).unref());
 
 function prefixWords(text: string): PrefixWords {
   const prefix = parsePrefix(text);

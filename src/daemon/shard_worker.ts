@@ -26,7 +26,7 @@ function main(): void {
     warmUp(memory, crypto);
     const plane = new Plane({ ...setup, memory, io, crypto, ethernet: setup.device.ethernet });
     const sockets = setup.listen.map((l) => openSocket(io, l));
-    const deviceName = io.openDevice(setup.device.name, setup.device.ethernet);
+    const deviceName = io.openDevice(setup.device.name, setup.device.ethernet, setup.share);
     tell({
       kind: "ready",
       deviceName,
@@ -47,6 +47,7 @@ function main(): void {
         plane.events.lost = 0;
         tell({ kind: "events", words: plane.events.drain(), lost });
       },
+      flushMacs: (words) => tell({ kind: "macs", words }),
     });
     if (errno !== 0) {
       throw new AnyhopError(
@@ -67,7 +68,7 @@ function main(): void {
 /** Like the originals, a host without IPv6 (or IPv4) may do without the wildcard address of that family. */
 function openSocket(io: NativeIo, { address, port }: ShardSetup["listen"][number]): number {
   try {
-    return io.openSocket(address, port);
+    return io.openSocket(address, port, setup.share);
   } catch (error) {
     const optional = setup.listen.length > 1 && (address === "::" || address === "0.0.0.0");
     if (optional && (error as AnyhopError).code === "EAFNOSUPPORT") return -1;

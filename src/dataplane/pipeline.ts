@@ -49,18 +49,28 @@ export function turnFromDevice(p: Plane, now: number): number {
   return n;
 }
 
-/** Sends an empty authenticated packet into each tunnel that was silent for its keepalive time. */
+/**
+ * Sends an empty authenticated packet into each tunnel that was silent for its keepalive time. One shard does so for all.
+ */
 export function turnKeepalive(p: Plane, now: number): void {
-  const { keepaliveMs, lastTx, known } = p.tunnels;
+  const { keepaliveMs, known } = p.tunnels;
   p.begin(now);
+  if (!p.first) return;
   for (let m = 0; m < p.memberCount; m++) {
     const t = p.members[m];
-    if (keepaliveMs[t] === 0 || known[t] === 0 || now - lastTx[t] < keepaliveMs[t]) continue;
+    if (keepaliveMs[t] === 0 || known[t] === 0 || now - lastSent(p, t) < keepaliveMs[t]) continue;
     if (!hasRoom(p, 0, 0, 0, 1)) transmit(p);
     const v = emit(p, t, 0, 0, -1, 0, 0, -1, 0, 0);
     if (v !== FORWARDED) p.tunnels.drops[t * VERDICTS + v]++;
   }
   transmit(p);
+}
+
+/** When a shard, this or another, last sent into a tunnel. */
+function lastSent(p: Plane, t: number): number {
+  let at = p.tunnels.lastTx[t];
+  for (let k = 0; k < p.siblings.length; k++) at = Math.max(at, p.siblings[k].lastTx[t]);
+  return at;
 }
 
 function leave(p: Plane, n: number): void {

@@ -2,6 +2,7 @@
  * Applies control messages to the tables of a shard, between two batches. Everything that a packet meets in a table was
  * put there by this file or by the stages.
  */
+import { NEWS_WORDS } from "../dataplane/mac_news.ts";
 import type { Plane } from "../dataplane/plane.ts";
 import type { Endpoint, PrefixWords, ToShard, TunnelSetup } from "./messages.ts";
 
@@ -21,6 +22,9 @@ export function apply(p: Plane, message: ToShard): boolean {
       for (const address of message.addresses) insertRoute(p, address, p.tunnels.capacity);
       p.broadcastCount = Math.min(message.broadcasts.length, p.broadcasts.length);
       for (let i = 0; i < p.broadcastCount; i++) p.broadcasts[i] = message.broadcasts[i];
+      return true;
+    case "macs":
+      learnMacs(p, message.words);
       return true;
     case "stop":
       return false;
@@ -46,6 +50,7 @@ function addTunnel(p: Plane, setup: TunnelSetup): void {
   tunnels.seqNext[t] = setup.seqNext;
   tunnels.floodTokens[t] = p.floodPps;
   tunnels.used[t] = 1;
+  p.endpoints?.begin(t);
   if (setup.endpoint) setEndpoint(p, t, setup.endpoint);
   p.byMux[setup.mux] = t;
   p.members[p.memberCount++] = t;
@@ -73,7 +78,17 @@ function removeTunnel(p: Plane, t: number, routes: readonly PrefixWords[]): void
 
 function setEndpoint(p: Plane, t: number, endpoint: Endpoint): void {
   const [a0, a1, a2, a3] = endpoint.words;
+  // Another shard learns it at this moment from a packet, which knows better.
+  if (p.endpoints && !p.endpoints.publish(t, a0, a1, a2, a3, endpoint.port, endpoint.sock)) return;
   p.tunnels.moveTo(t, a0, a1, a2, a3, endpoint.port, endpoint.sock);
+}
+
+function learnMacs(p: Plane, words: Int32Array): void {
+  const now = p.io.now();
+  for (let at = 0; at < words.length; at += NEWS_WORDS) {
+    p.macs.learn(words[at], words[at + 1], words[at + 2], now);
+    p.macNews?.forget(words[at], words[at + 1]);
+  }
 }
 
 function insertRoute(p: Plane, r: PrefixWords, value: number): void {

@@ -17,6 +17,8 @@ export interface ShardControl {
   readInbox(): boolean;
   /** Passes on what the event ring holds. */
   flushEvents(): void;
+  /** Passes on which MAC addresses were learnt; called only with several shards. */
+  flushMacs?(words: Int32Array): void;
 }
 
 /** Runs until `control.readInbox` says stop, or the device is gone. Returns 0 or the -errno that ended it. */
@@ -40,6 +42,7 @@ export function runLoop(p: Plane, sockets: number, control: ShardControl): numbe
       p.macs.expire(now);
       forgetPathMtus(p, now);
       if (p.events.count > 0 || p.events.lost > 0) control.flushEvents();
+      if (p.macNews && p.macNews.count > 0) control.flushMacs?.(p.macNews.drain());
     }
   }
 }

@@ -3,10 +3,15 @@
  * worker thread. The control plane builds, the shard applies between two batches.
  */
 import type { Offload, SatpKey } from "../dataplane/ports.ts";
+import type { SharedMemory } from "../dataplane/shared.ts";
 import type { TunnelMemory } from "../dataplane/tunnels.ts";
 
 export interface ShardSetup {
   readonly tunnels: TunnelMemory;
+  /** With several shards: what they share. */
+  readonly shared: SharedMemory | undefined;
+  /** How this shard opens sockets and device: SHARE_*. With SHARE_JOIN the ports and the name are those of the first. */
+  readonly share: number;
   readonly listen: readonly { readonly address: string; readonly port: number }[];
   readonly device: { readonly name: string | undefined; readonly ethernet: boolean };
   readonly fanoutMax: number;
@@ -57,6 +62,8 @@ export type ToShard =
   | { readonly kind: "endpoint"; readonly index: number; readonly endpoint: Endpoint }
   /** The node's own inner addresses, and the directed broadcast addresses of its networks. */
   | { readonly kind: "local"; readonly addresses: readonly PrefixWords[]; readonly broadcasts: readonly number[] }
+  /** What other shards learnt, NEWS_WORDS an address, see dataplane/mac_news.ts. */
+  | { readonly kind: "macs"; readonly words: Int32Array }
   | { readonly kind: "stop" };
 
 export type FromShard =
@@ -71,5 +78,7 @@ export type FromShard =
     }
   /** Eight words an event, see dataplane/events.ts. */
   | { readonly kind: "events"; readonly words: Int32Array; readonly lost: number }
+  /** For the other shards, as they are to have it. */
+  | { readonly kind: "macs"; readonly words: Int32Array }
   | { readonly kind: "failed"; readonly code: string; readonly message: string }
   | { readonly kind: "stopped" };
