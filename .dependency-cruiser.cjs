@@ -9,7 +9,7 @@ const layers = {
   shard: ["base", "wire", "crypto", "table", "dataplane"],
   drivers: ["base", "wire", "crypto", "dataplane", "control/ports"],
   control: ["base", "wire", "crypto", "table", "handshake", "dataplane", "shard"],
-  api: ["base", "control", "dataplane/verdict"],
+  api: ["base", "control", "dataplane/verdict", "dataplane/tunnels"],
   cli: ["base", "api/contract", "api/client"],
 };
 const forbidden = Object.entries(layers).map(([layer, allowed]) => ({

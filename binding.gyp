@@ -11,6 +11,7 @@
         "native/device.c",
         "native/device_frame.c",
         "native/hmac_sha1.c",
+        "native/local_address.c",
         "native/poll_set.c",
         "native/satp.c",
         "native/sha1_x16.c",

@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -70,8 +71,31 @@ static void set_offloads(struct env *env, int fd, bool vnet) {
   ioctl(fd, TUNSETOFFLOAD, 0);
 }
 
+/* Whether the device of that name is up and some program has a queue of it. */
+static bool in_use(const struct ifreq *request) {
+  struct ifreq query = *request;
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const bool known = ioctl(fd, SIOCGIFFLAGS, &query) == 0;
+  close(fd);
+  return known && (query.ifr_flags & IFF_RUNNING) != 0;
+}
+
+/*
+ * Opens one queue of a device that has several. To the kernel another program's queues are as good as ours: so the first
+ * shard makes the device, or takes a persistent one that nobody uses, and only the others join.
+ */
+static int open_queue(struct ifreq *request, int share) {
+  const short flags = (short)(request->ifr_flags | IFF_MULTI_QUEUE);
+  request->ifr_flags = share == SHARE_FIRST ? (short)(flags | IFF_TUN_EXCL) : flags;
+  const int fd = open_tun(request);
+  if (fd != -EBUSY || share != SHARE_FIRST || in_use(request)) return fd;
+  request->ifr_flags = flags;
+  return open_tun(request);
+}
+
 /* Opens with frame headers if possible. Descriptor or -errno; sets *vnet. */
-static int open_best(struct env *env, struct ifreq *request, bool tap, bool *vnet) {
+static int open_best(struct env *env, struct ifreq *request, bool tap, int share, bool *vnet) {
   const short plain = (short)(IFF_NO_PI | (tap ? IFF_TAP : IFF_TUN));
   *vnet = !tap && wanted(env, FEATURE_TSO);
   if (*vnet) {
@@ -81,10 +105,10 @@ static int open_best(struct env *env, struct ifreq *request, bool tap, bool *vne
     if (probe >= 0) close(probe);
   }
   request->ifr_flags = (short)(plain | (*vnet ? IFF_VNET_HDR : 0));
-  return open_tun(request);
+  return share == SHARE_ALONE ? open_tun(request) : open_queue(request, share);
 }
 
-/* deviceOpen(name or "", tap) -> name of the device, or -errno. EALREADY: this environment has one. */
+/* deviceOpen(name or "", tap, share: SHARE_*) -> name of the device, or -errno. EALREADY: this environment has one. */
 static napi_value device_open(napi_env napi, napi_callback_info info) {
   struct env *env = env_of(napi);
   const struct args a = args_of(napi, info);
@@ -97,7 +121,7 @@ static napi_value device_open(napi_env napi, napi_callback_info info) {
   string_of(napi, a.v[0], name, sizeof name);
   if (strlen(name) >= IFNAMSIZ) return return_int(napi, -ENAMETOOLONG);
   memcpy(request.ifr_name, name, strlen(name));
-  const int fd = open_best(env, &request, tap, &vnet);
+  const int fd = open_best(env, &request, tap, int_of(napi, a.v[2], SHARE_ALONE), &vnet);
   if (fd < 0) return return_int(napi, fd);
   const int error = poll_add(env, fd, READY_DEVICE);
   if (error < 0) {

@@ -1,7 +1,7 @@
 /*
  * What one JavaScript environment (main thread or worker) owns: the bound slab and columns, sockets, device, poll set,
  * and the crypto slots. Every native function starts from here; there is no other state but the list of live
- * environments that `wake` needs (poll_set.c) and the syslog identity (sys.c).
+ * environments that `wake` needs (poll_set.c), the syslog identity (sys.c) and the local addresses (local_address.c).
  *
  * Row rule for every hot function: JavaScript may have written anything into AT, LEN or an index, so check it with
  * `in_slab` before it becomes a pointer.

@@ -49,6 +49,9 @@
 #define FEATURE_GSO 4
 #define FEATURE_GRO 8
 #define FLAG_DF 1
+#define SHARE_ALONE 0
+#define SHARE_FIRST 1
+#define SHARE_JOIN 2
 #define READY_WAKE 1
 #define READY_DEVICE 2
 #define READY_SOCKET0 4
@@ -99,7 +102,7 @@
 #define TUNNEL_GONE 37
 #define VERDICTS 38
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 3697012378u
+#define LAYOUT_HASH 384571064u
 _Static_assert(SLAB_BYTES == PUNT_BASE + PUNT_ROWS * SLOT_BYTES, "the punt ring ends the slab");
 _Static_assert(COL_DONE + 1 == COLUMNS, "every column has a number");
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "local_address.h"
 #include "napi_util.h"
 #include "poll_set.h"
 
@@ -72,7 +73,7 @@ static void probe(struct env *env, const struct udp_socket *s) {
 }
 
 /* Binds to 16 address bytes (IPv4 as ::ffff:a.b.c.d). 0 or -errno. */
-static int bind_to(struct udp_socket *s, const uint8_t *address, uint16_t port) {
+static int bind_to(const struct udp_socket *s, const uint8_t *address, uint16_t port) {
   if (s->family == AF_INET) {
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(port)};
     memcpy(&name.sin_addr, address + 12, 4);
@@ -96,8 +97,19 @@ void udp_close_all(struct env *env) {
   for (int i = 0; i < SOCKETS_MAX; i++) close_socket(env, i);
 }
 
+/*
+ * Binds alone, or as one of the sockets among which the kernel spreads peers. The first of them binds before it lets
+ * others in, so a foreign program on the port is found out. 0 or -errno.
+ */
+static int bind_shared(const struct udp_socket *s, const uint8_t *address, uint16_t port, int share) {
+  if (share == SHARE_JOIN && set_int(s->fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0) return -errno;
+  const int error = bind_to(s, address, port);
+  if (error < 0 || share != SHARE_FIRST) return error;
+  return set_int(s->fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0 ? -errno : 0;
+}
+
 /* Opens a socket at `index`. 0 or -errno; on failure the caller closes the index. */
-static int open_socket(struct env *env, int index, const uint8_t *address, uint16_t port) {
+static int open_socket(struct env *env, int index, const uint8_t *address, uint16_t port, int share) {
   struct udp_socket *s = calloc(1, sizeof *s);
   if (s == NULL) return -ENOMEM;
   env->sockets[index] = s;
@@ -110,22 +122,23 @@ static int open_socket(struct env *env, int index, const uint8_t *address, uint1
   if (s->fd < 0) return -errno;
   int error = configure(s);
   probe(env, s);
-  if (error == 0) error = bind_to(s, address, port);
+  if (error == 0) error = bind_shared(s, address, port, share);
   if (error == 0) error = poll_add(env, s->fd, (uint32_t)READY_SOCKET0 << index);
   return error;
 }
 
-/* udpOpen(address: 16 bytes, port) -> socket index or -errno. EMFILE: all SOCKETS_MAX are open. */
+/* udpOpen(address: 16 bytes, port, share: SHARE_*) -> socket index or -errno. EMFILE: all SOCKETS_MAX are open. */
 static napi_value udp_open(napi_env napi, napi_callback_info info) {
   struct env *env = env_of(napi);
   const struct args a = args_of(napi, info);
   size_t length;
   const uint8_t *address = elements_of(napi, a.v[0], napi_uint8_array, &length);
   const int32_t port = int_of(napi, a.v[1], -1);
+  const int32_t share = int_of(napi, a.v[2], SHARE_ALONE);
   if (env->slab == NULL || address == NULL || length != 16 || port < 0 || port > 65535) return return_int(napi, -EINVAL);
   for (int i = 0; i < SOCKETS_MAX; i++) {
     if (env->sockets[i] != NULL) continue;
-    const int error = open_socket(env, i, address, (uint16_t)port);
+    const int error = open_socket(env, i, address, (uint16_t)port, share);
     if (error == 0) return return_int(napi, i);
     close_socket(env, i);
     return return_int(napi, error);
@@ -154,18 +167,10 @@ static napi_value udp_close(napi_env napi, napi_callback_info info) {
   return return_int(napi, 0);
 }
 
-/*
- * Number of a local address, learnt on first sight. The kernel delivers only to addresses of this host, so strangers
- * cannot fill the table unless a whole prefix is local; when it is full, 0: the kernel chooses.
- */
-static int local_number(struct udp_socket *s, const struct in6_addr *address) {
-  const int last = s->local_last;
-  if (last > 0 && memcmp(&s->locals[last - 1], address, sizeof *address) == 0) return last;
-  int k = 0;
-  while (k < s->local_count && memcmp(&s->locals[k], address, sizeof *address) != 0) k++;
-  if (k == LOCALS_MAX) return 0;
-  if (k == s->local_count) s->locals[s->local_count++] = *address;
-  s->local_last = k + 1;
+/* `local_number` that looks at the socket's last address first. */
+static int local_of(struct udp_socket *s, const struct in6_addr *address) {
+  const struct in6_addr *last = local_address(s->local_last);
+  if (last == NULL || memcmp(last, address, sizeof *address) != 0) s->local_last = local_number(address);
   return s->local_last;
 }
 
@@ -191,14 +196,15 @@ static struct control_facts read_control(struct udp_socket *s, struct msghdr *m)
       facts.seg = value;
     } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
       struct in_pktinfo pktinfo;
-      struct in6_addr address = {0};
+      struct in6_addr address;
       memcpy(&pktinfo, CMSG_DATA(c), sizeof pktinfo);
-      memcpy(&address, &pktinfo.ipi_spec_dst, sizeof pktinfo.ipi_spec_dst);
-      facts.local = local_number(s, &address);
+      memcpy(&address, V4_MAPPED, sizeof V4_MAPPED);
+      memcpy(&address.s6_addr[12], &pktinfo.ipi_spec_dst, sizeof pktinfo.ipi_spec_dst);
+      facts.local = local_of(s, &address);
     } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
       struct in6_pktinfo pktinfo;
       memcpy(&pktinfo, CMSG_DATA(c), sizeof pktinfo);
-      if (!IN6_IS_ADDR_MULTICAST(&pktinfo.ipi6_addr)) facts.local = local_number(s, &pktinfo.ipi6_addr);
+      if (!IN6_IS_ADDR_MULTICAST(&pktinfo.ipi6_addr)) facts.local = local_of(s, &pktinfo.ipi6_addr);
     }
   }
   return facts;

@@ -3,8 +3,9 @@
  * receives; udp_send.c sends.
  *
  * COL_SOCK: the low byte is the socket index. On a socket bound to a wildcard address the bits above it number the
- * local address that the peer used (1-255, per socket; 0 = the kernel chooses), so that an answer sent to the same
- * COL_SOCK leaves from the address that the peer knows. The data plane carries the number and need not look inside.
+ * local address that the peer used (local_address.h; 0 = the kernel chooses), so that an answer sent to the same
+ * COL_SOCK leaves from the address that the peer knows. The data plane carries the number and need not look inside. All
+ * shards open the same list of sockets, so a COL_SOCK means the same in each of them.
  */
 #ifndef ANYHOP_UDP_H
 #define ANYHOP_UDP_H
@@ -22,7 +23,6 @@
 #define UDP_GRO 104
 #endif
 
-#define LOCALS_MAX 255
 #define SOCK_INDEX(sock) ((sock) & 0xff)
 #define SOCK_LOCAL(sock) ((sock) >> 8)
 
@@ -31,10 +31,7 @@ struct udp_socket {
   int family;    /* AF_INET or AF_INET6 */
   bool wildcard; /* local addresses are remembered */
   int df;        /* current mode of the socket: 0, FLAG_DF, or -1 = not set yet */
-  int local_count;
   int local_last; /* number of the address that the datagram before this one used */
-  /* IPv4 in the first four bytes. Entry k has number k + 1. */
-  struct in6_addr locals[LOCALS_MAX];
 };
 
 /* Room for a TOS (or traffic class), a packet info and a segment size message. */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "local_address.h"
 #include "napi_util.h"
 #include "udp.h"
 
@@ -62,11 +63,11 @@ static size_t write_control(const struct env *env, const struct udp_socket *s, i
   if (tos != 0) {
     put_control(control, &used, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS, &tos, sizeof tos);
   }
-  if (local > 0 && local <= s->local_count) {
-    const struct in6_addr *address = &s->locals[local - 1];
+  const struct in6_addr *address = local_address(local);
+  if (address != NULL && (IN6_IS_ADDR_V4MAPPED(address) != 0) == v4) {
     if (v4) {
       struct in_pktinfo pktinfo = {.ipi_ifindex = 0};
-      memcpy(&pktinfo.ipi_spec_dst, address, 4);
+      memcpy(&pktinfo.ipi_spec_dst, &address->s6_addr[12], 4);
       put_control(control, &used, IPPROTO_IP, IP_PKTINFO, &pktinfo, sizeof pktinfo);
     } else {
       const struct in6_pktinfo pktinfo = {.ipi6_addr = *address};

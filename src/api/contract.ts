@@ -16,6 +16,18 @@ const problem = z.object({
   agoMs: z.number(),
 });
 
+const sequence = z.object({
+  next: z.int().describe("Next sequence number to send."),
+  reserved: z.int().describe("Numbers below this one are written to disk as used."),
+});
+
+const shard = z.object({
+  senderId: z.int().describe("Sender id of what it sends."),
+  rx: counts,
+  tx: counts,
+  dropped: z.int().describe("Packets with any drop reason."),
+});
+
 const tunnel = z.object({
   name: z.string(),
   mux: z.int(),
@@ -27,10 +39,10 @@ const tunnel = z.object({
   rx: counts.describe("Authentic packets received; bytes of inner packets."),
   tx: counts.describe("Packets sent; bytes of inner packets."),
   lastReceivedMs: z.number().nullable().describe("Milliseconds since the last authentic packet; null: none yet."),
-  seq: z.object({
-    next: z.int().describe("Next sequence number to send."),
-    reserved: z.int().describe("Numbers below this one are written to disk as used."),
-  }),
+  seq: sequence.describe("Of the first shard."),
+  sequences: z
+    .array(sequence.extend({ senderId: z.int() }))
+    .describe("Of each shard, with the sender id that it uses."),
   senders: z.int().describe("Sender ids seen: nodes behind the peer's address."),
   drops: z.record(z.string(), z.int()).describe("Dropped packets of this tunnel by reason."),
   problem: problem.nullable(),
@@ -45,6 +57,7 @@ export const statusSchema = z.object({
   listen: z.array(z.object({ address: z.string(), port: z.int() })),
   senderId: z.int(),
   shards: z.int(),
+  perShard: z.array(shard).describe("What each shard did; everything else is their sum."),
   device: z.object({
     name: z.string(),
     type: z.enum(["tun", "tap"]),
@@ -63,6 +76,7 @@ export const statusSchema = z.object({
 });
 
 export type Status = z.output<typeof statusSchema>;
+export type ShardStatus = Status["perShard"][number];
 export type TunnelStatus = Status["tunnels"][number];
 
 export const healthSchema = z.object({ name: z.string(), pid: z.int(), ok: z.literal(true) });

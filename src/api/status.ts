@@ -3,12 +3,13 @@ import type { Clock } from "../base/clock.ts";
 import { formatEndpoint } from "../base/ip.ts";
 import type { Supervisor } from "../control/supervisor.ts";
 import { describeTransforms } from "../control/transforms.ts";
-import { VERDICTS, verdicts } from "../dataplane/verdict.ts";
+import { verdicts } from "../dataplane/verdict.ts";
 import type { Status, TunnelStatus } from "./contract.ts";
+import { bestKnown, countersOf, dropsOf, latest, shardStatus, total } from "./totals.ts";
 
 export function buildStatus(instance: Supervisor, clock: Clock, version: string): Status {
   const { spec } = instance;
-  const counters = new Float64Array(instance.memory.verdicts);
+  const counters = countersOf(instance.shards);
   const now = clock.wallMs();
   return {
     name: spec.name,
@@ -20,7 +21,8 @@ export function buildStatus(instance: Supervisor, clock: Clock, version: string)
       instance.ports[i] === 0 ? [] : [{ address: l.address, port: instance.ports[i] ?? l.port }],
     ),
     senderId: spec.senderId,
-    shards: 1,
+    shards: instance.shards.length,
+    perShard: instance.shards.map((shard) => shardStatus(shard, spec.tunnels.length)),
     device: {
       name: instance.deviceName,
       type: spec.device.type,
@@ -40,12 +42,12 @@ export function buildStatus(instance: Supervisor, clock: Clock, version: string)
 
 function tunnelStatus(instance: Supervisor, t: number, clock: Clock): TunnelStatus {
   const spec = instance.spec.tunnels[t];
-  const table = instance.tunnels;
-  const drops: Record<string, number> = {};
-  for (let v = 0; v < VERDICTS; v++) {
-    const count = table.drops[t * VERDICTS + v];
-    if (count > 0) drops[verdicts[v].name] = count;
-  }
+  const { shards } = instance;
+  const table = bestKnown(shards, t);
+  const sequences = shards.map(({ senderId, tunnels }) => {
+    return { senderId, next: tunnels.seqNext[t], reserved: tunnels.seqLimit[t] };
+  });
+  const lastRx = latest(shards, (tunnels) => tunnels.lastRx[t]);
   const problem = instance.problems.get(t);
   return {
     name: spec.name,
@@ -58,18 +60,25 @@ function tunnelStatus(instance: Supervisor, t: number, clock: Clock): TunnelStat
         : null,
     window: table.used[t] === 1 ? table.window[t] : spec.window,
     routes: spec.routes ? [...spec.routes] : null,
-    rx: { packets: table.rxPackets[t], bytes: table.rxBytes[t] },
-    tx: { packets: table.txPackets[t], bytes: table.txBytes[t] },
-    lastReceivedMs: table.lastRx[t] > 0 ? Math.max(0, Math.round(clock.monotonicMs() - table.lastRx[t])) : null,
-    seq: { next: table.seqNext[t], reserved: table.seqLimit[t] },
-    senders: table.senders[t],
-    drops,
+    rx: {
+      packets: total(shards, (tunnels) => tunnels.rxPackets[t]),
+      bytes: total(shards, (tunnels) => tunnels.rxBytes[t]),
+    },
+    tx: {
+      packets: total(shards, (tunnels) => tunnels.txPackets[t]),
+      bytes: total(shards, (tunnels) => tunnels.txBytes[t]),
+    },
+    lastReceivedMs: lastRx > 0 ? Math.max(0, Math.round(clock.monotonicMs() - lastRx)) : null,
+    seq: { next: sequences[0].next, reserved: sequences[0].reserved },
+    sequences,
+    senders: latest(shards, (tunnels) => tunnels.senders[t]),
+    drops: dropsOf(shards, t),
     problem: problem
       ? {
           reason: verdicts[problem.verdict].name,
           peer: problem.peer,
           hint: verdicts[problem.verdict].help,
-          count: table.problems[t],
+          count: total(shards, (tunnels) => tunnels.problems[t]),
           agoMs: Math.round(clock.monotonicMs() - problem.atMs),
         }
       : null,

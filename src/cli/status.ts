@@ -12,7 +12,7 @@ export function renderStatus(status: Status): string {
     `listen   ${status.listen.map(({ address, port }) => join(address, port)).join(", ")}   sender id ${status.senderId}, ${status.shards} ${plural("shard", status.shards)}`,
     `device   ${device.name} (${device.type}, MTU ${device.mtu})   ${device.addresses.join(", ") || "no address set here"}`,
   ];
-  lines.push(...offloadLines(status));
+  lines.push(...shardLines(status), ...offloadLines(status));
   if (status.host.length > 0) lines.push(`host     ${status.host.join("\n         ")}`);
   lines.push("", ...tunnelTable(status.tunnels));
   for (const tunnel of status.tunnels) lines.push(...tunnelProblem(tunnel));
@@ -28,6 +28,19 @@ function offloadLines({ offloads }: Status): string[] {
   const on = offloads.filter((offload) => offload.on).map(({ name }) => name);
   const off = offloads.filter((offload) => !offload.on).map(({ name, why }) => `         ${name} is off: ${why}`);
   return [`offloads ${on.join(", ") || "none"}`, ...off];
+}
+
+/** What each of several shards did. */
+function shardLines({ perShard }: Status): string[] {
+  if (perShard.length < 2) return [];
+  const rows = perShard.map((shard, i) => [
+    i === 0 ? "shards" : "",
+    `${i}: sender id ${shard.senderId}`,
+    `received ${traffic(shard.rx)}`,
+    `sent ${traffic(shard.tx)}`,
+    `dropped ${shard.dropped}`,
+  ]);
+  return align(rows.map(([first, ...rest]) => [first.padEnd(7), ...rest]));
 }
 
 function tunnelTable(tunnels: readonly TunnelStatus[]): string[] {
@@ -48,11 +61,17 @@ function tunnelDetails(tunnel: TunnelStatus): string[] {
   const routes = tunnel.routes === null ? "everything" : tunnel.routes.join(", ");
   const lines = [
     `${tunnel.name}: ${tunnel.role}, ${tunnel.transforms}, replay window ${tunnel.window === 0 ? "off" : tunnel.window}`,
-    `  routes ${routes}   next seq ${tunnel.seq.next} (reserved to ${tunnel.seq.reserved}), ${tunnel.senders} ${plural("sender id", tunnel.senders)} seen`,
+    `  routes ${routes}   ${sequences(tunnel)}, ${tunnel.senders} ${plural("sender id", tunnel.senders)} seen`,
   ];
   const drops = Object.entries(tunnel.drops).filter(([, count]) => count > 0);
   if (drops.length > 0) lines.push(`  dropped ${drops.map(([name, count]) => `${count} ${name}`).join(", ")}`);
   return lines;
+}
+
+/** Of one shard: "next seq 7 (reserved to 64)"; of several: the next of each. */
+function sequences({ seq, sequences }: TunnelStatus): string {
+  if (sequences.length < 2) return `next seq ${seq.next} (reserved to ${seq.reserved})`;
+  return `next seq ${sequences.map(({ senderId, next }) => `${next} of sender ${senderId}`).join(", ")}`;
 }
 
 function tunnelProblem(tunnel: TunnelStatus): string[] {

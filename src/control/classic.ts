@@ -4,6 +4,7 @@
  * secrets and folders are read through `ClassicEnv`.
  */
 import { type LogTarget, parseLogTarget } from "../base/log.ts";
+import { SHARDS_MAX } from "../dataplane/shared.ts";
 import { canonical, familyOf, readPrefix } from "./address_text.ts";
 import { type AnytunDir, readAnytunDir } from "./anytun_dir.ts";
 import { classicHelp, listOf, parseOptions, type RawOptions, textOf } from "./classic_options.ts";
@@ -12,6 +13,7 @@ import { Problems } from "./classic_values.ts";
 import type { ClassicEnv } from "./config_env.ts";
 import { isDeviceName, isName, SOCKET_PATH_MAX } from "./config_rules.ts";
 import type { InstanceSpec, TunnelSpec } from "./instance.ts";
+import { whyNotShards } from "./shard_set.ts";
 
 /** What the process itself is to do, as opposed to the tunnel. */
 export interface ProcessSpec {
@@ -109,19 +111,29 @@ function readInstance(raw: RawOptions, dir: AnytunDir | undefined, env: ClassicE
   const socketPath = textOf(raw, "controlSocket") ?? `/run/anyhop/${name}.sock`;
   if (new TextEncoder().encode(socketPath).length > SOCKET_PATH_MAX)
     problems.fail(`the socket path "${socketPath}" is longer than ${SOCKET_PATH_MAX} bytes`);
+  const senderId = problems.number(raw, "-s", "senderId", 0, 65535, 0);
   return {
     name,
     listen,
-    senderId: problems.number(raw, "-s", "senderId", 0, 65535, 0),
+    senderId,
     device,
     tunnels,
     fanoutMax: 256,
     floodPps: 10_000,
     // The originals leave the TOS byte of outer packets alone.
     dscp: 0,
+    shards: readShards(raw, senderId, problems),
     stateDir,
     socketPath,
   };
+}
+
+function readShards(raw: RawOptions, senderId: number, problems: Problems): InstanceSpec["shards"] {
+  if ((textOf(raw, "shards") ?? "auto") === "auto") return "auto";
+  const shards = problems.number(raw, "--shards", "shards", 1, SHARDS_MAX, 1);
+  const reason = whyNotShards(shards, senderId);
+  if (reason !== undefined) problems.fail(`--shards ${shards}: ${reason}`);
+  return shards;
 }
 
 function refuse(raw: RawOptions, dir: AnytunDir | undefined, problems: Problems): void {

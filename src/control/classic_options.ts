@@ -83,6 +83,7 @@ export const classicOptions: readonly ClassicOption[] = [
     help: "file with the key and optionally the salt, in hex",
   },
   { flags: "--keepalive <seconds>", from: "anyhop", client: true, help: "send an empty packet after this silence" },
+  { flags: "--shards <count|auto>", from: "anyhop", help: "threads that move packets, 1 to 16 (default: auto)" },
   { flags: "--state-dir <folder>", from: "anyhop", help: "sequence numbers (default: /var/lib/anyhop)" },
   { flags: "--control-socket <path>", from: "anyhop", help: "control socket (default: /run/anyhop/NAME.sock)" },
   { flags: "--config <folder>", from: "anyhop", help: "read an /etc/anytun/NAME folder first" },

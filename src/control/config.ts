@@ -12,6 +12,7 @@ import {
   checkPaths,
   checkRemotes,
   checkRoutes,
+  checkShards,
   checkTunnels,
 } from "./config_rules.ts";
 import { type Config, classicKind } from "./config_schema.ts";
@@ -68,6 +69,7 @@ export function readInstance(
   checkPaths(config.paths, config.name, name, socketPath, report);
   const addresses = checkListen(config, report);
   const deviceSpec = checkDevice(config, report);
+  checkShards(config, report);
   checkNames(config, report);
   checkRemotes(config, report);
   const context = { directory: folderOf(report.file), inlineChecked: false };
@@ -80,6 +82,7 @@ export function readInstance(
     fanoutMax: config.limits.fanout,
     floodPps: config.limits.flood_pps,
     dscp: config.dscp,
+    shards: config.limits.shards,
     stateDir: config.paths.state,
     socketPath,
   };

@@ -7,6 +7,7 @@ import { canonical, familyOf, type PrefixText, readEndpoint, readPrefix } from "
 import type { Report } from "./config_report.ts";
 import { type Config, MTU_MIN_IPV6, type TunnelConfig } from "./config_schema.ts";
 import type { InstanceSpec } from "./instance.ts";
+import { whyNotShards } from "./shard_set.ts";
 
 /** sun_path has 108 bytes with the zero; the daemon binds a name beside it that is 12 bytes longer. */
 export const SOCKET_PATH_MAX = 95;
@@ -114,6 +115,13 @@ export function checkDevice(config: Config, report: Report): InstanceSpec["devic
     hostRoutes,
     postUp: device.post_up,
   };
+}
+
+/** Every shard has a sender id of its own. */
+export function checkShards(config: Config, report: Report): void {
+  const { shards } = config.limits;
+  const reason = whyNotShards(shards, config.listen.sender_id);
+  if (reason !== undefined) report.error(["limits", "shards"], `limits.shards is ${shards}, but ${reason}`);
 }
 
 /** Without sessions there is at least one tunnel. */

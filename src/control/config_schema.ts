@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { KEY_SLOTS, OUT_ROWS, SLOT_BYTES } from "../dataplane/layout.ts";
+import { SENDER_ID_END, SHARDS_MAX } from "../dataplane/shared.ts";
 import type { FileKind } from "./config_read.ts";
 import { integer, oneOf, TABLE, text, textList } from "./schema_words.ts";
 import {
@@ -53,9 +54,23 @@ const device = z.strictObject(
   { error: TABLE },
 );
 
+const shardsError = `must be "auto" or a whole number from 1 to ${SHARDS_MAX}`;
+
 const limits = z.strictObject(
   {
     fanout: integer(1, OUT_ROWS).default(256).describe("Receivers of one multicast, broadcast or unknown-MAC packet."),
+    shards: z
+      .union(
+        [
+          z.literal("auto", { error: shardsError }),
+          z.int({ error: shardsError }).min(1, shardsError).max(SHARDS_MAX, shardsError),
+        ],
+        { error: shardsError },
+      )
+      .default("auto")
+      .describe(
+        `Threads that move packets, up to ${SHARDS_MAX}; "auto" by the number of cores. With several, sender_id is below ${SENDER_ID_END}.`,
+      ),
     flood_pps: integer(1, 10_000_000).default(10_000).describe("Such packets per second that one tunnel may send."),
   },
   { error: TABLE },

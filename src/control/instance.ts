@@ -51,6 +51,8 @@ export interface InstanceSpec {
   readonly floodPps: number;
   /** Copy DSCP from inner to outer and set nothing else ("copy"), or always send this value. */
   readonly dscp: "copy" | number;
+  /** Worker threads that move packets; "auto" by the number of cores. */
+  readonly shards: "auto" | number;
   readonly stateDir: string;
   /** Unix control socket. */
   readonly socketPath: string;

@@ -1,5 +1,5 @@
 /**
- * Brings one instance up, keeps it going and takes it down: shard, device, tunnels, sequence numbers, remotes. The only
+ * Brings one instance up, keeps it going and takes it down: shards, device, tunnels, sequence numbers, remotes. The only
  * thing in the daemon that knows the order in which all of this must happen. Never sees a packet.
  */
 import type { Clock } from "../base/clock.ts";
@@ -10,13 +10,13 @@ import { parsePrefix } from "../base/prefix.ts";
 import { CONFIRMED, EVENT_WORDS } from "../dataplane/events.ts";
 import { AUTH_NULL, ROLE_LEFT, ROLE_RIGHT } from "../dataplane/layout.ts";
 import type { Offload } from "../dataplane/ports.ts";
-import { createTunnelMemory, type TunnelMemory, TunnelTable } from "../dataplane/tunnels.ts";
 import type { Endpoint, FromShard, PrefixWords } from "../shard/messages.ts";
 import type { InstanceSpec, TunnelSpec } from "./instance.ts";
 import { noteEvents, type Problem } from "./notices.ts";
-import type { HostNetwork, Resolver, SeqStore, ShardHandle, ShardStarter } from "./ports.ts";
+import type { HostNetwork, Resolver, SeqStore, ShardStarter } from "./ports.ts";
 import { SeqKeeper } from "./seq.ts";
 import { decodeHanded, type SessionEnd, type ShardPort } from "./session_end.ts";
+import { type Shard, ShardSet, shardCount } from "./shard_set.ts";
 
 export interface SupervisorPorts {
   readonly clock: Clock;
@@ -25,6 +25,8 @@ export interface SupervisorPorts {
   readonly openSeqStore: (stateDir: string) => SeqStore;
   readonly host: HostNetwork;
   readonly resolve: Resolver;
+  /** Processor cores that this process may use. */
+  readonly cores: number;
   /** 32 random bits. */
   readonly entropy: () => number;
   /** Name of everything that a sequence number must not repeat under, as a short digest. */
@@ -41,8 +43,7 @@ const SESSION_WINDOW = 2048;
 export class Supervisor {
   readonly spec: InstanceSpec;
   readonly startedAtMs: number;
-  readonly memory: TunnelMemory;
-  readonly tunnels: TunnelTable;
+  readonly shards: readonly Shard[];
   /** Set once the shard is up. */
   deviceName = "";
   /** What the kernel takes off the packet path. */
@@ -60,9 +61,10 @@ export class Supervisor {
   private readonly use: SupervisorPorts;
   private readonly limiter: LogLimiter;
   private fail!: (error: AnyhopError) => void;
-  private shard: ShardHandle | undefined;
+  private readonly set: ShardSet;
   private store: SeqStore | undefined;
-  private keeper: SeqKeeper | undefined;
+  /** One for each shard. */
+  private keepers: readonly SeqKeeper[] = [];
   private readonly timers = new Set<NodeJS.Timeout>();
   private stopped!: () => void;
   private readonly whenStopped = new Promise<void>((resolve) => {
@@ -78,10 +80,11 @@ export class Supervisor {
     this.use = ports;
     this.limiter = new LogLimiter(ports.clock);
     this.startedAtMs = ports.clock.wallMs();
-    this.memory = createTunnelMemory(
-      2 ** Math.ceil(Math.log2(Math.max(16, spec.tunnels.length + (sessions?.rows ?? 0)))),
-    );
-    this.tunnels = new TunnelTable(this.memory);
+    const capacity = 2 ** Math.ceil(Math.log2(Math.max(16, spec.tunnels.length + (sessions?.rows ?? 0))));
+    // A session's sequence numbers and keys belong to one sender: one shard serves them all.
+    const count = sessions === undefined ? shardCount(spec, ports.cores) : 1;
+    this.set = new ShardSet(count, capacity, spec.senderId);
+    this.shards = this.set.shards;
     this.failed = new Promise((resolve) => {
       this.fail = resolve;
     });
@@ -90,9 +93,10 @@ export class Supervisor {
   /** Resolves when packets flow. Rejects with what is wrong, after undoing what was done. */
   async start(): Promise<void> {
     try {
-      this.store = this.use.openSeqStore(this.spec.stateDir);
-      this.keeper = new SeqKeeper(this.store, this.tunnels);
-      await this.startShard();
+      const store = this.use.openSeqStore(this.spec.stateDir);
+      this.store = store;
+      this.keepers = this.shards.map(({ tunnels }) => new SeqKeeper(store, tunnels));
+      await this.startShards();
       const { device } = this.spec;
       this.hostChanges.push(
         ...(await this.use.host.configure({
@@ -105,7 +109,9 @@ export class Supervisor {
       this.addTunnels();
       this.sessions?.start(this.shardPort(), this.spec.tunnels.length);
       this.sessionsRun = true;
-      this.every(SEQ_INTERVAL_MS, () => this.keeper!.extend());
+      this.every(SEQ_INTERVAL_MS, () => {
+        for (const keeper of this.keepers) keeper.extend();
+      });
       this.every(1000, () => this.limiter.flush());
       if (device.postUp !== undefined) await this.use.host.run(device.postUp, [this.deviceName, "/dev/net/tun"]);
     } catch (error) {
@@ -119,27 +125,26 @@ export class Supervisor {
     if (this.ending) return this.whenStopped;
     this.ending = true;
     for (const timer of this.timers) clearInterval(timer);
-    if (this.shard) {
-      if (this.sessionsRun) this.sessions?.stop();
-      this.shard.post({ kind: "stop" });
-      const clean = await Promise.race([this.whenStopped.then(() => true), delay(STOP_TIMEOUT_MS).then(() => false)]);
-      // A shard that does not answer may still be sealing: its reserved numbers stay used.
-      if (clean) this.keeper?.release();
-      else
-        this.use.log.error(
-          "stop_timeout",
-          "The packet loop did not stop in time; its reserved sequence numbers stay used.",
-        );
-    }
+    if (this.sessionsRun) this.sessions?.stop();
+    const late = await this.set.stop(STOP_TIMEOUT_MS);
+    // A shard that does not answer may still be sealing: its reserved numbers stay used.
+    this.keepers.forEach((keeper, index) => {
+      if (!late.has(index)) keeper.release();
+    });
+    if (late.size > 0)
+      this.use.log.error(
+        "stop_timeout",
+        "The packet loop did not stop in time; its reserved sequence numbers stay used.",
+      );
     this.stopped();
     await this.store?.close();
   }
 
-  private startShard(): Promise<void> {
+  private async startShards(): Promise<void> {
     const { spec } = this;
-    return new Promise((resolve, reject) => {
-      const shard = this.use.startShard({
-        tunnels: this.memory,
+    const ready = await this.set.start(
+      this.use.startShard,
+      {
         listen: spec.listen,
         device: { name: spec.device.name, ethernet: spec.device.type === "tap" },
         fanoutMax: spec.fanoutMax,
@@ -148,49 +153,38 @@ export class Supervisor {
         hashSeed: this.use.entropy(),
         sessions: this.sessions?.side ?? "none",
         windowMax: Math.max(this.sessions ? SESSION_WINDOW : 0, ...spec.tunnels.map((t) => t.window)),
-      });
-      this.shard = shard;
-      let ready = false;
-      shard.onMessage((message) => {
-        if (message.kind === "ready") {
-          ready = true;
-          this.deviceName = message.deviceName;
-          this.offloads = message.offloads;
-          this.ports = message.ports;
-          this.sockets = message.sockets;
-          resolve();
-        } else if (message.kind === "failed") {
-          const error = new AnyhopError(message.code, message.message);
-          this.stopped();
-          if (ready) this.fail(error);
-          else reject(error);
-        } else this.onMessage(message);
-      });
-    });
+      },
+      {
+        onEvents: (message) => this.onEvents(message),
+        onControl: (message) => {
+          // Before `start` nobody is there yet; whoever asks will ask again.
+          if (!this.sessionsRun) return;
+          for (const entry of decodeHanded(message.words, message.bytes)) this.sessions?.handed(entry);
+        },
+        onFailed: (error) => this.fail(error),
+      },
+    );
+    this.deviceName = ready.deviceName;
+    this.offloads = ready.offloads;
+    this.ports = ready.ports;
+    this.sockets = ready.sockets;
   }
 
-  private onMessage(message: FromShard): void {
-    if (message.kind === "stopped") this.stopped();
-    else if (message.kind === "control") {
-      // Before `start` nobody is there yet; whoever asks will ask again.
-      if (this.sessionsRun)
-        for (const entry of decodeHanded(message.words, message.bytes)) this.sessions?.handed(entry);
-    } else if (message.kind === "events") {
-      this.tellConfirmed(message.words);
-      noteEvents(message, {
-        ...this.use,
-        spec: this.spec,
-        limiter: this.limiter,
-        problems: this.problems,
-        nameOf: (row) => this.sessions?.nameOf(row),
-      });
-    }
+  private onEvents(message: Extract<FromShard, { kind: "events" }>): void {
+    this.tellConfirmed(message.words);
+    noteEvents(message, {
+      ...this.use,
+      spec: this.spec,
+      limiter: this.limiter,
+      problems: this.problems,
+      nameOf: (row) => this.sessions?.nameOf(row),
+    });
   }
 
   private shardPort(): ShardPort {
     return {
-      post: (message) => this.shard!.post(message),
-      tunnels: this.tunnels,
+      post: (message) => this.set.post(0, message),
+      tunnels: this.shards[0].tunnels,
       deviceName: this.deviceName,
       socketFor: (family) => {
         const { listen } = this.spec;
@@ -208,21 +202,30 @@ export class Supervisor {
 
   private addTunnels(): void {
     const { spec } = this;
-    const shard = this.shard!;
-    const identities = new Map(spec.tunnels.map((t, index) => [index, this.use.identityOf(t, spec.senderId)]));
-    const starts = this.keeper!.open(identities);
-    shard.post({
+    this.set.postAll({
       kind: "local",
       addresses: spec.device.addresses.map((a) => hostPrefix(a)),
       broadcasts: spec.device.addresses.flatMap((a) => broadcastOf(a)),
     });
+    this.shards.forEach((shard, k) => {
+      const identities = new Map(spec.tunnels.map((t, index) => [index, this.use.identityOf(t, shard.senderId)]));
+      this.addTunnelsTo(k, shard.senderId, this.keepers[k].open(identities));
+    });
     spec.tunnels.forEach((tunnel, index) => {
-      shard.post({
+      if (tunnel.remote) void this.resolveRemote(tunnel, index);
+    });
+  }
+
+  /** `starts`: first sequence number of each tunnel. */
+  private addTunnelsTo(k: number, senderId: number, starts: ReadonlyMap<number, number>): void {
+    const { spec } = this;
+    spec.tunnels.forEach((tunnel, index) => {
+      this.set.post(k, {
         kind: "add",
         tunnel: {
           index,
           mux: tunnel.mux,
-          senderId: spec.senderId,
+          senderId,
           key: {
             cipherLen: tunnel.cipherLen,
             tagLen: tunnel.tagLen < 0 ? AUTH_NULL : tunnel.tagLen,
@@ -239,7 +242,6 @@ export class Supervisor {
           seqNext: starts.get(index)!,
         },
       });
-      if (tunnel.remote) void this.resolveRemote(tunnel, index);
     });
   }
 
@@ -250,7 +252,8 @@ export class Supervisor {
       for (const text of await this.use.resolve(host)) {
         const endpoint = this.endpointOf(text, port);
         if (!endpoint) continue;
-        if (!this.ending) this.shard!.post({ kind: "endpoint", index, endpoint });
+        // The other shards take it over from the first.
+        if (!this.ending) this.set.post(0, { kind: "endpoint", index, endpoint });
         return;
       }
       throw new Error("it has no address of a family that this instance listens on");
@@ -292,8 +295,6 @@ export class Supervisor {
     );
   }
 }
-
-const delay = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms).unref());
 
 function prefixWords(text: string): PrefixWords {
   const prefix = parsePrefix(text);

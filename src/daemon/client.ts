@@ -30,7 +30,7 @@ function runService(spec: ClientSpec, service: ServiceSpec, k: number, hooks: In
       ...{ type: "tun", name: service.device, mtuBytes: service.mtuBytes ?? MTU },
       ...{ addresses: service.addresses ?? [], hostRoutes: [], postUp: undefined },
     },
-    ...{ tunnels: [], fanoutMax: 1, floodPps: 1000, dscp: "copy", stateDir: spec.stateDir },
+    ...{ shards: 1, tunnels: [], fanoutMax: 1, floodPps: 1000, dscp: "copy", stateDir: spec.stateDir },
     socketPath: spec.socketPath.replace(/\.sock$/, `${suffix}.sock`),
   };
   return runInstance(

@@ -4,6 +4,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
+import { availableParallelism } from "node:os";
 import { startApiServer } from "../api/server.ts";
 import { buildStatus } from "../api/status.ts";
 import { AnyhopError } from "../base/errors.ts";
@@ -52,6 +53,7 @@ export async function runInstance(
       openSeqStore: (stateDir) => parts.store ?? openStore(stateDir, spec.name),
       host: hostNetwork,
       resolve: async (host) => (await lookup(host, { all: true })).map((a) => a.address),
+      cores: availableParallelism(),
       entropy: () => randomBytes(4).readInt32LE(),
       identityOf,
     },

@@ -16,7 +16,11 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
   let wakeFd = -1;
   let listener: (message: FromShard) => void = () => {};
   worker.on("message", (message: FromShard) => {
-    if (message.kind === "ready") wakeFd = message.wakeFd;
+    if (message.kind === "ready") {
+      wakeFd = message.wakeFd;
+      // For what was posted before.
+      wake(wakeFd);
+    }
     if (message.kind === "stopped" || message.kind === "failed") wakeFd = -1;
     listener(message);
   });

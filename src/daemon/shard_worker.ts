@@ -28,7 +28,7 @@ function main(): void {
     const plane = new Plane({ ...setup, memory, io, crypto, ethernet: setup.device.ethernet });
     plane.sessions = { none: NO_SESSION, node: IN_NODE, client: IN_CLIENT }[setup.sessions];
     const sockets = setup.listen.map((l) => openSocket(io, l));
-    const deviceName = io.openDevice(setup.device.name, setup.device.ethernet);
+    const deviceName = io.openDevice(setup.device.name, setup.device.ethernet, setup.share);
     tell({
       kind: "ready",
       deviceName,
@@ -52,6 +52,7 @@ function main(): void {
       flushControl() {
         tell({ kind: "control", ...plane.control.drain() });
       },
+      flushMacs: (words) => tell({ kind: "macs", words }),
     });
     if (errno !== 0) {
       throw new AnyhopError(
@@ -72,7 +73,7 @@ function main(): void {
 /** Like the originals, a host without IPv6 (or IPv4) may do without the wildcard address of that family. */
 function openSocket(io: NativeIo, { address, port }: ShardSetup["listen"][number]): number {
   try {
-    return io.openSocket(address, port);
+    return io.openSocket(address, port, setup.share);
   } catch (error) {
     const optional = setup.listen.length > 1 && (address === "::" || address === "0.0.0.0");
     if (optional && (error as AnyhopError).code === "EAFNOSUPPORT") return -1;

@@ -101,6 +101,11 @@ export const FEATURE_GRO = 8;
 /** Output: send with the outer IPv4 DF bit (IPv6: never fragment locally). */
 export const FLAG_DF = 1;
 
+// How a shard opens its sockets and its device: as the only shard, as the first of several, or as a later one.
+export const SHARE_ALONE = 0;
+export const SHARE_FIRST = 1;
+export const SHARE_JOIN = 2;
+
 /** `poll` result bits: the wake eventfd, the device, then one bit per socket index. */
 export const READY_WAKE = 1;
 export const READY_DEVICE = 2;

@@ -50,10 +50,13 @@ export function turnFromDevice(p: Plane, now: number): number {
   return n;
 }
 
-/** Sends an empty authenticated packet into each tunnel that was silent for its keepalive time. */
+/**
+ * Sends an empty authenticated packet into each tunnel that was silent for its keepalive time. One shard does so for all.
+ */
 export function turnKeepalive(p: Plane, now: number): void {
   const { known } = p.tunnels;
   p.begin(now);
+  if (!p.first) return;
   for (let m = 0; m < p.memberCount; m++) {
     const t = p.members[m];
     if (known[t] === 0 || !isDue(p, t, now)) continue;
@@ -68,8 +71,9 @@ export function turnKeepalive(p: Plane, now: number): void {
 const ANSWER_MS = 10_000;
 
 /** Keepalive of the row, or data came in a session and nothing went back. */
-function isDue({ tunnels }: Plane, t: number, now: number): boolean {
-  const silence = now - tunnels.lastTx[t];
+function isDue(p: Plane, t: number, now: number): boolean {
+  const { tunnels } = p;
+  const silence = now - lastSent(p, t);
   if (tunnels.keepaliveMs[t] > 0 && silence >= tunnels.keepaliveMs[t]) return true;
   return tunnels.session[t] !== NO_SESSION && tunnels.lastData[t] > tunnels.lastTx[t] && silence >= ANSWER_MS;
 }
@@ -107,6 +111,13 @@ interface Destination {
   readonly words: readonly [number, number, number, number];
   readonly port: number;
   readonly sock: number;
+}
+
+/** When a shard, this or another, last sent into a tunnel. */
+function lastSent(p: Plane, t: number): number {
+  let at = p.tunnels.lastTx[t];
+  for (let k = 0; k < p.siblings.length; k++) at = Math.max(at, p.siblings[k].lastTx[t]);
+  return at;
 }
 
 function leave(p: Plane, n: number): void {

@@ -2,17 +2,22 @@
  * Everything one shard's pipeline works on: memory, tables, ports and the scratch columns that only stages use.
  * Built once by the shard; stages receive it as their first argument and keep nothing of their own.
  */
+import { FloorTable } from "../crypto/floor.ts";
 import { ReplayTable } from "../crypto/replay.ts";
 import { RestartTable } from "../crypto/restart.ts";
+import { SharedReplayTable } from "../crypto/shared_replay.ts";
 import { IndexMap } from "../table/index_map.ts";
 import { Lpm } from "../table/lpm.ts";
 import { MacTable } from "../table/mac.ts";
 import { SentRing } from "../table/sent_ring.ts";
 import type { Batch, Memory } from "./batch.ts";
 import { ControlRing } from "./control_ring.ts";
+import { EndpointTable } from "./endpoints.ts";
 import { EventRing } from "./events.ts";
 import { IN_ROWS, OUT_BASE, OUT_ROWS, PUNT_ROWS } from "./layout.ts";
+import { MacNews } from "./mac_news.ts";
 import type { PacketCrypto, PacketIo } from "./ports.ts";
+import { type SharedMemory, windowSlots } from "./shared.ts";
 import { NO_SESSION, type TunnelMemory, TunnelTable } from "./tunnels.ts";
 
 export interface PlaneOptions {
@@ -32,6 +37,8 @@ export interface PlaneOptions {
   readonly hashSeed: number;
   /** Largest replay window of any tunnel, in packets. */
   readonly windowMax: number;
+  /** What this plane has in common with those of other shards; without it, it is the only one. */
+  readonly shared?: SharedMemory | undefined;
 }
 
 /** An inner prefix as numbers; IPv4 in `w3` alone with `length` 0-32. */
@@ -64,8 +71,17 @@ export class Plane {
   readonly tunnels: TunnelTable;
   /** Counters by verdict; see `verdict.ts`. */
   readonly verdicts: Float64Array;
-  readonly replay: ReplayTable;
+  readonly replay: ReplayTable | SharedReplayTable;
   readonly restart: RestartTable;
+  // With several shards only.
+  /** The same table as `replay`, with what only a shared one can do. */
+  readonly sharedReplay: SharedReplayTable | undefined;
+  readonly endpoints: EndpointTable | undefined;
+  readonly macNews: MacNews | undefined;
+  /** Tunnel tables of the other shards, which this one only reads. */
+  readonly siblings: readonly TunnelTable[];
+  /** This shard does for all what must be done once. */
+  readonly first: boolean;
   /** Inner prefixes. Value: tunnel index, or `capacity` for addresses of this node. */
   readonly routes = new Lpm();
   /** Tunnel of packets that match no route, -1 = none. */
@@ -141,14 +157,17 @@ export class Plane {
     const capacity = options.tunnels.capacity;
     this.members = new Int32Array(capacity);
     this.byIndex = new IndexMap(2 ** Math.ceil(Math.log2(capacity)));
-    const slots = 2 ** Math.ceil(Math.log2(Math.max(1024, 2 * capacity)));
+    const slots = windowSlots(capacity);
     const bits = Math.min(Math.max(64, options.windowMax), Math.floor((WINDOW_BYTES * 8) / slots));
-    this.replay = new ReplayTable({
-      slots,
-      sendersPerTunnel: SENDERS_PER_TUNNEL,
-      bits,
-    });
-    this.restart = new RestartTable({ slots });
+    const windows = { slots, sendersPerTunnel: SENDERS_PER_TUNNEL, bits };
+    const { shared } = options;
+    this.sharedReplay = shared && new SharedReplayTable(windows, new FloorTable(shared.floor));
+    this.replay = this.sharedReplay ?? new ReplayTable(windows);
+    this.restart = new RestartTable(shared ? { slots: shared.floor.capacity, memory: shared.restart } : { slots });
+    this.endpoints = shared && new EndpointTable(shared.endpoints);
+    this.macNews = shared && options.ethernet ? new MacNews() : undefined;
+    this.siblings = (shared?.siblings ?? []).map((memory) => new TunnelTable(memory));
+    this.first = (shared?.index ?? 0) === 0;
     this.macs = new MacTable(options.ethernet ? 16384 : 2, 4096, capacity, options.hashSeed);
     this.ethernet = options.ethernet;
     this.fanoutMax = options.fanoutMax;
@@ -156,15 +175,23 @@ export class Plane {
     this.dscp = options.dscp;
   }
 
-  /** Starts a turn: fresh time, budgets refilled once a second. */
+  /** Starts a turn: fresh time, what other shards learnt of endpoints, budgets refilled once a second. */
   begin(now: number): void {
     this.now = now;
+    if (this.endpoints?.hasNews()) this.takeOverEndpoints(this.endpoints);
     this.output.n = 0;
     this.outAt = OUT_BASE;
     if (now >= this.nextSecond) {
       this.nextSecond = now + 1000;
       this.diagnosesLeft = DIAGNOSES_PER_SECOND;
       this.puntsLeft = PUNTS_PER_SECOND;
+    }
+  }
+  private takeOverEndpoints(endpoints: EndpointTable): void {
+    const { tunnels } = this;
+    for (let m = 0; m < this.memberCount; m++) {
+      const t = this.members[m];
+      if (endpoints.takeOver(t, tunnels)) tunnels.innerMtu[t] = tunnels.configuredMtu[t];
     }
   }
 }

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { AnyhopError } from "../base/errors.ts";
 import { parseAddress } from "../base/ip.ts";
 import type { Memory } from "../dataplane/batch.ts";
+import { SHARE_ALONE } from "../dataplane/layout.ts";
 import type { Offload, PacketIo } from "../dataplane/ports.ts";
 import { LAYOUT_HASH } from "./layout_hash.ts";
 import { chrootError, deviceError, errorName, netnsError, socketError } from "./native_errors.ts";
@@ -23,10 +24,10 @@ export interface Addon {
   readDevice(max: number): number;
   writeDevice(n: number): number;
   pathMtu(i: number): number;
-  udpOpen(address: Uint8Array, port: number): number;
+  udpOpen(address: Uint8Array, port: number, share: number): number;
   udpPort(sock: number): number;
   udpClose(sock: number): number;
-  deviceOpen(name: string, tap: boolean): string | number;
+  deviceOpen(name: string, tap: boolean, share: number): string | number;
   wakeFd(): number;
   wake(fd: number): number;
   syslog(facility: number, ident: string, priority: number, line: string): number;
@@ -77,14 +78,15 @@ export interface NativeIo extends PacketIo {
   /**
    * Opens a UDP socket on a literal address; port 0: the kernel picks. Returns its index: 0 for the first, then
    * counting up. A socket on a wildcard address (0.0.0.0, ::) answers from the address that the peer used: such rows
-   * carry the number of the local address in `sock` above the low byte.
+   * carry the number of the local address in `sock` above the low byte. `share`, here and below: SHARE_*, as the only
+   * shard (the default), or as the first or a later one of several among which the kernel spreads packets by flow.
    */
-  openSocket(address: string, port: number): number;
+  openSocket(address: string, port: number, share?: number): number;
   /** Local port of a socket. */
   socketPort(sock: number): number;
   closeSocket(sock: number): void;
   /** Opens (or attaches to) a TUN device, TAP with `ethernet`; without a name the kernel picks. Returns the name. */
-  openDevice(name: string | undefined, ethernet: boolean): string;
+  openDevice(name: string | undefined, ethernet: boolean, share?: number): string;
   /** What the kernel takes off the packet path, as of the sockets and the device that are open. */
   offloads(): readonly Offload[];
   /**
@@ -121,8 +123,8 @@ export function createNativeIo(
     readDevice: addon.readDevice,
     writeDevice: addon.writeDevice,
     pathMtu: addon.pathMtu,
-    openSocket(address, port) {
-      const sock = addon.udpOpen(addressBytes(address), port);
+    openSocket(address, port, share = SHARE_ALONE) {
+      const sock = addon.udpOpen(addressBytes(address), port, share);
       if (sock < 0) throw socketError(sock, address, port);
       return sock;
     },
@@ -134,9 +136,9 @@ export function createNativeIo(
     closeSocket(sock) {
       addon.udpClose(sock);
     },
-    openDevice(name, ethernet) {
-      const result = addon.deviceOpen(name ?? "", ethernet);
-      if (typeof result === "number") throw deviceError(result, name, ethernet);
+    openDevice(name, ethernet, share = SHARE_ALONE) {
+      const result = addon.deviceOpen(name ?? "", ethernet, share);
+      if (typeof result === "number") throw deviceError(result, name, ethernet, share !== SHARE_ALONE);
       return result;
     },
     offloads: () => describeOffloads(addon.feature),

@@ -34,7 +34,12 @@ export function socketError(result: number, address: string, port: number): Anyh
 }
 
 /** A TUN or TAP device that could not be opened. */
-export function deviceError(result: number, name: string | undefined, ethernet: boolean): AnyhopError {
+export function deviceError(
+  result: number,
+  name: string | undefined,
+  ethernet: boolean,
+  severalQueues = false,
+): AnyhopError {
   const kind = ethernet ? "TAP" : "TUN";
   const what = name === undefined ? `a ${kind} device` : `the ${kind} device ${name}`;
   return failure(result, `Cannot open ${what}`, {
@@ -42,7 +47,9 @@ export function deviceError(result: number, name: string | undefined, ethernet: 
     EACCES: "no permission for /dev/net/tun; start as root or give this user access",
     EBUSY: "another program uses it; choose another name or stop that program",
     EALREADY: "this shard has a device already",
-    EINVAL: `a device of that name exists and is no ${kind} device, or the name is not one that Linux allows`,
+    EINVAL:
+      `a device of that name exists and is no ${kind} device, or the name is not one that Linux allows` +
+      (severalQueues ? "; or it was made without multi_queue, which several shards need" : ""),
     ENAMETOOLONG: "a device name has at most 15 characters",
     ENOENT: "/dev/net/tun is missing; load the module with `modprobe tun`",
     ENODEV: "the kernel has no TUN driver; load the module with `modprobe tun`",

@@ -2,7 +2,9 @@
  * Applies control messages to the tables of a shard, between two batches. Everything that a packet meets in a table was
  * put there by this file or by the stages.
  */
+import { ReplayTable } from "../crypto/replay.ts";
 import { activate, insertRoute, removeRoute } from "../dataplane/activate.ts";
+import { NEWS_WORDS } from "../dataplane/mac_news.ts";
 import { turnSeal, turnSend } from "../dataplane/pipeline.ts";
 import type { Plane, Prefix } from "../dataplane/plane.ts";
 import type { AeadKey } from "../dataplane/ports.ts";
@@ -38,6 +40,9 @@ export function apply(p: Plane, message: ToShard): boolean {
     case "send":
       turnSend(p, message.datagram, message.to, p.io.now());
       return true;
+    case "macs":
+      learnMacs(p, message.words);
+      return true;
     case "stop":
       return false;
   }
@@ -63,6 +68,7 @@ function addTunnel(p: Plane, setup: TunnelSetup): void {
   tunnels.seqNext[t] = setup.seqNext;
   tunnels.floodTokens[t] = p.floodPps;
   tunnels.used[t] = 1;
+  p.endpoints?.begin(t);
   if (setup.endpoint) setEndpoint(p, t, setup.endpoint);
   p.byMux[setup.mux] = t;
   p.members[p.memberCount++] = t;
@@ -136,7 +142,7 @@ function addSender(p: Plane, t: number, senderId: number, slot: number, key: Aea
   senders.push([senderId, slot]);
   // A new start counts from 0 under a new key: the window of the start before it would refuse it.
   const window = p.replay.find(t, senderId);
-  if (window >= 0) p.replay.restart(window);
+  if (window >= 0 && p.replay instanceof ReplayTable) p.replay.restart(window);
 }
 
 function removeTunnel(p: Plane, t: number, routes: readonly Prefix[]): void {
@@ -160,5 +166,15 @@ function removeTunnel(p: Plane, t: number, routes: readonly Prefix[]): void {
 
 function setEndpoint(p: Plane, t: number, endpoint: Endpoint): void {
   const [a0, a1, a2, a3] = endpoint.words;
+  // Another shard learns it at this moment from a packet, which knows better.
+  if (p.endpoints && !p.endpoints.publish(t, a0, a1, a2, a3, endpoint.port, endpoint.sock)) return;
   p.tunnels.moveTo(t, a0, a1, a2, a3, endpoint.port, endpoint.sock);
+}
+
+function learnMacs(p: Plane, words: Int32Array): void {
+  const now = p.io.now();
+  for (let at = 0; at < words.length; at += NEWS_WORDS) {
+    p.macs.learn(words[at], words[at + 1], words[at + 2], now);
+    p.macNews?.forget(words[at], words[at + 1]);
+  }
 }

@@ -19,6 +19,8 @@ export interface ShardControl {
   flushEvents(): void;
   /** Passes on what the control ring holds. */
   flushControl(): void;
+  /** Passes on which MAC addresses were learnt; called only with several shards. */
+  flushMacs?(words: Int32Array): void;
 }
 
 /** Runs until `control.readInbox` says stop, or the device is gone. Returns 0 or the -errno that ended it. */
@@ -44,6 +46,7 @@ export function runLoop(p: Plane, sockets: number, control: ShardControl): numbe
       p.macs.expire(now);
       forgetPathMtus(p, now);
       if (p.events.count > 0 || p.events.lost > 0) control.flushEvents();
+      if (p.macNews && p.macNews.count > 0) control.flushMacs?.(p.macNews.drain());
     }
   }
 }

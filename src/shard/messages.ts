@@ -4,10 +4,15 @@
  */
 import type { Prefix } from "../dataplane/plane.ts";
 import type { AeadKey, Offload, SatpKey } from "../dataplane/ports.ts";
+import type { SharedMemory } from "../dataplane/shared.ts";
 import type { TunnelMemory } from "../dataplane/tunnels.ts";
 
 export interface ShardSetup {
   readonly tunnels: TunnelMemory;
+  /** With several shards: what they share. */
+  readonly shared: SharedMemory | undefined;
+  /** How this shard opens sockets and device: SHARE_*. With SHARE_JOIN the ports and the name are those of the first. */
+  readonly share: number;
   readonly listen: readonly { readonly address: string; readonly port: number }[];
   readonly device: { readonly name: string | undefined; readonly ethernet: boolean };
   readonly fanoutMax: number;
@@ -89,6 +94,8 @@ export type ToShard =
   | { readonly kind: "seal"; readonly index: number; readonly type: number; readonly payload: Uint8Array }
   /** Send a datagram as it is. */
   | { readonly kind: "send"; readonly datagram: Uint8Array; readonly to: Endpoint }
+  /** What other shards learnt, NEWS_WORDS an address, see dataplane/mac_news.ts. */
+  | { readonly kind: "macs"; readonly words: Int32Array }
   | { readonly kind: "stop" };
 
 export type FromShard =
@@ -105,5 +112,7 @@ export type FromShard =
   | { readonly kind: "events"; readonly words: Int32Array; readonly lost: number }
   /** Entries of dataplane/control_ring.ts. */
   | { readonly kind: "control"; readonly words: Int32Array; readonly bytes: Uint8Array }
+  /** For the other shards, as they are to have it. */
+  | { readonly kind: "macs"; readonly words: Int32Array }
   | { readonly kind: "failed"; readonly code: string; readonly message: string }
   | { readonly kind: "stopped" };

@@ -16,6 +16,7 @@ export function sampleStatus(): Status {
     ],
     senderId: 7,
     shards: 1,
+    perShard: [{ senderId: 7, rx: { packets: 1200, bytes: 1_572_864 }, tx: { packets: 900, bytes: 500 }, dropped: 15 }],
     device: { name: "anyhop0", type: "tun", mtu: 1400, addresses: ["10.9.0.1/24"] },
     offloads: [
       { name: "device-tcp", on: true, why: "The device moves many TCP segments in one read or write (TSO)." },
@@ -34,6 +35,7 @@ export function sampleStatus(): Status {
         tx: { packets: 900, bytes: 500 },
         lastReceivedMs: 1500,
         seq: { next: 901, reserved: 65536 },
+        sequences: [{ senderId: 7, next: 901, reserved: 65536 }],
         senders: 1,
         drops: { auth_failed: 12, no_route: 0 },
         problem: {
@@ -56,6 +58,7 @@ export function sampleStatus(): Status {
         tx: { packets: 0, bytes: 0 },
         lastReceivedMs: null,
         seq: { next: 0, reserved: 0 },
+        sequences: [{ senderId: 7, next: 0, reserved: 0 }],
         senders: 0,
         drops: {},
         problem: null,

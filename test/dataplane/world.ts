@@ -7,7 +7,8 @@ import { READY_DEVICE, READY_SOCKET0, ROLE_LEFT, ROLE_RIGHT } from "../../src/da
 import { turnFromDevice, turnFromSocket } from "../../src/dataplane/pipeline.ts";
 import { Plane } from "../../src/dataplane/plane.ts";
 import type { PacketCrypto } from "../../src/dataplane/ports.ts";
-import { createTunnelMemory } from "../../src/dataplane/tunnels.ts";
+import type { SharedMemory } from "../../src/dataplane/shared.ts";
+import { createTunnelMemory, type TunnelMemory } from "../../src/dataplane/tunnels.ts";
 import { verdicts } from "../../src/dataplane/verdict.ts";
 import { MemoryIo } from "../../src/drivers/memory_io.ts";
 import type { MemoryNetwork } from "../../src/drivers/memory_network.ts";
@@ -23,6 +24,8 @@ export interface HostOptions {
   readonly crypto?: (memory: Memory) => PacketCrypto;
   readonly fanoutMax?: number;
   readonly floodPps?: number;
+  /** One of several shards: its own table, and what it shares. */
+  readonly shard?: { readonly tunnels: TunnelMemory; readonly shared: SharedMemory };
 }
 
 export class Host {
@@ -39,7 +42,8 @@ export class Host {
     this.io.openDevice("tun0", options.ethernet ?? false);
     this.plane = new Plane({
       memory,
-      tunnels: createTunnelMemory(64),
+      tunnels: options.shard?.tunnels ?? createTunnelMemory(64),
+      shared: options.shard?.shared,
       io: this.io,
       crypto: (options.crypto ?? createTwinCrypto)(memory),
       ethernet: options.ethernet ?? false,

@@ -57,6 +57,7 @@ for (const peer of ["anytun", "uanytun"] as const) {
       const left = end("left", "anyhop", DEFAULTS, {
         remote: { address: OUTER.right.v4, port: TAP_PORT },
         senderId: 7,
+        extra: ["--shards", "1"],
       });
       const right = end("right", peer, DEFAULTS, {
         remote: { address: OUTER.right.v4, port: TAP_PORT },

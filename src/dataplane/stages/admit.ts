@@ -20,6 +20,8 @@ const UNAUTHENTIC_HOLD_MS = 30_000;
 const ECN_CE = 3;
 /** Payload types 0x0001-0x000F are control inside a session. */
 const SESSION_CONTROL_MAX = 0x000f;
+/** Window with which shards find the newest packet of a tunnel without a replay window; any that a table has. */
+const NEWEST_WINDOW = 64;
 
 /** Input rows [0, n) after open: LIVE rows become inner packets, or get a verdict. */
 export function admit(p: Plane, n: number): void {
@@ -47,7 +49,7 @@ export function admit(p: Plane, n: number): void {
 
 /** Replay commit and endpoint. False: the row got a verdict. */
 function commit(p: Plane, i: number, t: number): boolean {
-  const { input, tunnels, replay, restart } = p;
+  const { input, tunnels, replay, restart, sharedReplay } = p;
   const s = input.seq[i];
   const window = tunnels.window[t];
   let slot = p.windowSlot[i];
@@ -60,31 +62,35 @@ function commit(p: Plane, i: number, t: number): boolean {
       input.verdict[i] = V.SENDERS_FULL;
       return false;
     }
-    restart.open(slot);
+    // What several shards remember belongs to the sender for ever.
+    if (!sharedReplay) restart.open(slot);
     tunnels.senders[t]++;
   }
-  const result = replay.check(slot, s, window);
-  if (window === 0 && !isNew && s >>> 0 < replay.highest(slot)) {
+  const place = sharedReplay ? sharedReplay.cell(slot) : slot;
+  // Without a window, several shards still need one to agree on which packet is the newest.
+  const checked = window === 0 && sharedReplay ? NEWEST_WINDOW : window;
+  const result = replay.check(slot, s, checked);
+  const behind = sharedReplay ? result !== FRESH : !isNew && s >>> 0 < replay.highest(slot);
+  if (window === 0 && behind) {
     // No window: older packets are delivered too, but only a restarted peer's may move the endpoint.
-    if (confirmRestart(p, i, t, slot)) {
-      replay.reset(slot, s);
-      restart.accepted(slot, p.now);
-      learn(p, i, t);
-    }
+    restartAt(p, i, t, slot, place);
   } else if (result === FRESH) {
-    if (tunnels.session[t] === NO_SESSION && !restart.remember(slot, s, p.printHi[i], p.printLo[i])) {
+    if (tunnels.session[t] === NO_SESSION && !restart.remember(place, s, p.printHi[i], p.printLo[i])) {
       input.verdict[i] = V.REPLAY_DUPLICATE;
       return false;
     }
     const before = replay.highest(slot);
-    replay.commit(slot, s, window);
-    restart.accepted(slot, p.now);
-    if (isNew || replay.highest(slot) !== before) learn(p, i, t);
-  } else if (p.restarting[i] !== 0 && confirmRestart(p, i, t, slot)) {
-    replay.reset(slot, s);
-    restart.accepted(slot, p.now);
-    learn(p, i, t);
-  } else {
+    // Another shard may have been faster.
+    const taken = replay.commit(slot, s, checked);
+    if (taken !== FRESH && window !== 0) {
+      input.verdict[i] = taken === OLD ? V.REPLAY_OLD : V.REPLAY_DUPLICATE;
+      return false;
+    }
+    restart.accepted(place, p.now);
+    const highest = replay.highest(slot);
+    if (taken === FRESH && (isNew || highest !== before) && highest === s >>> 0) learn(p, i, t);
+  } else if ((p.restarting[i] === 0 && !isNew) || !restartAt(p, i, t, slot, place)) {
+    // New to this shard, but refused: another shard knows the sender, and `classify` could not ask.
     input.verdict[i] = result === OLD ? V.REPLAY_OLD : V.REPLAY_DUPLICATE;
     return false;
   }
@@ -103,11 +109,20 @@ function handOver(p: Plane, i: number, t: number): number {
   return taken ? V.CONTROL : V.PUNT_FULL;
 }
 
-function confirmRestart(p: Plane, i: number, t: number, slot: number): boolean {
+/** Begins the window of `slot` anew at row `i`, if that proves a restart. `place`: of the window, for `restart`. */
+function restartAt(p: Plane, i: number, t: number, slot: number, place: number): boolean {
   const { seq, addr0, addr1, addr2, addr3, port } = p.input;
+  const { replay, restart, sharedReplay } = p;
   const hasTag = p.tunnels.authentic[t] === 1;
-  if (!p.restart.confirm(slot, seq[i], p.printHi[i], p.printLo[i], p.now, hasTag)) return false;
+  if (sharedReplay && !sharedReplay.lock(slot)) return false;
+  if (!restart.confirm(place, seq[i], p.printHi[i], p.printLo[i], p.now, hasTag)) {
+    sharedReplay?.unlock(slot);
+    return false;
+  }
+  replay.reset(slot, seq[i]);
+  restart.accepted(place, p.now);
   p.events.push(PEER_RESTARTED, t, seq[i], addr0[i], addr1[i], addr2[i], addr3[i], port[i]);
+  learn(p, i, t);
   return true;
 }
 
@@ -126,10 +141,19 @@ function learn(p: Plane, i: number, t: number): void {
   )
     return;
   // A datagram without a tag proves nothing: it may fill an empty or a silent place, never take a live peer's.
-  if (tunnels.authentic[t] === 0 && tunnels.known[t] === 1 && p.now - tunnels.lastRx[t] < UNAUTHENTIC_HOLD_MS) return;
+  if (tunnels.authentic[t] === 0 && tunnels.known[t] === 1 && p.now - lastHeard(p, t) < UNAUTHENTIC_HOLD_MS) return;
+  // Another shard learns at this moment: the peer's next packet decides.
+  if (p.endpoints && !p.endpoints.publish(t, addr0[i], addr1[i], addr2[i], addr3[i], port[i], sock[i])) return;
   tunnels.moveTo(t, addr0[i], addr1[i], addr2[i], addr3[i], port[i], sock[i]);
   tunnels.innerMtu[t] = tunnels.configuredMtu[t];
   p.events.push(ENDPOINT_MOVED, t, 0, addr0[i], addr1[i], addr2[i], addr3[i], port[i]);
+}
+
+/** When a shard, this or another, last accepted a packet of a tunnel. */
+function lastHeard(p: Plane, t: number): number {
+  let at = p.tunnels.lastRx[t];
+  for (let k = 0; k < p.siblings.length; k++) at = Math.max(at, p.siblings[k].lastRx[t]);
+  return at;
 }
 
 function admitPacket(p: Plane, i: number, t: number): number {

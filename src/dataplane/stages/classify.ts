@@ -33,7 +33,7 @@ const UNKNOWN_BYTES = 32;
 /** Input rows [0, n): sets TUNNEL, KEY, SEQ, SENDER, MUX and the window scratch, or a verdict. */
 export function classify(p: Plane, n: number): void {
   const { at, len, verdict, tunnel, key, seq, sender, mux } = p.input;
-  const { view, tunnels, replay } = p;
+  const { view, tunnels, replay, sharedReplay } = p;
   for (let i = 0; i < n; i++) {
     if (verdict[i] !== LIVE) continue;
     const from = at[i];
@@ -72,7 +72,7 @@ export function classify(p: Plane, n: number): void {
     if (slot >= 0) {
       const result = replay.check(slot, s, tunnels.window[t]);
       if (result !== FRESH) {
-        if (isSession || !p.restart.mayBeRestart(slot, s, p.now)) {
+        if (isSession || !p.restart.mayBeRestart(sharedReplay ? sharedReplay.cell(slot) : slot, s, p.now)) {
           verdict[i] = result === OLD ? REPLAY_OLD : REPLAY_DUPLICATE;
           continue;
         }

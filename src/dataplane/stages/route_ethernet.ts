@@ -2,7 +2,7 @@
  * Switching of Ethernet frames between TAP clients and the node's device: learns where source MACs are, sends known
  * destinations to one place, floods the rest within limits. A MAC's owner is a tunnel, or -1 for the device.
  */
-import { FULL, NONE as UNKNOWN } from "../../table/mac.ts";
+import { FULL, MOVE_LIMITED, NONE as UNKNOWN } from "../../table/mac.ts";
 import * as ethernet from "../../wire/ethernet.ts";
 import * as satp from "../../wire/satp.ts";
 import type { Plane } from "../plane.ts";
@@ -66,8 +66,11 @@ function learnSource(p: Plane, at: number, owner: number): void {
   const s = at + ethernet.SRC;
   // A group address is never a source (IEEE 802.3 clause 3.2.3).
   if ((p.slab[s] & 1) !== 0) return;
-  const outcome = p.macs.learn(p.view.getUint16(s), p.view.getInt32(s + 2), owner, p.now);
+  const hi = p.view.getUint16(s);
+  const lo = p.view.getInt32(s + 2);
+  const outcome = p.macs.learn(hi, lo, owner, p.now);
   if (outcome === FULL) p.verdicts[V.MAC_TABLE_FULL]++;
+  else if (outcome !== MOVE_LIMITED) p.macNews?.note(hi, lo, owner, p.now);
 }
 
 function destination(p: Plane, at: number): number {
