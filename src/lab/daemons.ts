@@ -1,20 +1,25 @@
 /**
- * The anyhop daemons of a lab: real ones, started from the built program with a configuration file each, asked over
- * their control sockets like any other client would, and stopped with SIGTERM.
+ * The anyhop daemons of a lab: real ones, started from the built program with a configuration file and a key each, asked
+ * over their control sockets like any other client would, and stopped with SIGTERM. One can be killed and started again.
  */
 import type { ChildProcess } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { getStatus } from "../api/client.ts";
+import { ask, getStatus } from "../api/client.ts";
+import type { ApiSession } from "../api/contract/control.ts";
 import type { Status } from "../api/contract.ts";
+import { formatKey } from "../control/keys/key_text.ts";
+import { privateKeyFrom, publicKeyOf } from "../control/keys/x25519.ts";
 import { ended, spawnIn, stop } from "./host.ts";
-import type { DaemonState, LabState } from "./state.ts";
+import { addReport, type DaemonState, type LabState } from "./state.ts";
 import { configText } from "./topology.ts";
 
 const program = fileURLToPath(new URL("../../bin/anyhop", import.meta.url));
 const READY_MS = 15_000;
+const RESTART_POLL_MS = 10;
 const ASK_MS = 2000;
 const GRACE_MS = 3000;
 /** Lines of a daemon's log that are shown when it fails. */
@@ -22,39 +27,85 @@ const LOG_LINES = 12;
 
 interface Daemon {
   readonly place: string;
-  readonly child: ChildProcess;
   readonly directory: string;
+  /** Has sessions to tell of. */
+  readonly isNode: boolean;
+  child: ChildProcess;
   /** Why the last question had no answer, as a sentence. */
   silence: string;
-  /** We asked it to stop. */
-  stopping: boolean;
+  /** How we asked it to go. */
+  asked: "SIGTERM" | "SIGKILL" | undefined;
 }
 
 export class Daemons {
   readonly #state: LabState;
   readonly #daemons: Daemon[];
 
-  /** Writes the configuration files below `directory` and starts the daemons. */
+  /** Makes keys and configuration files below `directory` and starts the daemons. */
   constructor(state: LabState, directory: string) {
     this.#state = state;
-    this.#daemons = state.topology.places.flatMap((place) => {
-      if (place.daemon === undefined) return [];
-      const own = join(directory, place.name);
-      mkdirSync(join(own, "state"), { recursive: true, mode: 0o700 });
-      const file = join(own, "anyhop.toml");
-      writeFileSync(file, configText(place.name, place.daemon, own), { mode: 0o600 });
-      const log = openSync(join(own, "log"), "w", 0o600);
-      const child = spawnIn(state.namespaces.get(place.name)!, [process.execPath, program, "run", file], log);
-      closeSync(log);
-      const daemon: Daemon = { place: place.name, child, directory: own, silence: "", stopping: false };
-      child.once("error", (error) => this.#fail(daemon, `did not start: ${error.message}`));
-      child.once("exit", (code, signal) => {
-        if (daemon.stopping && code === 0) return;
-        const when = daemon.stopping ? "did not stop cleanly" : "ended by itself";
-        this.#fail(daemon, `${when} (${signal ?? `status ${code}`})`);
-      });
-      return [daemon];
+    const places = state.topology.places.filter(({ daemon }) => daemon !== undefined);
+    const publicKeys = new Map(places.map(({ name }) => [name, makeKey(join(directory, name))]));
+    this.#daemons = places.map(({ name: place, daemon }) => {
+      const own = join(directory, place);
+      const text = configText(state.topology, place, own, publicKeys);
+      writeFileSync(configFile(own), text, { mode: 0o600 });
+      const child = this.#spawn(place, own);
+      const made: Daemon = {
+        ...{ place, directory: own, isNode: daemon?.kind === "node", child, silence: "", asked: undefined },
+      };
+      this.#watch(made);
+      return made;
     });
+  }
+
+  #spawn(place: string, directory: string): ChildProcess {
+    const log = openSync(join(directory, "log"), "a", 0o600);
+    const command = [process.execPath, program, "run", configFile(directory)];
+    const child = spawnIn(this.#state.namespaces.get(place)!, command, log);
+    closeSync(log);
+    return child;
+  }
+
+  #watch(daemon: Daemon): void {
+    const { child } = daemon;
+    child.once("error", (error) => this.#fail(daemon, `did not start: ${error.message}`));
+    child.once("exit", (code, signal) => {
+      if (daemon.asked === "SIGTERM" && code === 0) return;
+      if (daemon.asked === "SIGKILL" && signal === "SIGKILL") return;
+      const when = daemon.asked === "SIGTERM" ? "did not stop cleanly" : "ended by itself";
+      this.#fail(daemon, `${when} (${signal ?? `status ${code}`})`);
+    });
+  }
+
+  /**
+   * Kills the daemon at `place` without warning (SIGKILL), starts it again at once, and waits until it answers. Everything
+   * that it kept in memory only is lost. What goes wrong becomes a problem of the lab.
+   */
+  async restart(place: string): Promise<void> {
+    const daemon = this.#daemons.find((one) => one.place === place)!;
+    await this.ask();
+    const report = this.#state.daemons.get(place);
+    if (report === undefined || daemon.child.pid === undefined) return this.#fail(daemon, "was gone before the kill");
+    daemon.asked = "SIGKILL";
+    const killedAt = performance.now();
+    this.#state.restart = {
+      ...{ place, pid: report.pid, killedAt, atMs: this.#state.elapsedMs, upMs: undefined },
+      before: new Map(report.sessions.map(({ id, client }) => [id, client])),
+      resumed: new Set(),
+    };
+    daemon.child.kill("SIGKILL");
+    this.#state.daemons.delete(place);
+    if (!(await ended(daemon.child, GRACE_MS))) return this.#fail(daemon, "did not die of SIGKILL");
+    daemon.asked = undefined;
+    daemon.child = this.#spawn(place, daemon.directory);
+    this.#watch(daemon);
+    while (!this.#state.daemons.has(place) && daemon.child.exitCode === null && daemon.child.signalCode === null) {
+      if (performance.now() - killedAt > READY_MS)
+        return this.#fail(daemon, `does not answer ${READY_MS / 1000} s after it was killed (${daemon.silence})`);
+      await pause(RESTART_POLL_MS);
+      await this.#askOne(daemon);
+    }
   }
 
   #fail({ place, directory }: Daemon, what: string): void {
@@ -84,17 +135,20 @@ export class Daemons {
 
   /** Asks every daemon for its status; one that does not answer keeps its last report. */
   async ask(): Promise<void> {
-    await Promise.all(
-      this.#daemons.map(async (daemon) => {
-        const { place, directory } = daemon;
-        try {
-          this.#state.daemons.set(place, reportOf(place, await getStatus(join(directory, "control.sock"), ASK_MS)));
-        } catch (error) {
-          // Not up yet, or gone: the first is waited for in `ready`, the second reported by its exit.
-          daemon.silence = error instanceof Error ? error.message : String(error);
-        }
-      }),
-    );
+    await Promise.all(this.#daemons.map((daemon) => this.#askOne(daemon)));
+  }
+
+  async #askOne(daemon: Daemon): Promise<void> {
+    const { place, directory, isNode } = daemon;
+    const socket = join(directory, "control.sock");
+    try {
+      const status = await getStatus(socket, ASK_MS);
+      const { sessions } = isNode ? await ask(socket, "listSessions", {}, ASK_MS) : { sessions: [] };
+      addReport(this.#state, place, reportOf(place, status, sessions), performance.now());
+    } catch (error) {
+      // Not up yet, or gone: the first is waited for in `ready` and `restart`, the second reported by its exit.
+      daemon.silence = error instanceof Error ? error.message : String(error);
+    }
   }
 
   /** Stops the daemons and waits for them. */
@@ -102,17 +156,31 @@ export class Daemons {
     await Promise.all(
       this.#daemons.map(async (daemon) => {
         if (await ended(daemon.child, 0)) return;
-        daemon.stopping = true;
+        daemon.asked = "SIGTERM";
         await stop(daemon.child, GRACE_MS);
       }),
     );
   }
 }
 
-function reportOf(place: string, status: Status): DaemonState {
+const configFile = (directory: string): string => join(directory, "anyhop.toml");
+
+/** Makes the folder of a place with a private key in it. Returns the public key. */
+function makeKey(directory: string): string {
+  mkdirSync(join(directory, "state"), { recursive: true, mode: 0o700 });
+  const privateKey = privateKeyFrom(randomBytes(32));
+  writeFileSync(join(directory, "key"), `${formatKey(privateKey)}\n`, { mode: 0o600 });
+  return formatKey(publicKeyOf(privateKey));
+}
+
+function reportOf(place: string, status: Status, sessions: readonly ApiSession[]): DaemonState {
   return {
+    pid: status.pid,
     tunnels: status.tunnels.map(({ name, endpoint, rx, tx, drops, problem }) => {
       return { place, name, endpoint, rx, tx, drops, problem };
+    }),
+    sessions: sessions.map(({ id, client, endpoint, cipher, rx, tx }) => {
+      return { place, id, client, endpoint, cipher, rx, tx };
     }),
     drops: status.drops.filter(({ count }) => count > 0).map(({ name, count, help }) => ({ place, name, count, help })),
   };

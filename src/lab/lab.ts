@@ -2,9 +2,6 @@
  * One run of a lab from the empty machine to the empty machine: namespaces, daemons, probes, measuring, and everything
  * gone again. Reports through the state; decides nothing about how it is shown.
  */
-import { randomBytes } from "node:crypto";
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { Daemons } from "./daemons.ts";
 import { makeDirectory, run, sweep, sweepLeftovers } from "./host.ts";
@@ -24,9 +21,9 @@ const STATUS_MS = 500;
  * Runs the lab that `state` describes until its seconds are over or `signal` aborts; both end in a result. Whatever
  * goes wrong becomes a problem in the result, never an exception: what the lab made is removed in every case.
  */
-export async function runLab(state: LabState, packetsPerSecond: number, signal: AbortSignal): Promise<Result> {
+export async function runLab(state: LabState, signal: AbortSignal): Promise<Result> {
   try {
-    await build(state, packetsPerSecond, signal);
+    await build(state, signal);
   } catch (error) {
     state.problems.push(signal.aborted && state.elapsedMs === 0 ? "Stopped before measuring began." : messageOf(error));
   } finally {
@@ -38,7 +35,7 @@ export async function runLab(state: LabState, packetsPerSecond: number, signal: 
 
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
-async function build(state: LabState, packetsPerSecond: number, signal: AbortSignal): Promise<void> {
+async function build(state: LabState, signal: AbortSignal): Promise<void> {
   state.phase = "removing what an earlier lab left behind";
   sweepLeftovers();
   state.phase = "making namespaces and links";
@@ -48,14 +45,12 @@ async function build(state: LabState, packetsPerSecond: number, signal: AbortSig
     // Lets the picture be drawn and a signal be seen between commands.
     await pause(0);
   }
-  const directory = makeDirectory();
-  writeFileSync(join(directory, "key"), randomBytes(24).toString("base64url"), { mode: 0o600 });
   state.phase = "starting daemons";
-  const daemons = new Daemons(state, directory);
+  const daemons = new Daemons(state, makeDirectory());
   try {
     await daemons.ready(signal);
     state.phase = "waiting for the first answer on every path";
-    const probes = new Probes(state, packetsPerSecond);
+    const probes = new Probes(state, state.packetsPerSecond);
     try {
       await waitUntil(() => probes.ready || state.problems.length > 0, WARM_UP_MS, signal);
       signal.throwIfAborted();
@@ -76,8 +71,12 @@ async function measure(state: LabState, daemons: Daemons, probes: Probes, signal
   probes.tell("start");
   const start = performance.now();
   let asked = -Infinity;
+  let restart: Promise<unknown> | undefined;
   while (!signal.aborted && (state.seconds === undefined || state.elapsedMs < state.seconds * 1000)) {
     state.elapsedMs = performance.now() - start;
+    // In the background: the picture goes on, and so does the traffic.
+    if (restartDue(state))
+      restart ??= daemons.restart(state.topology.node).catch((error) => state.problems.push(messageOf(error)));
     if (state.elapsedMs - asked >= STATUS_MS) {
       asked = state.elapsedMs;
       await daemons.ask();
@@ -85,11 +84,16 @@ async function measure(state: LabState, daemons: Daemons, probes: Probes, signal
     await pause(TURN_MS);
   }
   state.elapsedMs = performance.now() - start;
+  await restart;
   state.phase = "waiting for the last answers";
   probes.tell("stop");
   await waitUntil(() => probes.done, LAST_WORDS_MS, undefined);
   await daemons.ask();
 }
+
+/** In the middle of the time, so that there is as much traffic before as after. */
+const restartDue = ({ scenario, seconds, elapsedMs }: LabState): boolean =>
+  scenario === "restart" && seconds !== undefined && elapsedMs >= (seconds * 1000) / 2;
 
 /** Waits until `met`, at most `ms`, or until `signal` aborts. */
 async function waitUntil(met: () => boolean, ms: number, signal: AbortSignal | undefined): Promise<void> {

@@ -3,17 +3,20 @@
  * what happens - live on a terminal, as progress and a summary elsewhere, as one JSON object with --json.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { sweep } from "./host.ts";
 import { runLab } from "./lab.ts";
 import { picture } from "./picture.ts";
 import { type Result, summaryLines } from "./result.ts";
 import { Screen } from "./screen.ts";
-import { createState, type LabState } from "./state.ts";
+import { createState, type LabState, type Scenario, scenarios } from "./state.ts";
 import { namespaceOf, oneNode } from "./topology.ts";
 
 /** How long a lab runs that nobody watches and nobody gave a time. */
 const UNWATCHED_SECONDS = 10;
+/** How long the restart scenario runs by default, and the least: half of it is for going on. */
+const RESTART_SECONDS = 20;
+const RESTART_SECONDS_MIN = 10;
 const REDRAW_MS = 250;
 const SAME_SIGNAL_MS = 1000;
 
@@ -35,9 +38,15 @@ everything again. Needs root. Status 0: every path carried its traffic.`,
   .option("--for <seconds>", "measure this long", number(1, 86_400 * 7))
   .option("--json", "print one JSON object at the end, progress on standard error")
   .option("--rate <pps>", "packets per second on each path", number(1, 1000), 50)
+  .addOption(
+    new Option("--scenario <name>", "restart: kill -9 the node in the middle, start it again, measure the gap")
+      .choices(scenarios)
+      .default("traffic"),
+  )
   .addHelpText(
     "after",
-    `\nWithout --for it runs until Ctrl-C on a terminal, and ${UNWATCHED_SECONDS} seconds elsewhere.`,
+    `\nWithout --for it runs until Ctrl-C on a terminal, and ${UNWATCHED_SECONDS} seconds elsewhere; the restart scenario runs
+${RESTART_SECONDS} seconds.`,
   )
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
 
@@ -45,6 +54,12 @@ interface Options {
   readonly for?: number;
   readonly json?: true;
   readonly rate: number;
+  readonly scenario: Scenario;
+}
+
+function contradiction(options: Options): string | undefined {
+  if (options.scenario !== "restart" || (options.for ?? RESTART_SECONDS) >= RESTART_SECONDS_MIN) return undefined;
+  return `The restart scenario needs --for ${RESTART_SECONDS_MIN} or more: half of the time is for going on.`;
 }
 
 /** A reason why no lab can run here, with what to do; or undefined. */
@@ -106,15 +121,17 @@ function stopSignal(): AbortSignal {
 
 async function main(): Promise<number> {
   const options = program.parse().opts<Options>();
-  const complaint = obstacle();
+  const complaint = contradiction(options) ?? obstacle();
   if (complaint !== undefined) {
     process.stderr.write(`${complaint}\n`);
     return 2;
   }
   const live = process.stdout.isTTY === true && options.json === undefined;
   const watched = process.stdout.isTTY === true;
-  const seconds = options.for ?? (watched ? undefined : UNWATCHED_SECONDS);
-  const state = createState(oneNode, (place) => namespaceOf(process.pid, place), version, seconds);
+  const endless = watched ? undefined : UNWATCHED_SECONDS;
+  const seconds = options.for ?? (options.scenario === "restart" ? RESTART_SECONDS : endless);
+  const nameOf = (place: string) => namespaceOf(process.pid, place);
+  const state = createState(oneNode, nameOf, version, seconds, options.scenario, options.rate);
   const signal = stopSignal();
   let removed = false;
   process.once("exit", () => {
@@ -123,7 +140,7 @@ async function main(): Promise<number> {
   const hide = show(state, live);
   let result: Result;
   try {
-    result = await runLab(state, options.rate, signal);
+    result = await runLab(state, signal);
     removed = true;
   } finally {
     hide();

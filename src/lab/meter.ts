@@ -18,6 +18,8 @@ export interface Reading {
   /** Without an answer for LOST_AFTER_MS or more; what is under way is not in here. */
   readonly lost: number;
   readonly duplicates: number;
+  /** Longest time from an answer (or the first packet) to the next answer, or to the last packet without one. */
+  readonly gapMs: number;
   /** Round-trip times in milliseconds since the previous reading. */
   readonly rttMs: readonly number[];
 }
@@ -31,6 +33,8 @@ export class Meter {
   #received = 0;
   #lost = 0;
   #duplicates = 0;
+  #heardAt = 0;
+  #gapMs = 0;
   #rttMs: number[] = [];
 
   get sent(): number {
@@ -50,6 +54,9 @@ export class Meter {
     const cell = this.#next % REMEMBERED;
     this.#fate[cell] = UNANSWERED;
     this.#sentAt[cell] = now;
+    if (this.#next === 0) this.#heardAt = now;
+    // Only while packets leave: what comes after the last one is no silence of the path.
+    this.#gapMs = Math.max(this.#gapMs, now - this.#heardAt);
     return this.#next++;
   }
 
@@ -64,6 +71,8 @@ export class Meter {
     if (this.#fate[cell] === LOST) this.#lost--;
     this.#fate[cell] = ANSWERED;
     this.#received++;
+    this.#gapMs = Math.max(this.#gapMs, now - this.#heardAt);
+    this.#heardAt = now;
     this.#rttMs.push(Math.round((now - this.#sentAt[cell]!) * 1000) / 1000);
   }
 
@@ -71,7 +80,8 @@ export class Meter {
     this.#settle(now);
     const rttMs = this.#rttMs;
     this.#rttMs = [];
-    return { sent: this.#next, received: this.#received, lost: this.#lost, duplicates: this.#duplicates, rttMs };
+    const gapMs = Math.round(this.#gapMs * 10) / 10;
+    return { sent: this.#next, received: this.#received, lost: this.#lost, duplicates: this.#duplicates, gapMs, rttMs };
   }
 
   #settle(now: number): void {

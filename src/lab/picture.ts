@@ -4,8 +4,8 @@
  */
 import type { RttMs } from "./histogram.ts";
 import { percent } from "./result.ts";
-import { type LabState, type PathState, reportsOf, type TunnelState } from "./state.ts";
-import { outerAddresses } from "./topology.ts";
+import { type LabState, type PathState, reportsOf, type SessionState, type TunnelState } from "./state.ts";
+import { innerAddresses, outerAddresses } from "./topology.ts";
 
 const BARS = "▁▂▃▄▅▆▇█";
 const BOLD = "\x1b[1m";
@@ -55,10 +55,12 @@ export function picture(state: LabState, columns: number, rows: number, colour: 
     paint(DIM, `${cell("path", 26)}   sent received  per s  loss %   min    avg    max ms`),
     ...state.paths.map((path) => pathLine(path, paint)),
     "",
-    paint(DIM, `${cell("tunnel", 20)}${cell("peer seen at", 28)}${cell("received", 20)}sent`),
+    paint(DIM, `${cell("session", 20)}${cell("peer seen at", 28)}${cell("received", 20)}${cell("sent", 20)}cipher`),
     ...reportsOf(state)
-      .flatMap((daemon) => daemon.tunnels)
-      .flatMap((tunnel) => tunnelLines(tunnel, paint)),
+      .flatMap((daemon) => daemon.sessions)
+      .map(sessionLine),
+    ...tunnelTable(state, paint),
+    ...restartLines(state),
   ];
   const drops = reportsOf(state)
     .flatMap((daemon) => daemon.drops)
@@ -78,7 +80,7 @@ const right = (value: string | number, width: number) => String(value).padStart(
 
 function placeLines(state: LabState, paint: (code: string, text: string) => string): string[] {
   return state.topology.places.flatMap((place) => {
-    const inner = (place.daemon?.addresses ?? []).map((address) => address.split("/")[0] ?? "");
+    const inner = innerAddresses(state.topology, place.name);
     const outer = outerAddresses(state.topology, place.name).join(" ");
     const tunnels = place.daemon !== undefined && !state.daemons.has(place.name) ? paint(RED, "  not up") : "";
     const line = `${cell(place.name, 9)}${cell(inner.join(" ") || "-", 28)}${outer}${tunnels}`;
@@ -97,13 +99,38 @@ function pathLine(state: PathState, paint: (code: string, text: string) => strin
   return `${name}${counts}${health}${ms(rtt?.min)}${ms(rtt?.avg)}${ms(rtt?.max)}  ${curve(state.recentMs)}`;
 }
 
+const traffic = ({ packets, bytes: octets }: SessionState["rx"]) => `${packets} pkt ${bytes(octets)}`;
+
+function sessionLine({ place, client, endpoint, cipher, rx, tx }: SessionState): string {
+  const ends = `${cell(`${place} -> ${client}`, 20)}${cell(endpoint, 28)}`;
+  return `${ends}${cell(traffic(rx), 20)}${cell(traffic(tx), 20)}${cipher}`;
+}
+
+/** Nothing when there is no classic tunnel. */
+function tunnelTable(state: LabState, paint: (code: string, text: string) => string): string[] {
+  const tunnels = reportsOf(state).flatMap((daemon) => daemon.tunnels);
+  if (tunnels.length === 0) return [];
+  const head = `${cell("classic tunnel", 20)}${cell("peer seen at", 28)}${cell("received", 20)}sent`;
+  return ["", paint(DIM, head), ...tunnels.flatMap((tunnel) => tunnelLines(tunnel, paint))];
+}
+
 function tunnelLines(tunnel: TunnelState, paint: (code: string, text: string) => string): string[] {
   const { place, name, endpoint, rx, tx, problem } = tunnel;
-  const traffic = ({ packets, bytes: octets }: TunnelState["rx"]) => `${packets} pkt ${bytes(octets)}`;
   const ends = `${cell(`${place} -> ${name}`, 20)}${cell(endpoint ?? "not yet", 28)}`;
   const line = `${ends}${cell(traffic(rx), 20)}${traffic(tx)}`;
   if (problem === null) return [line];
   return [line, paint(RED, `  ${problem.reason} from ${problem.peer}, ${problem.count} times: ${problem.hint}`)];
+}
+
+function restartLines({ restart }: LabState): string[] {
+  if (restart === undefined) return [];
+  const { place, atMs, upMs, before, resumed } = restart;
+  const up = upMs === undefined ? "not up again yet" : `up again after ${Math.round(upMs)} ms`;
+  const clients = new Set(before.values()).size;
+  return [
+    "",
+    `${place} killed at ${(atMs / 1000).toFixed(1)} s, ${up}, ${resumed.size} of ${clients} sessions resumed`,
+  ];
 }
 
 /** The first `width` columns of a line; escape sequences count nothing and are kept, so a cut line ends its colours. */

@@ -19,23 +19,30 @@ export interface Place {
 }
 
 /** What one anyhop daemon is told. Written as its configuration file by `configText`. */
-export interface Daemon {
+export type Daemon = NodeDaemon | ClientDaemon;
+
+export interface NodeDaemon {
+  readonly kind: "node";
   readonly listen: readonly string[];
   readonly senderId: number;
   /** Inner addresses with prefix length; the first of each family is the place's inner address. */
   readonly addresses: readonly string[];
-  readonly hostRoutes: readonly string[];
-  readonly tunnels: readonly Tunnel[];
+  /** Inner addresses of all clients are from here. */
+  readonly pool: readonly string[];
+  /** What is behind the node. */
+  readonly networks: readonly string[];
+  /** Places of the clients that may come. */
+  readonly clients: readonly string[];
 }
 
-export interface Tunnel {
-  readonly name: string;
-  readonly mux: number;
-  readonly role: "left" | "right";
-  /** "address:port" or "[address]:port"; undefined: the node learns where the client is. */
-  readonly remote: string | undefined;
-  /** undefined: everything. */
-  readonly routes: readonly string[] | undefined;
+export interface ClientDaemon {
+  readonly kind: "client";
+  /** Place of the node whose key is the group's. */
+  readonly node: string;
+  /** "address:port" or "[address]:port" of the node. */
+  readonly remote: string;
+  /** Inner addresses, with the length of a host: the node's file has them, and gives them to the client. */
+  readonly addresses: readonly string[];
 }
 
 /** A cable with two ends, each a device with addresses in its place. */
@@ -58,63 +65,52 @@ export interface Path {
 
 export interface Topology {
   readonly title: string;
+  /** Place of the node that a restart kills. */
+  readonly node: string;
   readonly places: readonly Place[];
   readonly links: readonly Link[];
   readonly paths: readonly Path[];
 }
 
 const PORT = 4444;
+const GROUP = "lab";
 export const DEVICE = "anyhop0";
-/** Fits the tunnel's overhead (IPv6 40 + UDP 8 + SATP 8 + type 2 + tag 10) into a 1500-byte underlay with room to spare. */
+/** Fits the tunnel's overhead (IPv6 40 + UDP 8 + SATP 8 + type 2 + tag 16) into a 1500-byte underlay with room to spare. */
 const INNER_MTU = 1400;
 const INNER4 = "10.9.0.0/24";
 const INNER6 = "2001:db8:9::/64";
 const HOST4 = "203.0.113.0/24";
 const HOST6 = "2001:db8:3::/64";
 
-/** A client of the node: the `n`th inner address, `local` as its own outer address. */
-function client(n: number, remote: string, outerName: string): Place {
-  return {
-    name: `client${n}`,
-    what: `client, tunnel over ${outerName}`,
-    forwards: false,
-    routes: [],
-    daemon: {
-      listen: [outerName === "IPv4" ? "0.0.0.0" : "::"],
-      senderId: 1,
-      addresses: [`10.9.0.${n + 1}/24`, `2001:db8:9::${n + 1}/64`],
-      hostRoutes: [HOST4, HOST6],
-      tunnels: [{ name: "node", mux: n, role: "right", remote, routes: undefined }],
-    },
-  };
-}
-
-/** The node's side of the tunnel to the `n`th client. */
-const toClient = (n: number): Tunnel => ({
+/** A client of the node with the `n`th inner address. */
+const client = (n: number, remote: string, outerName: string): Place => ({
   name: `client${n}`,
-  mux: n,
-  role: "left",
-  remote: undefined,
-  routes: [`10.9.0.${n + 1}/32`, `2001:db8:9::${n + 1}/128`],
+  what: `client, session over ${outerName}`,
+  forwards: false,
+  routes: [],
+  daemon: { kind: "client", node: "node", remote, addresses: [`10.9.0.${n + 1}/32`, `2001:db8:9::${n + 1}/128`] },
 });
 
 /** One node, a client over IPv4, a client over IPv6, and a plain host behind the node. */
 export const oneNode: Topology = {
   title: "one node, two clients, one plain host",
+  node: "node",
   places: [
     client(1, `192.0.2.1:${PORT}`, "IPv4"),
     client(2, `[2001:db8:2::1]:${PORT}`, "IPv6"),
     {
       name: "node",
-      what: "anyhop node, routes for the clients",
+      what: "anyhop node, knows both clients by their keys",
       forwards: true,
       routes: [],
       daemon: {
+        kind: "node",
         listen: ["192.0.2.1", "2001:db8:2::1"],
         senderId: 1,
         addresses: ["10.9.0.1/24", "2001:db8:9::1/64"],
-        hostRoutes: [],
-        tunnels: [toClient(1), toClient(2)],
+        pool: [INNER4, INNER6],
+        networks: [HOST4, HOST6],
+        clients: ["client1", "client2"],
       },
     },
     {
@@ -207,30 +203,67 @@ export function outerAddresses(topology: Topology, place: string): string[] {
   return ends.flatMap((end) => end.addresses.map((address) => address.split("/")[0] ?? address));
 }
 
+/** Inner addresses of a place, without prefix lengths. */
+export function innerAddresses(topology: Topology, place: string): string[] {
+  const { daemon } = topology.places.find(({ name }) => name === place)!;
+  return (daemon?.addresses ?? []).map((address) => address.split("/")[0] ?? address);
+}
+
 const quoted = (text: string) => JSON.stringify(text);
 const list = (texts: readonly string[]) => `[${texts.map(quoted).join(", ")}]`;
 
-/** The configuration file of a place's daemon. `directory` holds its state, its socket and the passphrase file `key`. */
-export function configText(place: string, daemon: Daemon, directory: string): string {
+/**
+ * The configuration file of a place's daemon. `directory` holds its state, its socket and its private key in the file
+ * `key`. `publicKeys`: of every place with a daemon, 44 characters of base64.
+ */
+export function configText(
+  topology: Topology,
+  place: string,
+  directory: string,
+  publicKeys: ReadonlyMap<string, string>,
+): string {
+  const { daemon } = topology.places.find(({ name }) => name === place)!;
+  if (daemon === undefined) throw new Error(`there is no daemon at ${place}`);
+  const tables = daemon.kind === "node" ? nodeTables(topology, daemon, publicKeys) : clientTables(daemon, publicKeys);
+  const paths = [
+    "[paths]",
+    `state = ${quoted(`${directory}/state`)}`,
+    `socket = ${quoted(`${directory}/control.sock`)}`,
+  ];
+  return `${[`name = ${quoted(place)}`, ...paths, ...tables].join("\n")}\n`;
+}
+
+function nodeTables(topology: Topology, node: NodeDaemon, publicKeys: ReadonlyMap<string, string>): string[] {
   const lines = [
-    `name = ${quoted(place)}`,
+    "[node]",
+    `group = ${quoted(GROUP)}`,
+    'private_key_file = "key"',
+    `pool = ${list(node.pool)}`,
+    `networks = ${list(node.networks)}`,
     "[listen]",
-    `addresses = ${list(daemon.listen)}`,
+    `addresses = ${list(node.listen)}`,
     `port = ${PORT}`,
-    `sender_id = ${daemon.senderId}`,
+    `sender_id = ${node.senderId}`,
     "[device]",
-    'type = "tun"',
     `name = ${quoted(DEVICE)}`,
     `mtu = ${INNER_MTU}`,
-    `addresses = ${list(daemon.addresses)}`,
+    `addresses = ${list(node.addresses)}`,
   ];
-  if (daemon.hostRoutes.length > 0) lines.push(`host_routes = ${list(daemon.hostRoutes)}`);
-  lines.push("[paths]", `state = ${quoted(`${directory}/state`)}`, `socket = ${quoted(`${directory}/control.sock`)}`);
-  for (const tunnel of daemon.tunnels) {
-    lines.push("[[tunnel]]", `name = ${quoted(tunnel.name)}`, `mux = ${tunnel.mux}`, `role = ${quoted(tunnel.role)}`);
-    lines.push(`passphrase_file = ${quoted(`${directory}/../key`)}`, "keepalive = 25");
-    if (tunnel.remote !== undefined) lines.push(`remote = ${quoted(tunnel.remote)}`);
-    if (tunnel.routes !== undefined) lines.push(`routes = ${list(tunnel.routes)}`);
+  for (const name of node.clients) {
+    const inner = innerAddresses(topology, name);
+    lines.push("[[client]]", `name = ${quoted(name)}`, `public_key = ${quoted(publicKeys.get(name)!)}`);
+    lines.push(`addresses = ${list(inner)}`);
   }
-  return `${lines.join("\n")}\n`;
+  return lines;
 }
+
+const clientTables = ({ node, remote }: ClientDaemon, publicKeys: ReadonlyMap<string, string>): string[] => [
+  "[client]",
+  'private_key_file = "key"',
+  `port = ${PORT}`,
+  "[[service]]",
+  `name = ${quoted(GROUP)}`,
+  `address = ${list([remote])}`,
+  `public_key = ${quoted(publicKeys.get(node)!)}`,
+  `device = ${quoted(DEVICE)}`,
+];

@@ -7,7 +7,7 @@ test("an answered packet counts once, with its round-trip time", () => {
   const meter = new Meter();
   const seq = meter.send(100);
   meter.answer(seq, 102.5);
-  expect(meter.read(103)).toEqual({ sent: 1, received: 1, lost: 0, duplicates: 0, rttMs: [2.5] });
+  expect(meter.read(103)).toEqual({ sent: 1, received: 1, lost: 0, duplicates: 0, gapMs: 2.5, rttMs: [2.5] });
   expect(meter.unanswered).toBe(0);
 });
 
@@ -71,6 +71,8 @@ test("property: equal to a set of sent and a set of answered numbers", () => {
       const meter = new Meter();
       const answered = new Set<number>();
       const sentAt: number[] = [];
+      /** Ends of silences. */
+      const heardAt: number[] = [];
       let duplicates = 0;
       let now = 0;
       for (const step of events) {
@@ -82,13 +84,36 @@ test("property: equal to a set of sent and a set of answered numbers", () => {
           meter.answer(step.seq, now);
           if (step.seq >= sentAt.length) continue;
           if (answered.has(step.seq)) duplicates++;
+          else heardAt.push(now);
           answered.add(step.seq);
         }
       }
       const lost = sentAt.filter((at, seq) => !answered.has(seq) && now - at >= LOST_AFTER_MS).length;
       const { rttMs, ...counts } = meter.read(now);
-      expect(counts).toEqual({ sent: sentAt.length, received: answered.size, lost, duplicates });
+      const turns = [...sentAt.slice(0, 1), ...heardAt];
+      const silences = [...turns.slice(1), sentAt.at(-1) ?? 0].map((end, i) => end - (turns[i] ?? end));
+      const gapMs = Math.max(0, ...silences);
+      expect(counts).toEqual({ sent: sentAt.length, received: answered.size, lost, duplicates, gapMs });
       expect(rttMs.length).toBe(answered.size);
     }),
   );
+});
+
+test("the gap is the longest silence while packets leave, and nothing after the last one", () => {
+  const meter = new Meter();
+  meter.answer(meter.send(1000), 1001);
+  meter.answer(meter.send(1020), 1021);
+  expect(meter.read(1022).gapMs).toBe(20);
+  for (let now = 1040; now <= 1500; now += 20) meter.send(now);
+  // Still silent: up to the last packet.
+  expect(meter.read(9000).gapMs).toBe(1500 - 1021);
+  meter.answer(meter.send(1520), 1523);
+  meter.answer(meter.send(1540), 1541);
+  expect(meter.read(99_000).gapMs).toBe(1523 - 1021);
+});
+
+test("a path that never answers is silent since its first packet", () => {
+  const meter = new Meter();
+  for (let now = 500; now <= 800; now += 100) meter.send(now);
+  expect(meter.read(5000)).toMatchObject({ received: 0, gapMs: 300 });
 });

@@ -12,15 +12,34 @@ function running() {
   state.phase = "measuring";
   state.elapsedMs = 2100;
   for (let turn = 1; turn <= 4; turn++) {
-    const reading = { sent: 25 * turn, received: 24 * turn, lost: turn, duplicates: 0, rttMs: [turn, turn + 1] };
+    const reading = {
+      sent: 25 * turn,
+      received: 24 * turn,
+      lost: turn,
+      duplicates: 0,
+      gapMs: 20,
+      rttMs: [turn, turn + 1],
+    };
     addReading(state.paths[0]!, reading, turn * 500);
   }
   state.daemons.set("node", {
+    pid: 7,
+    sessions: [
+      {
+        place: "node",
+        id: 886_438_647,
+        client: "client1",
+        endpoint: "192.0.2.10:4444",
+        cipher: "aes-256-gcm",
+        rx: { packets: 12, bytes: 1_234_567 },
+        tx: { packets: 3, bytes: 45 },
+      },
+    ],
     tunnels: [
       {
         place: "node",
-        name: "client1",
-        endpoint: "192.0.2.10:4444",
+        name: "old",
+        endpoint: "198.51.100.7:4444",
         rx: { packets: 12, bytes: 1_234_567 },
         tx: { packets: 3, bytes: 45 },
         drops: { auth_failed: 2 },
@@ -40,11 +59,35 @@ test("shows who is where, the paths, the tunnels, the drops and what to press", 
   expect(text).toMatch(/host +- +203\.0\.113\.10 2001:db8:3::10/);
   expect(text).toMatch(/client1 -> client2 IPv4 +100 +96 +48 +4\.00 +1\.00 +3\.00 +5\.00 {2}▁▃▆█/);
   expect(text).toMatch(/client2 -> host IPv6 +0 +0 +0 +0\.00 +- +- +-/);
-  expect(text).toMatch(/node -> client1 +192\.0\.2\.10:4444 +12 pkt 1\.2 MB +3 pkt 45 B/);
+  expect(text).toMatch(/node -> client1 +192\.0\.2\.10:4444 +12 pkt 1\.2 MB +3 pkt 45 B +aes-256-gcm/);
+  expect(text).toMatch(/node -> old +198\.51\.100\.7:4444 +12 pkt 1\.2 MB +3 pkt 45 B/);
   expect(text).toContain("  auth_failed from 198.51.100.7:99, 2 times: Another key.");
   expect(text).toMatch(/node +4 no_route: No tunnel has the inner destination\./);
   expect(text).toMatch(/client2 .*not up/);
   expect(text).toMatch(/Ctrl-C ends the lab and removes it\..*ip netns exec anyhop-lab-1-client1 ping 10\.9\.0\.3$/);
+});
+
+test("no word of classic tunnels or of a restart where there are none", () => {
+  const state = running();
+  const report = state.daemons.get("node")!;
+  state.daemons.set("node", { ...report, tunnels: [] });
+  const text = picture(state, 200, 60, false).join("\n");
+  expect(text).not.toMatch(/classic|killed/);
+});
+
+test("says how far a restart is", () => {
+  const state = running();
+  const before = new Map([
+    [1, "client1"],
+    [2, "client2"],
+  ]);
+  const kill = { place: "node", pid: 7, killedAt: 0, atMs: 10_040, before };
+  state.restart = { ...kill, upMs: undefined, resumed: new Set() };
+  expect(picture(state, 200, 60, false)).toContain("node killed at 10.0 s, not up again yet, 0 of 2 sessions resumed");
+  state.restart = { ...kill, upMs: 706.6, resumed: new Set(["client1"]) };
+  expect(picture(state, 200, 60, false)).toContain(
+    "node killed at 10.0 s, up again after 707 ms, 1 of 2 sessions resumed",
+  );
 });
 
 test("fits every terminal and always ends with what to press", () => {

@@ -77,13 +77,39 @@ test("--for 3 --json: every path carries traffic, one object on standard output,
     expect(path.rttMs!.min).toBeGreaterThan(0);
     expect(path.rttMs!.p99).toBeLessThanOrEqual(path.rttMs!.max);
   }
-  const tunnels = new Map(result.tunnels.map((tunnel) => [`${tunnel.place} ${tunnel.name}`, tunnel]));
-  // The traffic really went through the tunnels, and the node learnt both clients, each over its own IP version.
-  expect(tunnels.get("node client1")).toMatchObject({ endpoint: "192.0.2.10:4444" });
-  expect(tunnels.get("node client2")).toMatchObject({ endpoint: "[2001:db8:2::10]:4444" });
+  // The traffic really went through the sessions, each client came over its own IP version, and nobody was killed.
+  const sessions = new Map(result.sessions.map((session) => [`${session.place} ${session.client}`, session]));
+  expect([...sessions.keys()].sort()).toEqual(["node client1", "node client2"]);
+  expect(sessions.get("node client1")).toMatchObject({ endpoint: "192.0.2.10:4444", resumed: false });
+  expect(sessions.get("node client2")).toMatchObject({ endpoint: "[2001:db8:2::10]:4444", resumed: false });
   const asked = result.paths.filter(({ from }) => from === "client1").reduce((sum, path) => sum + path.sent, 0);
-  expect(tunnels.get("node client1")!.rx.packets).toBeGreaterThanOrEqual(asked);
+  expect(sessions.get("node client1")!.rx.packets).toBeGreaterThanOrEqual(asked);
+  for (const { cipher } of sessions.values()) expect(cipher).toMatch(/^(aes-(128|256)-gcm|chacha20-poly1305)$/);
+  expect(result).toMatchObject({ tunnels: [], restart: null });
   expect(err).toContain("lab: measuring");
+  expect(traces(child.pid!)).toEqual([]);
+});
+
+test("--scenario restart: the node is killed, every session resumes and every path goes on", async (context) => {
+  needsRoot(context);
+  const child = launch("--scenario", "restart", "--for", "10", "--json");
+  const { status, out } = await ending(child);
+  const result = JSON.parse(out) as Result;
+  expect(result.problems).toEqual([]);
+  expect({ ok: result.ok, status }).toEqual({ ok: true, status: 0 });
+  const clients = ["client1", "client2"];
+  expect(result.restart).toMatchObject({ place: "node", clients, resumed: clients });
+  expect(result.restart!.atS).toBeGreaterThanOrEqual(5);
+  expect(result.sessions.map(({ client, resumed }) => [client, resumed]).sort()).toEqual([
+    ["client1", true],
+    ["client2", true],
+  ]);
+  for (const path of result.paths) {
+    // It was really away: no daemon starts in less, and what was sent meanwhile is lost.
+    expect(path.gapMs).toBeGreaterThan(100);
+    expect(path.lost).toBeGreaterThan(0);
+    expect(path.received).toBeGreaterThan(path.sent / 2);
+  }
   expect(traces(child.pid!)).toEqual([]);
 });
 
@@ -148,6 +174,8 @@ test.each([
   [["--for", "soon"], "number from 1"],
   [["--nonsense"], "unknown option"],
   [["extra"], "too many arguments"],
+  [["--scenario", "flood"], "Allowed choices are traffic, restart"],
+  [["--scenario", "restart", "--for", "9"], "needs --for 10 or more"],
 ])("%j is refused with status 2", (args, complaint) => {
   const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args], { encoding: "utf8" });
   expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
