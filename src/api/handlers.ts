@@ -19,7 +19,7 @@ export function createHandlers({ status, control }: Answerers): Handlers {
     if (control !== undefined) return control;
     throw new AnyhopError(
       "no_sessions",
-      `The instance ${status().name} has static keys only: clients and sessions need a [node] table in its file.`,
+      `The instance ${status().name} is no node: clients and sessions are asked of one, whose file has a [node] table.`,
     );
   };
   return {

@@ -120,6 +120,7 @@ export class NodeControl implements Control {
     const before = new Map(this.#book.list().map((client) => [client.name, client]));
     this.#book.load(next);
     this.#spec = next;
+    this.#use.sessions.reconfigure(next);
     this.#apply(before, changes);
     for (const change of changes) this.#tell("reloaded", describeChange(change), change.subject);
     return { changes, warnings: faults };

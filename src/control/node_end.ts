@@ -74,7 +74,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   readonly side = "node";
   readonly rows = ROWS;
   readonly responder: Responder;
-  readonly #spec: NodeSpec;
+  #spec: NodeSpec;
   readonly #use: NodeEndPorts;
   readonly #sender: Sender;
   /** By public key in hex. */
@@ -160,6 +160,10 @@ export class NodeEnd implements SessionEnd, Sessions {
       modes: record.modes.reduce((bits, mode) => bits | modes[mode], 0),
       record,
     });
+  }
+
+  reconfigure(spec: NodeSpec): void {
+    this.#spec = spec;
   }
 
   expel(publicKey: string): void {

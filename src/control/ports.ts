@@ -1,5 +1,6 @@
 /** What the control plane needs from outside; drivers implement these. */
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
+import type { NodeSpec } from "./instance.ts";
 
 /** A running shard, wherever it runs. */
 export interface ShardHandle {
@@ -93,6 +94,8 @@ export interface Sessions {
   end(id: number): boolean;
   /** A client may come, or has other prefixes or modes than before; its session, if it has one, goes on. */
   admit(client: ClientRecord, psk: Uint8Array | undefined): void;
+  /** The file was read again: what later sessions are given. Pool, networks, name servers and keepalive may differ. */
+  reconfigure(spec: NodeSpec): void;
   /** The client may not come any more; its sessions end now. */
   expel(publicKey: string): void;
   /** Round trip of a control ping through the client's session, in milliseconds. Rejects with AnyhopError. */

@@ -27,6 +27,8 @@ export function createMemorySessions(clock: Clock): MemorySessions {
     admit(client, psk) {
       allowed.set(client.publicKey, { client, psk });
     },
+    // What sessions are given is no part of this twin.
+    reconfigure() {},
     expel(publicKey) {
       allowed.delete(publicKey);
       for (const { id } of of(publicKey)) sessions.delete(id);
