@@ -64,6 +64,7 @@ export class ClientEnd implements SessionEnd {
   #timer: NodeJS.Timeout | undefined;
   #remote: Endpoint | undefined;
   #tried = 0;
+  #isBlocked = false;
   #state: ServiceState | undefined;
   #firstUp!: () => void;
   /** Settles when the first session is up. */
@@ -91,7 +92,20 @@ export class ClientEnd implements SessionEnd {
     this.#shard = shard;
     this.#free = new Rows(firstRow, ROWS);
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
-    void this.#findRemote().then(() => this.#carry((out) => this.#initiator.start(this.#now(), out)));
+    void this.#begin();
+  }
+
+  /** With a kill switch nothing for the routes of the file leaves the host outside the tunnel, not even before it is up. */
+  async #begin(): Promise<void> {
+    const { killSwitch, routes } = this.#service;
+    if (killSwitch && Array.isArray(routes)) await this.#block(routes);
+    await this.#findRemote();
+    this.#carry((out) => this.#initiator.start(this.#now(), out));
+  }
+
+  async #block(routes: readonly string[]): Promise<void> {
+    this.#undo.push(await this.#use.host.block(routes));
+    this.#isBlocked = true;
   }
 
   stop(): void {
@@ -254,7 +268,7 @@ export class ClientEnd implements SessionEnd {
       mtuBytes: service.mtuBytes ?? (settings.mtuBytes || MTU_DEFAULT),
     };
     if (service.routes === "everything") this.#undo.push(await host.pin(formatAddress(w0, w1, w2, w3)));
-    if (service.killSwitch) this.#undo.push(await host.block(routes));
+    if (service.killSwitch && !this.#isBlocked) await this.#block(routes);
     const { device, mtuBytes } = this.#state;
     await host.configure({
       name: device,

@@ -36,8 +36,7 @@ import { endpointOf, type Handed, Rows, type SessionEnd, type ShardPort, type So
 const ROWS = 4096;
 const WINDOW = 2048;
 const TICK_MS = 100;
-const REKEY_AFTER_MS = 120_000;
-const EXPIRE_AFTER_MS = 600_000;
+const TIMING: NodeTiming = { rekeyAfterMs: 120_000, overlapMs: 30_000, expireAfterMs: 600_000 };
 const TICKET_LIFETIME_MS = 24 * 3_600_000;
 const PING_TOKEN = 8;
 
@@ -70,6 +69,14 @@ export interface NodeEndPorts {
   readonly store: Store;
 }
 
+/** How long keys live. */
+export interface NodeTiming {
+  readonly rekeyAfterMs: number;
+  /** How long the old session is opened after the new one came up. */
+  readonly overlapMs: number;
+  readonly expireAfterMs: number;
+}
+
 export class NodeEnd implements SessionEnd, Sessions {
   readonly side = "node";
   readonly rows = ROWS;
@@ -88,7 +95,8 @@ export class NodeEnd implements SessionEnd, Sessions {
   #free!: Rows;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(spec: NodeSpec, ports: NodeEndPorts) {
+  constructor(spec: NodeSpec, ports: NodeEndPorts, timing = TIMING) {
+    const { rekeyAfterMs, overlapMs, expireAfterMs } = timing;
     this.#spec = spec;
     this.#use = ports;
     this.#sender = { senderId: spec.instance.senderId, bootId: ports.entropy.bytes(8) };
@@ -102,9 +110,9 @@ export class NodeEnd implements SessionEnd, Sessions {
         ticketLifetimeMs: TICKET_LIFETIME_MS,
         aeads: [AES_256_GCM, AES_128_GCM, CHACHA20_POLY1305],
         senders: [this.#sender],
-        rekeyAfterMs: REKEY_AFTER_MS,
+        rekeyAfterMs,
         keepaliveMs: spec.keepaliveMs,
-        sessions: { sessionsMax: ROWS, pendingMs: 5000, overlapMs: 30_000, expireAfterMs: EXPIRE_AFTER_MS },
+        sessions: { sessionsMax: ROWS, pendingMs: 5000, overlapMs, expireAfterMs },
         load: { enterPerSecond: 500, leavePerSecond: 250, calmMs: 5000, shedPerSecond: 10_000 },
         requestsPerSource: { perSecond: 10, burst: 20 },
       },

@@ -14,6 +14,7 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
     resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 256 },
   });
   let wakeFd = -1;
+  let rings = false;
   let listener: (message: FromShard) => void = () => {};
   worker.on("message", (message: FromShard) => {
     if (message.kind === "ready") {
@@ -34,7 +35,13 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
   return {
     post(message: ToShard) {
       worker.postMessage(message);
-      if (wakeFd >= 0) wake(wakeFd);
+      if (rings) return;
+      // One ring for all messages of this go of the event loop.
+      rings = true;
+      queueMicrotask(() => {
+        rings = false;
+        if (wakeFd >= 0) wake(wakeFd);
+      });
     },
     onMessage(next) {
       listener = next;

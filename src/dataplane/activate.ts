@@ -10,6 +10,8 @@ export function activate(p: Plane, t: number): void {
   tunnels.pending[t] = 0;
   for (let m = p.memberCount - 1; m >= 0; m--) {
     if (members[m] === t || tunnels.owner[members[m]] !== tunnels.owner[t]) continue;
+    // Networks that the client no longer has must not lead to the old session.
+    for (const prefix of p.prefixes.get(members[m]) ?? []) removeRoute(p, prefix, members[m]);
     members[m] = members[--p.memberCount];
   }
   members[p.memberCount++] = t;
@@ -25,7 +27,6 @@ export function insertRoute(p: Plane, r: Prefix, value: number): void {
 
 /** Takes a prefix out, if it still leads to row `t`. */
 export function removeRoute(p: Plane, r: Prefix, t: number): void {
-  if (r.family === 4) {
-    if (p.routes.lookup4(r.w3) === t) p.routes.remove4(r.w3, r.length);
-  } else if (p.routes.lookup6(r.w0, r.w1, r.w2, r.w3) === t) p.routes.remove6(r.w0, r.w1, r.w2, r.w3, r.length);
+  if (r.family === 4) p.routes.remove4(r.w3, r.length, t);
+  else p.routes.remove6(r.w0, r.w1, r.w2, r.w3, r.length, t);
 }

@@ -29,10 +29,20 @@ export class EventRing {
     this.words = new Int32Array(capacity * EVENT_WORDS);
   }
 
-  push(kind: number, tunnel: number, detail: number, a0: number, a1: number, a2: number, a3: number, port: number) {
+  /** False: full, the event is lost. */
+  push(
+    kind: number,
+    tunnel: number,
+    detail: number,
+    a0: number,
+    a1: number,
+    a2: number,
+    a3: number,
+    port: number,
+  ): boolean {
     if (this.count === this.capacity) {
       this.lost++;
-      return;
+      return false;
     }
     if (kind === CONFIRMED) this.urgent = true;
     const at = this.count++ * EVENT_WORDS;
@@ -45,6 +55,7 @@ export class EventRing {
     w[at + 5] = a2;
     w[at + 6] = a3;
     w[at + 7] = port;
+    return true;
   }
 
   /** Copies the waiting events, eight words each (kind, tunnel, detail, address x 4, port), and empties the ring. */

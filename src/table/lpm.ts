@@ -44,10 +44,12 @@ export class Lpm {
     this.four.insert(addr | 0, 0, 0, 0, length, value);
   }
 
-  /** Withdraws a prefix. False when exactly this one was not there. */
-  remove4(addr: number, length: number): boolean {
+  /**
+   * Withdraws a prefix, with `value` only when it has that value. False when exactly this one was not there.
+   */
+  remove4(addr: number, length: number, value: number = NONE): boolean {
     checkLength(length, 32);
-    return this.four.remove(addr | 0, 0, 0, 0, length);
+    return this.four.remove(addr | 0, 0, 0, 0, length, value);
   }
 
   /** Value of the longest prefix that contains the address (either sign), or NONE. */
@@ -63,9 +65,9 @@ export class Lpm {
   }
 
   /** As `remove4`. */
-  remove6(w0: number, w1: number, w2: number, w3: number, length: number): boolean {
+  remove6(w0: number, w1: number, w2: number, w3: number, length: number, value: number = NONE): boolean {
     checkLength(length, 128);
-    return this.six.remove(w0 | 0, w1 | 0, w2 | 0, w3 | 0, length);
+    return this.six.remove(w0 | 0, w1 | 0, w2 | 0, w3 | 0, length, value);
   }
 
   /** As `lookup4`. */

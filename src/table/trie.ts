@@ -169,14 +169,14 @@ export class Trie {
     return node;
   }
 
-  /** Takes a prefix away. False when it is not there. */
-  remove(h0: number, h1: number, h2: number, h3: number, length: number): boolean {
+  /** Takes a prefix away, with `value` >= 0 only when it has that value. False when it is not there. */
+  remove(h0: number, h1: number, h2: number, h3: number, length: number, value: number): boolean {
     const w0 = h0 & mask(length, 0);
     const w1 = h1 & mask(length, 1);
     const w2 = h2 & mask(length, 2);
     const w3 = h3 & mask(length, 3);
     if (length === 0) {
-      if (this.all < 0) return false;
+      if (this.all < 0 || (value >= 0 && this.all !== value)) return false;
       this.all = -1;
       this.size--;
       return true;
@@ -189,8 +189,9 @@ export class Trie {
       const depth = nodes[node + DEPTH];
       const slot = nibble(w0, w1, w2, w3, depth);
       if (length <= depth + STRIDE) {
-        const bit = 1 << heapNumber(slot, length - depth);
-        if ((nodes[node + OWN] & bit) === 0) return false;
+        const heap = heapNumber(slot, length - depth);
+        const bit = 1 << heap;
+        if ((nodes[node + OWN] & bit) === 0 || (value >= 0 && nodes[node + VALUE + heap] !== value)) return false;
         nodes[node + OWN] &= ~bit;
         break;
       }
@@ -201,6 +202,7 @@ export class Trie {
         const leaf = ~child;
         if (this.leaves[leaf + LEAF_LENGTH] !== length) return false;
         if (commonBits(this.leaves, leaf, w0, w1, w2, w3) < length) return false;
+        if (value >= 0 && this.leaves[leaf + LEAF_VALUE] !== value) return false;
         nodes[link] = 0;
         this.dropLeaf(leaf);
         break;

@@ -8,13 +8,13 @@ import { turnFromDevice, turnFromSocket } from "../../src/dataplane/pipeline.ts"
 import { Plane } from "../../src/dataplane/plane.ts";
 import type { PacketCrypto } from "../../src/dataplane/ports.ts";
 import type { SharedMemory } from "../../src/dataplane/shared.ts";
-import { createTunnelMemory, type TunnelMemory } from "../../src/dataplane/tunnels.ts";
+import { createTunnelMemory, IN_CLIENT, IN_NODE, NO_SESSION, type TunnelMemory } from "../../src/dataplane/tunnels.ts";
 import { verdicts } from "../../src/dataplane/verdict.ts";
 import { MemoryIo } from "../../src/drivers/memory_io.ts";
 import type { MemoryNetwork } from "../../src/drivers/memory_network.ts";
 import { createTwinCrypto } from "../../src/drivers/twin_crypto.ts";
 import { apply } from "../../src/shard/apply.ts";
-import type { TunnelSetup } from "../../src/shard/messages.ts";
+import type { SessionSetup, TunnelSetup } from "../../src/shard/messages.ts";
 
 export const PORT = 4444;
 
@@ -26,6 +26,8 @@ export interface HostOptions {
   readonly floodPps?: number;
   /** One of several shards: its own table, and what it shares. */
   readonly shard?: { readonly tunnels: TunnelMemory; readonly shared: SharedMemory };
+  /** Which end of sessions this host is; without: muxes from 0x8000 on are tunnels. */
+  readonly sessions?: "node" | "client";
 }
 
 export class Host {
@@ -53,6 +55,8 @@ export class Host {
       windowMax: 2048,
       hashSeed: 1,
     });
+    if (options.sessions !== undefined) this.plane.sessions = options.sessions === "node" ? IN_NODE : IN_CLIENT;
+    else this.plane.sessions = NO_SESSION;
   }
 
   /** Adds a tunnel; `remote` is another host's address. Returns its index. */
@@ -88,6 +92,29 @@ export class Host {
       ...rest,
     };
     apply(this.plane, { kind: "add", tunnel: setup });
+    return index;
+  }
+
+  /** Adds a session in row `index`, with another host as its peer. Returns the row. */
+  session(
+    index: number,
+    more: { remote: string; routes?: string[] } & Omit<
+      SessionSetup,
+      "index" | "routes" | "endpoint" | "window" | "keepaliveMs" | "innerMtu" | "owner" | "pending"
+    > &
+      Partial<Pick<SessionSetup, "window" | "keepaliveMs" | "innerMtu" | "owner" | "pending">>,
+  ): number {
+    const { remote, routes, ...rest } = more;
+    const words = parseAddress(remote)!;
+    apply(this.plane, {
+      kind: "session",
+      session: {
+        ...{ index, owner: 1_000_000, window: 64, keepaliveMs: 0, innerMtu: 1400, pending: false },
+        routes: routes?.map((r) => parsePrefix(r)!),
+        endpoint: { words: [words.w0, words.w1, words.w2, words.w3], port: PORT, sock: 0 },
+        ...rest,
+      },
+    });
     return index;
   }
 

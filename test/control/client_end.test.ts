@@ -1,0 +1,149 @@
+/** A client's service against a real node on virtual time: what it does to its host, what it says, how it comes back. */
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { ClientEnd } from "../../src/control/client_end.ts";
+import { MUX, RESUME, TYPE } from "../../src/handshake/control.ts";
+import { packet4 } from "../dataplane/world.ts";
+import { addressOf, keyOf, type Machine, NODE, NODE_INNER, PSK, recordOf, World } from "./ends.ts";
+
+let world: World;
+let node: ReturnType<World["node"]>;
+
+beforeEach(() => {
+  world = new World();
+  node = world.node();
+  node.end.admit(recordOf(0), PSK);
+});
+afterEach(() => {
+  for (const machine of world.machines) machine.end.stop();
+  world.close();
+});
+
+/** Whether a packet of the client comes out at the node. */
+function reaches(client: Machine): boolean {
+  client.host.io.device!.inject(packet4(addressOf(0), NODE_INNER, 20));
+  world.settle();
+  return node.host.delivered().length > 0;
+}
+
+/** The node loses all that is not on disk, and is there again. */
+function restartNode(): void {
+  world.kill(node);
+  node = world.node();
+  node.end.admit(recordOf(0), PSK);
+}
+
+const resumes = () =>
+  world.recorded.filter(({ bytes }) => bytes[MUX] === 0xff && bytes[MUX + 1] === 0xff && bytes[TYPE] === RESUME).length;
+
+describe("the node forgot everything", () => {
+  test("the next packet of the client brings the session back within three round trips, by ticket", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    restartNode();
+    const startedMs = world.network.nowMs;
+    expect(reaches(client)).toBe(false);
+    // No time passes on this network: all of it happens in the turns of one moment.
+    expect(reaches(client)).toBe(true);
+    expect([world.network.nowMs - startedMs, resumes()]).toEqual([0, 1]);
+    expect(client.said("session_up").at(-1)).toContain("resumed by ticket");
+    expect(node.said("session_up")).toEqual([expect.stringContaining("resumed by ticket")]);
+    expect(client.done).toHaveLength(1);
+  });
+
+  test("and the ticket keys too: a new handshake, without a person", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    world.store.setTicketKeys([]);
+    restartNode();
+    reaches(client);
+    await world.run(2000);
+    expect(reaches(client)).toBe(true);
+    expect(client.said("session_up").at(-1)).not.toContain("resumed");
+  });
+
+  test("and does not know the client any more: no session, and the log says what may be wrong", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    world.kill(node);
+    node = world.node();
+    reaches(client);
+    await world.run(60_000);
+    expect([reaches(client), node.rows()]).toEqual([false, 0]);
+    expect(client.said("no_answer").length).toBeGreaterThan(0);
+  });
+
+  test("down for ten minutes: the client comes back by itself when the node does", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    world.kill(node);
+    await world.run(600_000);
+    node = world.node();
+    node.end.admit(recordOf(0), PSK);
+    await world.run(21_000);
+    expect(reaches(client)).toBe(true);
+  }, 60_000);
+
+  test("a client that only listens finds out by its keepalive", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    restartNode();
+    await world.run(26_000);
+    expect(node.end.list()).toHaveLength(1);
+    node.host.io.device!.inject(packet4(NODE_INNER, addressOf(0), 20));
+    world.settle();
+    expect(client.host.delivered()).toHaveLength(1);
+  });
+});
+
+describe("what the log says", () => {
+  test.each([
+    ["another group key", { groupKey: keyOf(50).publicKey }],
+    ["another psk", { psk: new Uint8Array(32).fill(1) }],
+  ])("%s: what may be wrong, not a stack trace, and no row", async (_, options) => {
+    const client = world.client(0, options);
+    await world.run(30_000);
+    expect(client.said("no_answer")[0]).toMatch(/192\.0\.2\.1:4444 does not answer: .*group key or psk/);
+    expect([client.rows(), client.said("session_up").length, node.end.list().length]).toEqual([0, 0, 0]);
+    expect(client.said("no_answer").length).toBeLessThan(4);
+  });
+
+  test("no key, psk or secret of a session, at either end, in a life with all its turns", async () => {
+    const client = world.client(0);
+    await world.run(130_000);
+    restartNode();
+    reaches(client);
+    await world.run(1000);
+    const newer = world.client(0, { address: "192.0.2.99" });
+    await world.run(1000);
+    const ticketKey = world.store.ticketKeys()[0].key;
+    const text = JSON.stringify([client.log, newer.log, node.log]);
+    expect(text).toContain("takeover");
+    for (const secret of [keyOf(0).privateKey, new Uint8Array(32).fill(1), PSK, ticketKey]) {
+      const bytes = Buffer.from(secret);
+      for (const form of [bytes.toString("base64"), bytes.toString("base64url"), bytes.toString("hex")])
+        expect(text).not.toContain(form);
+    }
+  }, 60_000);
+});
+
+describe("what it does to its host", () => {
+  test("everything into the tunnel, with kill switch: pinned, blocked, then configured; all of it undone at the end", async () => {
+    const client = world.client(0, { routes: "everything", killSwitch: true });
+    await world.run(200);
+    expect(client.done).toEqual([
+      `pin ${NODE}`,
+      "block 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1",
+      `configure tun0 1400 ${addressOf(0)}/32 2001:db8:9::1/128 routes 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1`,
+    ]);
+    client.done.length = 0;
+    await (client.end as ClientEnd).leave();
+    expect(client.done).toEqual(["undo block", "undo pin"]);
+  });
+
+  test("nothing before the node has answered", async () => {
+    world.kill(node);
+    const client = world.client(0);
+    await world.run(20_000);
+    expect(client.done).toEqual([]);
+  });
+});

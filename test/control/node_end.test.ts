@@ -1,0 +1,296 @@
+/** A node's sessions against real clients on virtual time: who comes in, who is put out, and what strangers can't do. */
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { INIT, MUX, RESUME, TYPE } from "../../src/handshake/control.ts";
+import { packet4, packet6 } from "../dataplane/world.ts";
+import { addressOf, type Machine, NODE_INNER, PSK, publicKeyOf, recordOf, World } from "./ends.ts";
+
+const NOTHING = new Uint8Array(0);
+const YEAR_MS = 365 * 24 * 3_600_000;
+let world: World;
+let node: ReturnType<World["node"]>;
+
+beforeEach(() => {
+  world = new World();
+  node = world.node();
+  for (const n of [0, 1]) node.end.admit(recordOf(n), PSK);
+});
+afterEach(() => {
+  for (const machine of world.machines) machine.end.stop();
+  world.close();
+});
+
+/** One packet each way through the tunnel of client `n`; true when both arrived whole. */
+function talks(client: Machine, n: number, through = node): boolean {
+  const up = packet4(addressOf(n), NODE_INNER, 20 + n);
+  const down = packet4(NODE_INNER, addressOf(n), 40 + n);
+  client.host.io.device!.inject(up);
+  through.host.io.device!.inject(down);
+  world.settle();
+  const [atNode, atClient] = [through.host.delivered(), client.host.delivered()];
+  return Buffer.from(up).equals(atNode[0] ?? NOTHING) && Buffer.from(down).equals(atClient[0] ?? NOTHING);
+}
+
+const requests = (type: number) =>
+  world.recorded.filter(({ bytes }) => bytes[MUX] === 0xff && bytes[MUX + 1] === 0xff && bytes[TYPE] === type);
+
+describe("coming in", () => {
+  test("one round trip: session, settings, packets both ways in both families", async () => {
+    const client = world.client(0);
+    await world.run(100);
+    expect(client.said("session_up")).toHaveLength(1);
+    expect(node.said("session_up")).toEqual(["Client client0: session up, aes-256-gcm"]);
+    expect(client.done).toEqual([
+      `configure tun0 1400 ${addressOf(0)}/32 2001:db8:9::1/128 routes 198.51.100.0/24 2001:db8:9::/64`,
+    ]);
+    expect(talks(client, 0)).toBe(true);
+    const up = packet6("2001:db8:9::1", "2001:db8:9::ffff", 20);
+    client.host.io.device!.inject(up);
+    world.settle();
+    // No such client: the node has no route for it, which is not the same as refusing the source.
+    expect([node.host.count("inner_source"), node.host.count("no_route")]).toEqual([0, 0]);
+    expect(node.host.delivered()).toEqual([up]);
+    expect(node.end.list()).toMatchObject([
+      { publicKey: publicKeyOf(0), endpoint: "192.0.2.10:4444", cipher: "aes-256-gcm" },
+    ]);
+  });
+
+  test("clients reach each other through the node", async () => {
+    const [a, b] = [world.client(0), world.client(1)];
+    await world.run(100);
+    const packet = packet4(addressOf(0), addressOf(1), 33);
+    a.host.io.device!.inject(packet);
+    world.settle();
+    expect(b.host.delivered()).toEqual([packet]);
+  });
+
+  test("a key that the node does not know gets no answer and leaves nothing", async () => {
+    const client = world.client(7);
+    await world.run(5000);
+    expect(requests(INIT).length).toBeGreaterThan(2);
+    expect(world.recorded).toHaveLength(requests(INIT).length);
+    expect([node.rows(), client.rows(), node.end.responder.sessions.size]).toEqual([0, 0, 0]);
+    expect(node.end.responder.counters.get("client_unknown")).toBe(requests(INIT).length);
+  });
+
+  test.each([
+    ["a year ahead", YEAR_MS],
+    ["a year behind", -YEAR_MS],
+  ])("a client whose clock is %s", async (_, skewMs) => {
+    const client = world.client(0, { skewMs });
+    await world.run(200);
+    expect(talks(client, 0)).toBe(true);
+    // Set right, or lost and behind: the next start is let in too, and the log says whose clock it is.
+    client.end.stop();
+    world.kill(client);
+    await world.run(200);
+    const again = world.client(0);
+    await world.run(1000);
+    expect(talks(again, 0)).toBe(true);
+    expect(again.said("clock")).toHaveLength(skewMs > 0 ? 1 : 0);
+    if (skewMs > 0) expect(again.said("clock")[0]).toMatch(/2026-01-01.*2027-01-01.*set the clock; going on/);
+  });
+
+  test("a node whose clock is a year behind or ahead of before", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    for (const skewMs of [-YEAR_MS, YEAR_MS]) {
+      node.end.stop();
+      world.kill(node);
+      node = world.node({ skewMs });
+      node.end.admit(recordOf(0), PSK);
+      await world.run(60_000);
+      expect(talks(client, 0)).toBe(true);
+    }
+  });
+});
+
+describe("rekey", () => {
+  test("loses no packet in ten minutes and keeps at most two sessions", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    let sent = 0;
+    let most = 0;
+    const counts = [0, 0];
+    for (; sent < 6000; sent++) {
+      client.host.io.device!.inject(packet4(addressOf(0), NODE_INNER, 20));
+      node.host.io.device!.inject(packet4(NODE_INNER, addressOf(0), 20));
+      await world.run(100);
+      counts[0] += node.host.delivered().length;
+      counts[1] += client.host.delivered().length;
+      most = Math.max(most, node.rows());
+    }
+    expect(counts).toEqual([sent, sent]);
+    expect(client.said("session_up").length).toBeGreaterThanOrEqual(5);
+    expect([most, node.said("takeover").length, requests(RESUME).length]).toEqual([2, 0, 0]);
+    // The first addresses stay: nobody configures the host again.
+    expect(client.done).toHaveLength(1);
+  }, 60_000);
+
+  test("every two seconds, with packets under way both ways in every moment: none is lost, none comes twice", async () => {
+    world.kill(node);
+    node = world.node({ timing: { rekeyAfterMs: 2000, overlapMs: 1000, expireAfterMs: 60_000 } });
+    node.end.admit(recordOf(0), PSK);
+    const client = world.client(0);
+    await world.run(200);
+    const counts = [0, 0];
+    const sent = 6000;
+    for (let k = 0; k < sent; k++) {
+      // Sealed before anything of this moment arrives, the control messages too.
+      client.host.io.device!.inject(packet4(addressOf(0), NODE_INNER, 20));
+      node.host.io.device!.inject(packet4(NODE_INNER, addressOf(0), 20));
+      for (const { host } of [client, node]) host.turn();
+      await world.run(10);
+      counts[0] += node.host.delivered().length;
+      counts[1] += client.host.delivered().length;
+    }
+    expect(counts).toEqual([sent, sent]);
+    expect(client.said("session_up").length).toBeGreaterThan(29);
+    expect(node.rows()).toBeLessThanOrEqual(2);
+  }, 60_000);
+
+  test("a client with nothing to say rekeys, and does nothing else", async () => {
+    world.client(0);
+    await world.run(600_000);
+    expect(requests(RESUME)).toEqual([]);
+    expect(requests(INIT).length).toBeLessThanOrEqual(7);
+    expect(node.end.list()).toHaveLength(1);
+  }, 60_000);
+});
+
+describe("going out", () => {
+  test("expelled: cut at once, told, and never let in again", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    node.end.expel(publicKeyOf(0));
+    world.settle();
+    expect(talks(client, 0)).toBe(false);
+    expect([node.rows(), node.host.plane.routes.size]).toEqual([0, 1]);
+    expect(client.said("session_down")).toHaveLength(1);
+    await world.run(60_000);
+    expect([node.rows(), node.end.list()]).toEqual([0, []]);
+    expect(client.said("no_answer").length).toBeGreaterThan(0);
+    node.end.admit(recordOf(0), PSK);
+    await world.run(30_000);
+    expect(talks(client, 0)).toBe(true);
+  });
+
+  test("a session that was ended comes again, since the client may", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    expect(node.end.end(node.end.list()[0].id)).toBe(true);
+    expect(node.end.end(12345)).toBe(false);
+    await world.run(1000);
+    expect(talks(client, 0)).toBe(true);
+    expect(client.said("session_up")).toHaveLength(2);
+  });
+
+  test("a client that stops says so: its row and routes are free at once", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    client.end.stop();
+    world.settle();
+    expect([node.rows(), node.host.plane.routes.size, node.end.list()]).toEqual([0, 1, []]);
+  });
+
+  test("a client that vanished is forgotten after ten minutes", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    world.kill(client);
+    await world.run(610_000);
+    expect([node.rows(), node.end.list()]).toEqual([0, []]);
+  }, 60_000);
+
+  test("two machines with one key: the newer one is served, the older one stops and says why", async () => {
+    const older = world.client(0);
+    await world.run(200);
+    const newer = world.client(0, { address: "192.0.2.99" });
+    await world.run(200);
+    expect(node.said("takeover")).toEqual([expect.stringContaining("client0")]);
+    expect(older.said("replaced")).toEqual([expect.stringContaining("another machine")]);
+    expect(talks(newer, 0)).toBe(true);
+    await world.run(120_000);
+    expect(talks(newer, 0)).toBe(true);
+    expect([node.rows() <= 2, node.said("takeover").length, older.rows()]).toEqual([true, 1, 0]);
+  });
+});
+
+describe("ping", () => {
+  test("a round trip through the session; none without a session or an answer", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    const answered = node.end.ping(publicKeyOf(0), 1000);
+    await world.run(10);
+    expect(await answered).toBeLessThanOrEqual(10);
+    await expect(node.end.ping(publicKeyOf(1), 1000)).rejects.toMatchObject({ code: "no_session" });
+    world.kill(client);
+    const lost = expect(node.end.ping(publicKeyOf(0), 1000)).rejects.toMatchObject({ code: "ping_timeout" });
+    await world.run(1100);
+    await lost;
+    expect(client.host.delivered()).toEqual([]);
+  });
+});
+
+describe("strangers", () => {
+  test("an INIT played again changes nothing, now, after the session and after a restart of the node", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    const [first] = requests(INIT);
+    const state = () => [node.rows(), node.end.responder.sessions.size, node.end.list(), node.host.plane.routes.size];
+    const before = state();
+    for (let k = 0; k < 5; k++) world.replay(first);
+    expect(state()).toEqual(before);
+    expect(node.end.responder.counters.get("stale")).toBe(5);
+    expect(talks(client, 0)).toBe(true);
+    client.end.stop();
+    world.kill(client);
+    await world.run(200);
+    world.replay(first);
+    expect([node.rows(), node.end.list()]).toEqual([0, []]);
+    world.kill(node);
+    node = world.node();
+    node.end.admit(recordOf(0), PSK);
+    world.replay(first);
+    expect([node.rows(), node.end.responder.counters.get("stale")]).toEqual([0, 1]);
+  });
+
+  test("every datagram of a whole session played again to both ends changes nothing", async () => {
+    const client = world.client(0);
+    await world.run(500);
+    talks(client, 0);
+    const all = [...world.recorded];
+    expect(all.length).toBeGreaterThan(5);
+    const before = [node.rows(), client.rows(), node.end.list()[0].id, client.said("session_up").length];
+    for (const datagram of all) world.replay(datagram);
+    await world.run(500);
+    expect(node.host.delivered()).toEqual([]);
+    expect(client.host.delivered()).toEqual([]);
+    expect([node.rows(), client.rows(), node.end.list()[0].id, client.said("session_up").length]).toEqual(before);
+    expect(talks(client, 0)).toBe(true);
+  });
+
+  test("an answer sent back to the node, and a request sent back to the client, are counted and no more", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    const before = [node.rows(), client.rows()];
+    for (const { from, to, bytes } of [...world.recorded]) world.replay({ from: to, to: from, bytes });
+    expect([node.rows(), client.rows()]).toEqual(before);
+    expect(node.end.responder.counters.get("unexpected")).toBeGreaterThan(0);
+    expect(talks(client, 0)).toBe(true);
+  });
+
+  test("10,000 requests of somebody without a key take no row and no memory of theirs", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    const [{ bytes, from, to }] = requests(INIT);
+    for (let k = 0; k < 10_000; k++) {
+      const forged = Uint8Array.from(bytes);
+      forged[20 + (k % 1000)] ^= 1 + (k & 0x7f);
+      new DataView(forged.buffer).setUint32(0, k);
+      world.replay({ from, to, bytes: forged });
+      world.recorded.length = 0;
+    }
+    expect([node.rows(), node.end.responder.sessions.size]).toEqual([1, 1]);
+    expect(talks(client, 0)).toBe(true);
+    expect(node.end.list()[0].endpoint).toBe("192.0.2.10:4444");
+  }, 60_000);
+});
