@@ -20,12 +20,9 @@ const out = (text: string) => process.stdout.write(text);
 const err = (text: string) => process.stderr.write(text);
 
 async function readConfig(file: string): Promise<ParsedFile & { complaints: string }> {
-  const { parseFile } = await import("../control/config_file.ts");
+  const { readConfigFile } = await import("./config_reader.ts");
   const { formatFault } = await import("../control/faults.ts");
-  const configEnv = await import("../drivers/config_env.ts");
-  const text = configEnv.readText(file);
-  if (text === undefined) throw new AnyhopError("usage", `There is no file ${file}.`);
-  const parsed = parseFile(text, file, configEnv);
+  const parsed = await readConfigFile(file);
   return { ...parsed, complaints: parsed.faults.map((fault) => `${formatFault(fault)}\n`).join("") };
 }
 
