@@ -65,6 +65,8 @@ export class ClientEnd implements SessionEnd {
   #remote: Endpoint | undefined;
   #tried = 0;
   #isBlocked = false;
+  /** Outer addresses with a host route of their own. */
+  readonly #pinned = new Set<string>();
   #state: ServiceState | undefined;
   #firstUp!: () => void;
   /** Settles when the first session is up. */
@@ -92,7 +94,7 @@ export class ClientEnd implements SessionEnd {
     this.#shard = shard;
     this.#free = new Rows(firstRow, ROWS);
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
-    void this.#begin();
+    this.#begin().catch((error: Error) => this.#warn("start", `cannot start: ${error.message}`));
   }
 
   /** With a kill switch nothing for the routes of the file leaves the host outside the tunnel, not even before it is up. */
@@ -100,6 +102,8 @@ export class ClientEnd implements SessionEnd {
     const { killSwitch, routes } = this.#service;
     if (killSwitch && Array.isArray(routes)) await this.#block(routes);
     await this.#findRemote();
+    // Both families, whatever the tunnel carries: what it does not carry would leave beside it.
+    if (killSwitch && routes === "everything") await this.#block([...EVERYTHING_4, ...EVERYTHING_6]);
     this.#carry((out) => this.#initiator.start(this.#now(), out));
   }
 
@@ -267,7 +271,6 @@ export class ClientEnd implements SessionEnd {
       dns: settings.dns.map((a) => formatAddress(a.w0, a.w1, a.w2, a.w3)),
       mtuBytes: service.mtuBytes ?? (settings.mtuBytes || MTU_DEFAULT),
     };
-    if (service.routes === "everything") this.#undo.push(await host.pin(formatAddress(w0, w1, w2, w3)));
     if (service.killSwitch && !this.#isBlocked) await this.#block(routes);
     const { device, mtuBytes } = this.#state;
     await host.configure({
@@ -307,9 +310,20 @@ export class ClientEnd implements SessionEnd {
         const sock = address ? this.#shard.socketFor(address.family) : -1;
         if (address === undefined || sock < 0) continue;
         this.#remote = { words: [address.w0, address.w1, address.w2, address.w3], port, sock };
+        await this.#pin(text);
         return;
       }
     }
+  }
+
+  /** The way to the node must not lead into the tunnel. */
+  async #pin(address: string): Promise<void> {
+    if (this.#service.routes !== "everything" || this.#pinned.has(address)) return;
+    this.#pinned.add(address);
+    await this.#use.host.pin(address).then(
+      (undo) => this.#undo.push(undo),
+      (error: Error) => this.#warn("pin", `there is no way to ${address} (${error.message})`),
+    );
   }
 
   #problem(problem: ClientProblem): void {

@@ -140,6 +140,13 @@ describe("what it does to its host", () => {
     expect(client.done).toEqual(["undo block", "undo pin"]);
   });
 
+  test("a kill switch holds before the node has answered, for both families", async () => {
+    world.kill(node);
+    const client = world.client(0, { routes: "everything", killSwitch: true });
+    await world.run(2000);
+    expect(client.done).toEqual([`pin ${NODE}`, "block 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1"]);
+  });
+
   test("nothing before the node has answered", async () => {
     world.kill(node);
     const client = world.client(0);
