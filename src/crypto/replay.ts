@@ -181,6 +181,43 @@ export class ReplayTable {
     this.#endWord(slot, s);
   }
 
+  /**
+   * Copies a window of `window` packets (1 or more) to `into`, for `install` in another table. Returns the highest number,
+   * or NONE before the first, with which nothing is copied. Newest word first, aligned: bit (n & 31) of word
+   * (highest >>> 5) - (n >>> 5) says whether number n was received. What lies below the window is said to be received,
+   * because it is refused too. `windowWords(window)` words hold all of it.
+   */
+  read(slot: number, window: number, into: Int32Array): number {
+    if (this.#started[slot] === 0) return NONE;
+    const highest = this.#highest[slot];
+    const base = slot * this.#words;
+    const oldest = (highest - window + 1) & 31;
+    const last = (window + 30 - (highest & 31)) >> 5;
+    for (let k = 0; k < into.length; k++) {
+      if (k > last) into[k] = -1;
+      else into[k] = this.#ring[base + (((highest >>> 5) - k) & (this.#words - 1))];
+    }
+    if (last < into.length) into[last] |= (1 << oldest) - 1;
+    return highest;
+  }
+
+  /**
+   * Begins a window anew as `read` told it. Numbers that `words` do not hold, because the other window was smaller, count
+   * as received; words that this table has no room for are left out. `highest` NONE: empty.
+   */
+  install(slot: number, highest: number, words: Int32Array): void {
+    if (highest === NONE) {
+      this.restart(slot);
+      return;
+    }
+    this.close(slot, highest);
+    const base = slot * this.#words;
+    const count = Math.min(words.length, this.#words);
+    for (let k = 0; k < count; k++) this.#ring[base + (((highest >>> 5) - k) & (this.#words - 1))] = words[k];
+    this.#mark(slot, highest >>> 0);
+    this.#endWord(slot, highest >>> 0);
+  }
+
   /** Forgets what a window has seen: its sender counts under another key from now on. */
   restart(slot: number): void {
     this.#started[slot] = 0;
@@ -236,6 +273,11 @@ export class ReplayTable {
     }
     this.#indexSlot[hole] = NONE;
   }
+}
+
+/** Words that `read` needs for a window of so many packets: its first and its last one may be partly used. */
+export function windowWords(window: number): number {
+  return Math.ceil(window / 32) + 1;
 }
 
 /** Whether a table could hold a window for these numbers. */

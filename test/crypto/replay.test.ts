@@ -1,7 +1,7 @@
 /** Replay windows against a model that keeps a plain Set of numbers, and the table of senders against a Map. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { DUPLICATE, FRESH, NONE, OLD, ReplayTable } from "../../src/crypto/replay.ts";
+import { DUPLICATE, FRESH, NONE, OLD, ReplayTable, windowWords } from "../../src/crypto/replay.ts";
 
 /** The rules of docs/PROTOCOL.md, "Replay window", word for word and with unbounded memory. */
 class Model {
@@ -86,6 +86,90 @@ describe("one window", () => {
     table.reset(slot, 0xffffffff);
     expect(table.commit(slot, 0, 64)).toBe(FRESH);
     expect(table.check(slot, 0xffffffff, 64)).toBe(DUPLICATE);
+  });
+});
+
+describe("a window that moves to another table", () => {
+  const table = (bits: number) => {
+    const made = new ReplayTable({ slots: 4, sendersPerTunnel: 4, bits });
+    // Not the first slot, and with bits of an earlier life in it.
+    made.create(1, 1);
+    const slot = made.create(1, 2);
+    for (let seq = 0; seq < 300; seq += 3) made.commit(slot, seq, 64);
+    made.restart(slot);
+    return { made, slot };
+  };
+  const receive = ({ made, slot }: ReturnType<typeof table>, start: number, path: number[], window: number) =>
+    path.map((step) => {
+      const highest = made.highest(slot);
+      const seq = ((highest === NONE ? start : highest) + step + 2 ** 33) % 2 ** 32;
+      return made.commit(slot, seq, window);
+    });
+  /** From `from`'s window of `window` packets into another table. */
+  const move = (from: ReturnType<typeof table>, window: number, to: ReturnType<typeof table>) => {
+    const words = new Int32Array(windowWords(window)).fill(0x5a5a5a5a);
+    to.made.install(to.slot, from.made.read(from.slot, window, words), words);
+  };
+  const sizes = fc.constantFrom(1, 2, 31, 32, 33, 63, 64, 65, 100, 128);
+
+  test("knows of every number what it knew before, and goes on alike", () => {
+    fc.assert(
+      fc.property(sizes, fc.constantFrom(128, 1000), starts, steps, steps, (window, bits, start, before, after) => {
+        const [old, other] = [table(128), table(bits)];
+        receive(old, start, [0, ...before], window);
+        move(old, window, other);
+        const highest = old.made.highest(old.slot);
+        expect(other.made.highest(other.slot)).toBe(highest);
+        for (let d = -70; d < 300; d++)
+          expect(other.made.check(other.slot, highest - d, window)).toBe(old.made.check(old.slot, highest - d, window));
+        expect(receive(other, start, after, window)).toEqual(receive(old, start, after, window));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("between windows of two sizes: the smaller one decides, nothing below it comes in", () => {
+    fc.assert(
+      fc.property(sizes, sizes, starts, steps, (window, later, start, path) => {
+        const [old, other] = [table(128), table(later)];
+        receive(old, start, [0, ...path], window);
+        move(old, window, other);
+        const highest = old.made.highest(old.slot);
+        for (let d = 0; d < 300; d++) {
+          // Across 0 the order wraps only near it: there such a number is far ahead, whatever was received.
+          if (other.made.isNewest(other.slot, highest - d, later)) continue;
+          const result = other.made.check(other.slot, highest - d, later);
+          if (d >= later) expect(result).toBe(OLD);
+          else if (d >= window) expect(result).toBe(DUPLICATE);
+          else expect(result).toBe(old.made.check(old.slot, highest - d, window));
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("before its first packet is empty, and begins with any number", () => {
+    const [old, other] = [table(64), table(64)];
+    const words = new Int32Array(windowWords(64));
+    expect(old.made.read(old.slot, 64, words)).toBe(NONE);
+    expect([...words]).toEqual([0, 0, 0]);
+    other.made.commit(other.slot, 900, 64);
+    other.made.install(other.slot, NONE, words);
+    expect(other.made.highest(other.slot)).toBe(NONE);
+    expect(other.made.commit(other.slot, 5, 64)).toBe(FRESH);
+  });
+
+  test("the written example: newest word first, bit n & 31, and the highest number counts as received", () => {
+    const { made, slot } = table(64);
+    for (const seq of [100, 98, 64, 40]) made.commit(slot, seq, 64);
+    const words = new Int32Array(4);
+    expect(made.read(slot, 64, words)).toBe(100);
+    // 96-100, 64-95, 37-63 and what lies below the window of 64.
+    expect([...words]).toEqual([0b10100, 1, 0b1_0001_1111, -1]);
+    made.install(slot, 70, new Int32Array(0));
+    expect([69, 70, 71].map((seq) => made.check(slot, seq, 64))).toEqual([DUPLICATE, DUPLICATE, FRESH]);
+    made.install(slot, 70, new Int32Array([0]));
+    expect([63, 69, 70, 71].map((seq) => made.check(slot, seq, 64))).toEqual([DUPLICATE, FRESH, DUPLICATE, FRESH]);
   });
 });
 
