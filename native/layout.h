@@ -18,7 +18,9 @@
 #define OUT_BYTES 2097152
 #define PUNT_ROWS 64
 #define PUNT_BASE 4326400
-#define SLAB_BYTES 4457472
+#define HANDED_BASE 4457472
+#define HANDED_BYTES 1048576
+#define SLAB_BYTES 5506048
 #define KEY_SLOTS 16384
 #define SOCKETS_MAX 16
 #define COL_AT 0
@@ -100,9 +102,11 @@
 #define MAC_TABLE_FULL 35
 #define PUNT_FULL 36
 #define TUNNEL_GONE 37
-#define VERDICTS 38
+#define HELD 38
+#define HOLD_FULL 39
+#define VERDICTS 40
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 384571064u
-_Static_assert(SLAB_BYTES == PUNT_BASE + PUNT_ROWS * SLOT_BYTES, "the punt ring ends the slab");
+#define LAYOUT_HASH 2119000047u
+_Static_assert(SLAB_BYTES == HANDED_BASE + HANDED_BYTES, "the control ring ends the slab");
 _Static_assert(COL_DONE + 1 == COLUMNS, "every column has a number");
 #endif

@@ -10,7 +10,7 @@ import { parsePrefix } from "../base/prefix.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { expand } from "../crypto/kdf.ts";
 import { keyPairFromPrivate } from "../crypto/x25519.ts";
-import { CONTROL_DATAGRAM, UNKNOWN_SESSION } from "../dataplane/control_ring.ts";
+import { CONTROL_DATAGRAM, SESSION_CONTROL, UNKNOWN_SESSION } from "../dataplane/control_ring.ts";
 import { ALG_AES_128_GCM, ALG_AES_256_GCM, ALG_CHACHA20_POLY1305 } from "../dataplane/layout.ts";
 import type { AeadKey } from "../dataplane/ports.ts";
 import {
@@ -144,7 +144,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     else if (entry.kind === UNKNOWN_SESSION) {
       const whole = entry.bytes.subarray(0, Math.min(entry.bytes.length, entry.detail));
       this.responder.unknownSession(now, whole, entry.from, out);
-    } else this.#inside(entry, out);
+    } else if (entry.kind === SESSION_CONTROL) this.#inside(entry, out);
     this.#carryOut(out);
   }
 

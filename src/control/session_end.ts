@@ -5,7 +5,7 @@
 import { MAPPED } from "../base/ip.ts";
 import { CONTROL_WORDS } from "../dataplane/control_ring.ts";
 import type { TunnelTable } from "../dataplane/tunnels.ts";
-import type { ToShard } from "../shard/messages.ts";
+import type { ToShard, Yielded } from "../shard/messages.ts";
 
 /** Where a datagram came from; `sock` answers it. */
 export interface Source {
@@ -20,12 +20,14 @@ export interface Source {
 
 /** One entry of the control ring. */
 export interface Handed {
-  /** CONTROL_DATAGRAM, UNKNOWN_SESSION or SESSION_CONTROL. */
+  /** CONTROL_DATAGRAM, UNKNOWN_SESSION, SESSION_CONTROL, HELD or HELD_UNKNOWN. */
   readonly kind: number;
   readonly row: number;
   readonly detail: number;
   readonly bytes: Uint8Array;
   readonly from: Source;
+  /** Outer TOS or traffic class byte. */
+  readonly tos: number;
 }
 
 /** What the supervisor gives once the shard runs. */
@@ -39,6 +41,8 @@ export interface ShardPort {
 
 export interface SessionEnd {
   readonly side: "node" | "client";
+  /** A node that is one of several with the same sessions. */
+  readonly group?: boolean;
   /** Rows of the tunnel table to keep free for sessions. */
   readonly rows: number;
   /** Called before packets flow; `firstRow`: rows from there on are for sessions. */
@@ -46,6 +50,10 @@ export interface SessionEnd {
   handed(entry: Handed): void;
   /** First authentic packet in this row. */
   confirmed(row: number): void;
+  /** In a group: the shard's answer to "yield" or "take". */
+  yielded?(message: Yielded): void;
+  /** In a group: MAC addresses that the shard learnt, NEWS_WORDS each, see dataplane/mac_news.ts. */
+  learnt?(words: Int32Array): void;
   /** Whose session it is, for the log. */
   nameOf(row: number): string | undefined;
   /** Says farewell; the shard still runs. */
@@ -62,6 +70,7 @@ export function decodeHanded(words: Int32Array, bytes: Uint8Array): Handed[] {
       ...{ kind: words[w], row: words[w + 1], detail: words[w + 2] },
       bytes: bytes.subarray(at, at + len),
       from: { family, w0, w1, w2, w3, port: words[w + 8], sock: words[w + 9] },
+      tos: words[w + 10],
     });
     at += len;
   }

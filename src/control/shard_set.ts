@@ -7,7 +7,7 @@ import { AnyhopError } from "../base/errors.ts";
 import { SHARE_ALONE, SHARE_FIRST, SHARE_JOIN } from "../dataplane/layout.ts";
 import { createSharedMemory, SENDER_ID_END, type SharedMemory, senderIdOf } from "../dataplane/shared.ts";
 import { createTunnelMemory, type TunnelMemory, TunnelTable } from "../dataplane/tunnels.ts";
-import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
+import type { FromShard, ShardSetup, ToShard, Yielded } from "../shard/messages.ts";
 import type { InstanceSpec } from "./instance.ts";
 import type { ShardHandle, ShardStarter } from "./ports.ts";
 
@@ -57,7 +57,7 @@ export class ShardSet {
 
   /**
    * Starts all shards. Resolves with what the first one said; rejects with the first failure. Afterwards `onEvents` hears
-   * the events of all and `onFailed` the failure of any.
+   * the events of all, `onFailed` the failure of any, and so on.
    */
   async start(
     starter: ShardStarter,
@@ -65,6 +65,8 @@ export class ShardSet {
     hear: {
       onEvents(message: Extract<FromShard, { kind: "events" }>): void;
       onControl(message: Extract<FromShard, { kind: "control" }>): void;
+      onYielded(message: Yielded): void;
+      onMacs(message: Extract<FromShard, { kind: "macs" }>): void;
       onFailed(error: AnyhopError): void;
     },
   ): Promise<Ready> {
@@ -81,8 +83,11 @@ export class ShardSet {
             resolve(message);
           } else if (message.kind === "events") hear.onEvents(message);
           else if (message.kind === "control") hear.onControl(message);
-          else if (message.kind === "macs") this.postOthers(index, message);
-          else {
+          else if (message.kind === "yielded") hear.onYielded(message);
+          else if (message.kind === "macs") {
+            this.postOthers(index, message);
+            hear.onMacs(message);
+          } else {
             this.running.delete(index);
             if (this.running.size === 0) this.stopped();
             if (message.kind === "stopped") return;

@@ -152,6 +152,7 @@ export class Supervisor {
         dscp: spec.dscp === "copy" ? -1 : spec.dscp,
         hashSeed: this.use.entropy(),
         sessions: this.sessions?.side ?? "none",
+        group: this.sessions?.group ?? false,
         windowMax: Math.max(this.sessions ? SESSION_WINDOW : 0, ...spec.tunnels.map((t) => t.window)),
       },
       {
@@ -160,6 +161,10 @@ export class Supervisor {
           // Before `start` nobody is there yet; whoever asks will ask again.
           if (!this.sessionsRun) return;
           for (const entry of decodeHanded(message.words, message.bytes)) this.sessions?.handed(entry);
+        },
+        onYielded: (message) => this.sessions?.yielded?.(message),
+        onMacs: ({ words }) => {
+          if (this.sessionsRun) this.sessions?.learnt?.(words);
         },
         onFailed: (error) => this.fail(error),
       },

@@ -40,7 +40,7 @@ function main(): void {
     const errno = runLoop(plane, sockets.filter((s) => s >= 0).length, {
       readInbox() {
         for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
-          if (!apply(plane, next.message as ToShard)) return false;
+          if (!apply(plane, next.message as ToShard, tell)) return false;
         }
         return true;
       },
@@ -50,7 +50,9 @@ function main(): void {
         tell({ kind: "events", words: plane.events.drain(), lost });
       },
       flushControl() {
-        tell({ kind: "control", ...plane.control.drain() });
+        const { words, bytes } = plane.control.drain();
+        // Moved, not copied once more: a flip at full speed hands over megabytes.
+        port.postMessage({ kind: "control", words, bytes } satisfies FromShard, [words.buffer, bytes.buffer]);
       },
       flushMacs: (words) => tell({ kind: "macs", words }),
     });

@@ -9,7 +9,7 @@
  *
  * Run to completion: when a turn returns, every packet it took is delivered, sent or counted as dropped.
  */
-import { ANSWER_BASE, OUT_BASE, RECEIVE_ROWS, SLOT_BYTES } from "./layout.ts";
+import { ANSWER_BASE, DATAGRAM_MAX, OUT_BASE, READ_BASE, RECEIVE_ROWS, SLOT_BYTES } from "./layout.ts";
 import type { Plane } from "./plane.ts";
 import { admit } from "./stages/admit.ts";
 import { answerPunts } from "./stages/answer.ts";
@@ -19,12 +19,52 @@ import { countInput, countOutput } from "./stages/finish.ts";
 import { switchFromDevice, switchReceived } from "./stages/route_ethernet.ts";
 import { routeFromDevice, routeReceived } from "./stages/route_ip.ts";
 import { IN_CLIENT, NO_SESSION } from "./tunnels.ts";
-import { FORWARDED, LIVE, VERDICTS } from "./verdict.ts";
+import { DATAGRAM_OVERSIZE, FORWARDED, LIVE, VERDICTS } from "./verdict.ts";
 
 /** One batch from a socket. Returns how many datagrams there were; 0 = nothing, negative = -errno. */
 export function turnFromSocket(p: Plane, sock: number, now: number): number {
   const n = p.io.receive(sock, RECEIVE_ROWS);
-  if (n <= 0) return n;
+  if (n > 0) passReceived(p, n, now);
+  return n;
+}
+
+/** Datagrams that another node received, or that waited for their session's state: as many turns as they need. */
+export function turnInject(p: Plane, datagrams: readonly Injected[], now: number): void {
+  const { input, slab } = p;
+  for (let next = 0; next < datagrams.length; ) {
+    let n = 0;
+    let at = 0;
+    for (; n < RECEIVE_ROWS && next < datagrams.length; n++, next++) {
+      const { bytes, from, tos } = datagrams[next];
+      const fits = bytes.length <= DATAGRAM_MAX;
+      if (fits && at + bytes.length > READ_BASE) break;
+      input.at[n] = at;
+      input.len[n] = fits ? bytes.length : 0;
+      input.verdict[n] = fits ? LIVE : DATAGRAM_OVERSIZE;
+      input.tunnel[n] = -1;
+      input.sock[n] = from.sock;
+      [input.addr0[n], input.addr1[n], input.addr2[n], input.addr3[n]] = from.words;
+      input.port[n] = from.port;
+      input.tos[n] = tos;
+      input.flags[n] = 0;
+      input.seg[n] = 0;
+      input.hdr[n] = 0;
+      if (!fits) continue;
+      slab.set(bytes, at);
+      at += bytes.length;
+    }
+    passReceived(p, n, now);
+  }
+}
+
+interface Injected {
+  readonly bytes: Uint8Array;
+  readonly from: Destination;
+  readonly tos: number;
+}
+
+/** Input rows [0, n) hold datagrams: through all stages, to their end. */
+function passReceived(p: Plane, n: number, now: number): void {
   p.begin(now);
   classify(p, n);
   p.crypto.open(n);
@@ -34,7 +74,6 @@ export function turnFromSocket(p: Plane, sock: number, now: number): number {
     if (i < n) transmit(p);
   }
   leave(p, n);
-  return n;
 }
 
 /** One batch from the device. Returns like `turnFromSocket`. */
@@ -51,15 +90,16 @@ export function turnFromDevice(p: Plane, now: number): number {
 }
 
 /**
- * Sends an empty authenticated packet into each tunnel that was silent for its keepalive time. One shard does so for all.
+ * Sends an empty authenticated packet into each tunnel that was silent for its keepalive time. One shard does so for all,
+ * and of a group the node that hears the client.
  */
 export function turnKeepalive(p: Plane, now: number): void {
-  const { known } = p.tunnels;
+  const { known, foreign } = p.tunnels;
   p.begin(now);
   if (!p.first) return;
   for (let m = 0; m < p.memberCount; m++) {
     const t = p.members[m];
-    if (known[t] === 0 || !isDue(p, t, now)) continue;
+    if (known[t] === 0 || foreign[t] === 1 || !isDue(p, t, now)) continue;
     if (!hasRoom(p, 0, 0, 0, 1)) transmit(p);
     const v = emit(p, t, 0, 0, -1, 0, 0, -1, 0, 0);
     if (v !== FORWARDED) p.tunnels.drops[t * VERDICTS + v]++;

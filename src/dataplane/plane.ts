@@ -39,6 +39,8 @@ export interface PlaneOptions {
   readonly windowMax: number;
   /** What this plane has in common with those of other shards; without it, it is the only one. */
   readonly shared?: SharedMemory | undefined;
+  /** This plane's node is one of several with the same sessions. */
+  readonly group?: boolean;
 }
 
 /** An inner prefix as numbers; IPv4 in `w3` alone with `length` 0-32. */
@@ -73,10 +75,11 @@ export class Plane {
   readonly verdicts: Float64Array;
   readonly replay: ReplayTable | SharedReplayTable;
   readonly restart: RestartTable;
-  // With several shards only.
+  // With several shards only, but for `macNews`.
   /** The same table as `replay`, with what only a shared one can do. */
   readonly sharedReplay: SharedReplayTable | undefined;
   readonly endpoints: EndpointTable | undefined;
+  /** Also in a group, for the other nodes. */
   readonly macNews: MacNews | undefined;
   /** Tunnel tables of the other shards, which this one only reads. */
   readonly siblings: readonly TunnelTable[];
@@ -97,11 +100,13 @@ export class Plane {
   readonly senderKeys = new IndexMap(1024);
   /** Whether muxes from 0x8000 on are sessions: NO_SESSION, IN_NODE or IN_CLIENT. */
   sessions = NO_SESSION;
+  /** Other nodes have this node's sessions too: what is unknown here is held until they were asked. */
+  readonly group: boolean;
   /** Prefixes of session rows: in `routes` only while the row is the one to send with. */
   readonly prefixes = new Map<number, readonly Prefix[]>();
   /** Sessions in a client: (sender id, key slot) pairs of each row, for the day it goes. */
   readonly sendersOf = new Map<number, (readonly [number, number])[]>();
-  readonly control = new ControlRing();
+  readonly control: ControlRing;
   readonly sent = new SentRing();
   /** Tunnels in use, [0, memberCount). Of several rows of one owner, the one to send with. */
   readonly members: Int32Array;
@@ -152,6 +157,7 @@ export class Plane {
     this.output = options.memory.output;
     this.io = options.io;
     this.crypto = options.crypto;
+    this.control = new ControlRing(options.memory.slab);
     this.tunnels = new TunnelTable(options.tunnels);
     this.verdicts = new Float64Array(options.tunnels.verdicts);
     const capacity = options.tunnels.capacity;
@@ -165,7 +171,8 @@ export class Plane {
     this.replay = this.sharedReplay ?? new ReplayTable(windows);
     this.restart = new RestartTable(shared ? { slots: shared.floor.capacity, memory: shared.restart } : { slots });
     this.endpoints = shared && new EndpointTable(shared.endpoints);
-    this.macNews = shared && options.ethernet ? new MacNews() : undefined;
+    this.group = options.group ?? false;
+    this.macNews = (shared || this.group) && options.ethernet ? new MacNews() : undefined;
     this.siblings = (shared?.siblings ?? []).map((memory) => new TunnelTable(memory));
     this.first = (shared?.index ?? 0) === 0;
     this.macs = new MacTable(options.ethernet ? 16384 : 2, 4096, capacity, options.hashSeed);

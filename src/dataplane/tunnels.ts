@@ -5,8 +5,8 @@
  */
 import { VERDICTS } from "./verdict.ts";
 
-const INTS = 25;
-const FLOATS = 12;
+const INTS = 26;
+const FLOATS = 13;
 
 // Values of `session`.
 export const NO_SESSION = 0;
@@ -69,6 +69,8 @@ export class TunnelTable {
   readonly owner: Int32Array;
   /** 1: nothing authentic has come yet, so nothing may be sent. */
   readonly pending: Int32Array;
+  /** 1: another node of the group owns the session's replay window; what comes is held, what goes is sealed as ever. */
+  readonly foreign: Int32Array;
   /** Sender ids seen from the peer. */
   readonly senders: Int32Array;
   // Last authentication problem: verdict number and how often.
@@ -88,6 +90,8 @@ export class TunnelTable {
   readonly mtuAt: Float64Array;
   /** Monotonic ms of the last packet with payload from the peer; 0 = never. */
   readonly lastData: Float64Array;
+  /** A session in a node: highest authentic sequence number of the client that this node accepted, plus 1; 0 = none. */
+  readonly seqHigh: Float64Array;
   readonly floodTokens: Float64Array;
   readonly floodAt: Float64Array;
   /** `drops[tunnel * VERDICTS + verdict]`. */
@@ -123,6 +127,7 @@ export class TunnelTable {
     this.index = int(22);
     this.owner = int(23);
     this.pending = int(24);
+    this.foreign = int(25);
     this.seqNext = float(0);
     this.seqLimit = float(1);
     this.rxPackets = float(2);
@@ -135,14 +140,15 @@ export class TunnelTable {
     this.floodTokens = float(9);
     this.floodAt = float(10);
     this.lastData = float(11);
+    this.seqHigh = float(12);
     this.drops = new Float64Array(memory.drops);
   }
 
   /** Clears what an earlier tunnel left in row `t`; `seqLimit` is the control thread's and stays. */
   reset(t: number): void {
-    for (const column of [this.known, this.senders, this.problem, this.problems, this.session, this.pending])
-      column[t] = 0;
-    for (const column of [this.rxPackets, this.rxBytes, this.txPackets, this.txBytes]) column[t] = 0;
+    for (const column of [this.known, this.senders, this.problem, this.problems]) column[t] = 0;
+    for (const column of [this.session, this.pending, this.foreign]) column[t] = 0;
+    for (const column of [this.rxPackets, this.rxBytes, this.txPackets, this.txBytes, this.seqHigh]) column[t] = 0;
     for (const column of [this.lastRx, this.lastTx, this.lastData, this.mtuAt, this.floodAt]) column[t] = 0;
     this.drops.fill(0, t * VERDICTS, (t + 1) * VERDICTS);
   }

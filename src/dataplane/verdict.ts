@@ -50,7 +50,9 @@ export const DEVICE_BUSY = 34;
 export const MAC_TABLE_FULL = 35;
 export const PUNT_FULL = 36;
 export const TUNNEL_GONE = 37;
-export const VERDICTS = 38;
+export const HELD = 38;
+export const HOLD_FULL = 39;
+export const VERDICTS = 40;
 
 const done = (name: string, help: string): Verdict => ({ name, kind: "done", help });
 const drop = (name: string, help: string): Verdict => ({ name, kind: "drop", help });
@@ -119,4 +121,6 @@ export const verdicts: readonly Verdict[] = [
   ),
   drop("punt_full", "Needed slow-path work while its queue was full."),
   drop("tunnel_gone", "The tunnel was removed while the packet was under way."),
+  done("held", "Of a session that another node of the group owns or knows; handed to the control plane, unopened."),
+  drop("hold_full", "To be held until this node has the session's state, but more came than may wait."),
 ];

@@ -5,14 +5,15 @@
 import { ReplayTable } from "../crypto/replay.ts";
 import { activate, insertRoute, removeRoute } from "../dataplane/activate.ts";
 import { NEWS_WORDS } from "../dataplane/mac_news.ts";
-import { turnSeal, turnSend } from "../dataplane/pipeline.ts";
+import { turnInject, turnSeal, turnSend } from "../dataplane/pipeline.ts";
 import type { Plane, Prefix } from "../dataplane/plane.ts";
 import type { AeadKey } from "../dataplane/ports.ts";
 import { IN_CLIENT, IN_NODE, NO_SESSION } from "../dataplane/tunnels.ts";
-import type { Endpoint, SessionSetup, ToShard, TunnelSetup } from "./messages.ts";
+import type { Endpoint, SessionSetup, ToShard, TunnelSetup, Yielded } from "./messages.ts";
+import { own, takeRow, yieldRow } from "./ownership.ts";
 
-/** Changes the tables as `message` says. False for "stop". */
-export function apply(p: Plane, message: ToShard): boolean {
+/** Changes the tables as `message` says. False for "stop". `answer` hears what the ones that ask for an answer get. */
+export function apply(p: Plane, message: ToShard, answer?: (message: Yielded) => void): boolean {
   switch (message.kind) {
     case "add":
       addTunnel(p, message.tunnel);
@@ -42,6 +43,21 @@ export function apply(p: Plane, message: ToShard): boolean {
       return true;
     case "macs":
       learnMacs(p, message.words);
+      return true;
+    case "yield":
+      answer?.(yieldRow(p, message.index, message.seq, message.token));
+      return true;
+    case "take":
+      answer?.(takeRow(p, message.index, message.token));
+      return true;
+    case "own":
+      own(p, message.index, message.highest, message.words);
+      return true;
+    case "inject":
+      turnInject(p, message.datagrams, p.io.now());
+      return true;
+    case "activate":
+      if (p.tunnels.used[message.index] === 1 && p.tunnels.pending[message.index] === 1) activate(p, message.index);
       return true;
     case "stop":
       return false;
@@ -114,6 +130,7 @@ function addSession(p: Plane, setup: SessionSetup): void {
     p.sent.clear();
   }
   tunnels.used[t] = 1;
+  tunnels.foreign[t] = setup.foreign ? 1 : 0;
   setEndpoint(p, t, setup.endpoint);
   if (setup.routes !== undefined) p.prefixes.set(t, setup.routes);
   if (setup.pending) tunnels.pending[t] = 1;
@@ -169,6 +186,7 @@ function setEndpoint(p: Plane, t: number, endpoint: Endpoint): void {
   // Another shard learns it at this moment from a packet, which knows better.
   if (p.endpoints && !p.endpoints.publish(t, a0, a1, a2, a3, endpoint.port, endpoint.sock)) return;
   p.tunnels.moveTo(t, a0, a1, a2, a3, endpoint.port, endpoint.sock);
+  p.tunnels.innerMtu[t] = p.tunnels.configuredMtu[t];
 }
 
 function learnMacs(p: Plane, words: Int32Array): void {

@@ -19,7 +19,7 @@ export interface ShardControl {
   flushEvents(): void;
   /** Passes on what the control ring holds. */
   flushControl(): void;
-  /** Passes on which MAC addresses were learnt; called only with several shards. */
+  /** Passes on which MAC addresses were learnt; called only with several shards or in a group. */
   flushMacs?(words: Int32Array): void;
 }
 

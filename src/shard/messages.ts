@@ -23,6 +23,8 @@ export interface ShardSetup {
   readonly hashSeed: number;
   /** Whether muxes from 0x8000 on are sessions, and which end this is. */
   readonly sessions: "none" | "node" | "client";
+  /** A node that is one of several with the same sessions: what is unknown here is held for control to ask them. */
+  readonly group: boolean;
 }
 
 /** An address or prefix as numbers. */
@@ -72,6 +74,17 @@ export interface SessionSetup {
   readonly endpoint: Endpoint;
   /** Wait for the peer's first authentic packet before anything is sent. */
   readonly pending: boolean;
+  /** Another node of the group has the replay window: this one seals, and hands over what comes. */
+  readonly foreign?: boolean;
+}
+
+/** A datagram that another node received, or that was held here. */
+export interface InjectedDatagram {
+  readonly bytes: Uint8Array;
+  /** `sock`: the one here that it is to seem to have come in by, and that answers. */
+  readonly from: Endpoint;
+  /** Outer TOS or traffic class byte. */
+  readonly tos: number;
 }
 
 export type ToShard =
@@ -96,7 +109,33 @@ export type ToShard =
   | { readonly kind: "send"; readonly datagram: Uint8Array; readonly to: Endpoint }
   /** What other shards learnt, NEWS_WORDS an address, see dataplane/mac_news.ts. */
   | { readonly kind: "macs"; readonly words: Int32Array }
+  // A group of nodes; `index` is a row of a session in a node. What a window's words are: `ReplayTable.read`.
+  /** The packet `seq` arrived at another node: give the window up if it is the newest. Answered by "yielded". */
+  | { readonly kind: "yield"; readonly index: number; readonly seq: number; readonly token: number }
+  /** Give the window up in any case. Answered by "yielded". */
+  | { readonly kind: "take"; readonly index: number; readonly token: number }
+  /** Be the owner from now on, with this window; highest -1 = nothing was received yet. */
+  | { readonly kind: "own"; readonly index: number; readonly highest: number; readonly words: Int32Array }
+  /** Handle these, in this order, as if they came from the socket now. Those of a foreign row are held again. */
+  | { readonly kind: "inject"; readonly datagrams: readonly InjectedDatagram[] }
+  /** Another node saw the first authentic packet: a pending row becomes the one to send with. */
+  | { readonly kind: "activate"; readonly index: number }
   | { readonly kind: "stop" };
+
+/**
+ * "given": the row is foreign now. "keep": this node goes on owning it, and `seq` is one that it would accept. "stale":
+ * it would not, the packet is old or a copy. "moved": it was foreign already, or is not there.
+ */
+export type Yielded =
+  | {
+      readonly kind: "yielded";
+      readonly token: number;
+      readonly result: "given";
+      /** -1: nothing was received yet, and there are no words. */
+      readonly highest: number;
+      readonly words: Int32Array<ArrayBuffer>;
+    }
+  | { readonly kind: "yielded"; readonly token: number; readonly result: "keep" | "stale" | "moved" };
 
 export type FromShard =
   | {
@@ -112,7 +151,9 @@ export type FromShard =
   | { readonly kind: "events"; readonly words: Int32Array; readonly lost: number }
   /** Entries of dataplane/control_ring.ts. */
   | { readonly kind: "control"; readonly words: Int32Array; readonly bytes: Uint8Array }
-  /** For the other shards, as they are to have it. */
+  /** For the other shards and nodes, as they are to have it; owners are rows of this node. */
   | { readonly kind: "macs"; readonly words: Int32Array }
+  /** Answer to "yield" and "take" of the same token. */
+  | Yielded
   | { readonly kind: "failed"; readonly code: string; readonly message: string }
   | { readonly kind: "stopped" };

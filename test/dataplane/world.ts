@@ -28,6 +28,8 @@ export interface HostOptions {
   readonly shard?: { readonly tunnels: TunnelMemory; readonly shared: SharedMemory };
   /** Which end of sessions this host is; without: muxes from 0x8000 on are tunnels. */
   readonly sessions?: "node" | "client";
+  /** A node that is one of several with the same sessions. */
+  readonly group?: boolean;
 }
 
 export class Host {
@@ -54,6 +56,7 @@ export class Host {
       dscp: -1,
       windowMax: 2048,
       hashSeed: 1,
+      group: options.group ?? false,
     });
     if (options.sessions !== undefined) this.plane.sessions = options.sessions === "node" ? IN_NODE : IN_CLIENT;
     else this.plane.sessions = NO_SESSION;

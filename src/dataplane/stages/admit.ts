@@ -88,7 +88,10 @@ function commit(p: Plane, i: number, t: number): boolean {
     }
     restart.accepted(place, p.now);
     const highest = replay.highest(slot);
-    if (taken === FRESH && (isNew || highest !== before) && highest === s >>> 0) learn(p, i, t);
+    if (taken === FRESH && (isNew || highest !== before) && highest === s >>> 0) {
+      tunnels.seqHigh[t] = highest + 1;
+      learn(p, i, t);
+    }
   } else if ((p.restarting[i] === 0 && !isNew) || !restartAt(p, i, t, slot, place)) {
     // New to this shard, but refused: another shard knows the sender, and `classify` could not ask.
     input.verdict[i] = result === OLD ? V.REPLAY_OLD : V.REPLAY_DUPLICATE;
@@ -105,7 +108,7 @@ function commit(p: Plane, i: number, t: number): boolean {
 /** Control inside a session: an authentic payload for the control plane. */
 function handOver(p: Plane, i: number, t: number): number {
   const { at, len, type } = p.input;
-  const taken = p.control.push(p.slab, p.input, i, SESSION_CONTROL, t, type[i], at[i], len[i], p.now);
+  const taken = p.control.push(p.input, i, SESSION_CONTROL, t, type[i], at[i], len[i], p.now);
   return taken ? V.CONTROL : V.PUNT_FULL;
 }
 

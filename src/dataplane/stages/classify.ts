@@ -12,6 +12,8 @@ import { IN_CLIENT, IN_NODE, NO_SESSION } from "../tunnels.ts";
 import {
   CONTROL,
   DATAGRAM_SHORT,
+  HELD,
+  HOLD_FULL,
   LIVE,
   MUX_UNKNOWN,
   PUNT_FULL,
@@ -29,6 +31,8 @@ const TYPE_UNKNOWN_SESSION = 6;
 const UNKNOWN_SESSION_LEN = 24;
 /** Longest part of a datagram of an unknown session that the control plane needs. */
 const UNKNOWN_BYTES = 32;
+/** Header and tag: nothing shorter is a session's. */
+const SESSION_DATAGRAM_MIN = satp.HEADER_LEN + 16;
 
 /** Input rows [0, n): sets TUNNEL, KEY, SEQ, SENDER, MUX and the window scratch, or a verdict. */
 export function classify(p: Plane, n: number): void {
@@ -54,6 +58,10 @@ export function classify(p: Plane, n: number): void {
       continue;
     }
     const s = view.getUint32(from + satp.SEQ);
+    if (isSession && tunnels.foreign[t] === 1) {
+      verdict[i] = p.control.hold(p.input, i, t, s, from, len[i], p.now) ? HELD : HOLD_FULL;
+      continue;
+    }
     const id = view.getUint16(from + satp.SENDER_ID);
     seq[i] = s;
     sender[i] = id;
@@ -92,17 +100,29 @@ function findSession(p: Plane, i: number, m: number): number {
   const from = input.at[i];
   if (m === CONTROL_MUX) {
     const detail = p.sessions === IN_CLIENT ? provenEcho(p, from, input.len[i]) : 0;
-    const taken = p.control.push(p.slab, input, i, CONTROL_DATAGRAM, -1, detail, from, input.len[i], p.now);
+    const taken = p.control.push(input, i, CONTROL_DATAGRAM, -1, detail, from, input.len[i], p.now);
     input.verdict[i] = taken ? CONTROL : PUNT_FULL;
     return -1;
   }
   if (p.sessions === IN_NODE) {
     const row = p.byIndex.find((p.view.getUint16(from + satp.SENDER_ID) << 15) | (m & 0x7fff));
     if (row >= 0) return row;
-    p.control.push(p.slab, input, i, UNKNOWN_SESSION, -1, input.len[i], from, UNKNOWN_BYTES, p.now);
+    if (p.group) {
+      input.verdict[i] = holdUnknown(p, i);
+      return -1;
+    }
+    p.control.push(input, i, UNKNOWN_SESSION, -1, input.len[i], from, UNKNOWN_BYTES, p.now);
   } else if (p.byReceiver[m & 0x7fff] >= 0) return p.byReceiver[m & 0x7fff];
   input.verdict[i] = SESSION_UNKNOWN;
   return -1;
+}
+
+/** Another node of the group may know the session: the datagram waits until they were asked. */
+function holdUnknown(p: Plane, i: number): number {
+  const { at, len } = p.input;
+  if (len[i] < SESSION_DATAGRAM_MIN) return DATAGRAM_SHORT;
+  const seq = p.view.getUint32(at[i] + satp.SEQ);
+  return p.control.hold(p.input, i, -1, seq, at[i], len[i], p.now) ? HELD : HOLD_FULL;
 }
 
 /** 1 when the datagram says that a session is unknown and proves it with bytes that this client has sent lately. */

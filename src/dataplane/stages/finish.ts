@@ -21,7 +21,7 @@ export function countInput(p: Plane, n: number): void {
     const v = verdict[i];
     const packets = packetsOf(len[i], seg[i], hdr[i]);
     verdicts[v] += packets;
-    if (v > V.EMPTY && tunnel[i] >= 0) tunnels.drops[tunnel[i] * V.VERDICTS + v] += packets;
+    if (v > V.EMPTY && v !== V.HELD && tunnel[i] >= 0) tunnels.drops[tunnel[i] * V.VERDICTS + v] += packets;
   }
 }
 
