@@ -8,7 +8,8 @@ const layers = {
   dataplane: ["base", "wire", "crypto", "table"],
   shard: ["base", "wire", "crypto", "table", "dataplane"],
   drivers: ["base", "wire", "crypto", "dataplane", "control/ports"],
-  control: ["base", "wire", "crypto", "table", "handshake", "dataplane", "shard"],
+  announce: ["base"],
+  control: ["base", "wire", "crypto", "table", "handshake", "dataplane", "shard", "announce"],
   api: ["base", "control", "dataplane/verdict", "dataplane/tunnels"],
   cli: ["base", "api/contract", "api/client"],
 };

@@ -15,6 +15,8 @@ const packages = {
   anytun: { program: "anytun", why: "the original, for the interop tests and as a peer in the benchmarks" },
   uanytun: { program: "uanytun", why: "the small original, for the interop tests and as a peer in the benchmarks" },
   "net-tools": { program: "ifconfig", why: "anytun and uanytun call it, though their packages do not say so" },
+  bird2: { program: "bird", why: "speaks BGP for the nodes and the router of the tests and the lab" },
+  exabgp: { program: "exabgp", why: "speaks BGP by another driver, for the tests" },
   iperf3: { program: "iperf3", why: "makes and measures the traffic of the benchmarks" },
   openvpn: { program: "openvpn", why: "peer in the benchmarks" },
   openssl: { program: "openssl", why: "makes the keys of that peer" },
@@ -25,14 +27,15 @@ const packages = {
 };
 
 const build = ["gcc", "g++", "make", "python3"];
-const lab = [...build, "iproute2", "iputils-ping"];
+const network = [...build, "iproute2", "iputils-ping"];
+const lab = [...network, "bird2"];
 /** What each kind of set-up needs. */
 export const needs = {
   build,
   lab,
-  test: [...lab, "anytun", "uanytun", "net-tools"],
+  test: [...lab, "exabgp", "anytun", "uanytun", "net-tools"],
   bench: [
-    ...lab,
+    ...network,
     "iperf3",
     "openvpn",
     "openssl",

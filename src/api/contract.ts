@@ -48,6 +48,38 @@ const tunnel = z.object({
   problem: problem.nullable(),
 });
 
+const phase = z.enum(["withdrawn", "announced", "draining"]);
+
+/** What routers are told of the service addresses. */
+export const announceSchema = z.object({
+  kind: z.enum(["none", "bird", "exabgp", "command"]),
+  prefixes: z.array(z.string()),
+  device: z.string().nullable().describe("Device that holds the service addresses."),
+  phase: phase.describe("What the node wants."),
+  inForce: phase.nullable().describe("What the routing daemon has confirmed; null: nothing."),
+  problem: z.string().nullable().describe("Why what is wanted is not in force."),
+  wish: z.enum(["serve", "drain", "drained"]).describe("What the operator wants."),
+  healthy: z.boolean().describe("By the self-tests of late."),
+  selfTest: z
+    .object({
+      good: z.int().describe("Rounds with every answer, since the start."),
+      bad: z.int().describe("Rounds with a lost answer or a fault."),
+      crowded: z.int().describe("Rounds that were lost in a flood and say nothing."),
+      targets: z.array(z.object({ address: z.string(), rttMs: z.number().nullable() })),
+      faults: z.array(z.string()).describe("What is wrong beside the path."),
+    })
+    .nullable()
+    .describe("Of the data path; null: there is no service address to ask."),
+  drain: z
+    .object({
+      forMs: z.int(),
+      quietMs: z.int().describe("Since the last authentic packet of a client."),
+      leftMs: z.int().describe("Until it is over, clients or not."),
+    })
+    .nullable()
+    .describe("The drain that is under way."),
+});
+
 export const statusSchema = z.object({
   name: z.string(),
   version: z.string(),
@@ -73,8 +105,10 @@ export const statusSchema = z.object({
     .array(z.object({ name: z.string(), count: z.int(), help: z.string() }))
     .describe("Every drop reason with its meaning, zeros included."),
   host: z.array(z.string()).describe("What was changed on this machine."),
+  announce: announceSchema.nullable().describe("Of a node: what routers are told of it."),
 });
 
+export type AnnounceStatus = z.output<typeof announceSchema>;
 export type Status = z.output<typeof statusSchema>;
 export type ShardStatus = Status["perShard"][number];
 export type TunnelStatus = Status["tunnels"][number];

@@ -66,6 +66,9 @@ export function createHandlers({ status, control }: Answerers): Handlers {
       need().setLogLevel(level);
       return { level: need().logLevel() };
     },
+    announcement: () => copy(need().announcement()),
+    drain: ({ maxS, exit }) => copy(need().drain(maxS * 1000, exit)),
+    undrain: () => copy(need().undrain()),
     ping: async ({ client, timeoutMs }) => ({ client, rttMs: await need().ping(client, timeoutMs) }),
   };
 }

@@ -1,13 +1,20 @@
 /** Builds the status answer from what a running instance knows. Reads shared columns; holds nothing up. */
 import type { Clock } from "../base/clock.ts";
 import { formatEndpoint } from "../base/ip.ts";
+import type { AnnounceView } from "../control/announcing.ts";
 import type { Supervisor } from "../control/supervisor.ts";
 import { describeTransforms } from "../control/transforms.ts";
 import { verdicts } from "../dataplane/verdict.ts";
-import type { Status, TunnelStatus } from "./contract.ts";
+import type { AnnounceStatus, Status, TunnelStatus } from "./contract.ts";
 import { bestKnown, countersOf, dropsOf, latest, shardStatus, total } from "./totals.ts";
 
-export function buildStatus(instance: Supervisor, clock: Clock, version: string): Status {
+/** `announce`: undefined where there is nothing to announce. */
+export function buildStatus(
+  instance: Supervisor,
+  clock: Clock,
+  version: string,
+  announce: AnnounceView | undefined,
+): Status {
   const { spec } = instance;
   const counters = countersOf(instance.shards);
   const now = clock.wallMs();
@@ -37,6 +44,7 @@ export function buildStatus(instance: Supervisor, clock: Clock, version: string)
       .filter((v) => v.kind === "drop")
       .map(({ name, count, help }) => ({ name, count, help })),
     host: [...instance.hostChanges],
+    announce: announce === undefined ? null : copyOf(announce),
   };
 }
 
@@ -82,5 +90,18 @@ function tunnelStatus(instance: Supervisor, t: number, clock: Clock): TunnelStat
           agoMs: Math.round(clock.monotonicMs() - problem.atMs),
         }
       : null,
+  };
+}
+
+/** The contract's own copy of a view. */
+function copyOf({ prefixes, selfTest, drain, ...rest }: AnnounceView): AnnounceStatus {
+  return {
+    ...rest,
+    prefixes: [...prefixes],
+    selfTest:
+      selfTest === null
+        ? null
+        : { ...selfTest, targets: selfTest.targets.map((target) => ({ ...target })), faults: [...selfTest.faults] },
+    drain: drain === null ? null : { ...drain },
   };
 }

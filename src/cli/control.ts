@@ -1,12 +1,13 @@
 /**
  * Commands that ask a running daemon, or change something in it: clients, sessions, routes, reload, log-level, show,
- * ping, events, down. All of them over the API, all with --json. No file of the daemon is read or written.
+ * ping, events, down; drain and undrain are in `drain.ts`. All of them over the API, all with --json. No file of the daemon is read or written.
  */
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { ask, followEvents, getHealth } from "../api/client.ts";
 import { type ApiClient, type ApiSession, levelName } from "../api/contract/control.ts";
 import { AnyhopError } from "../base/errors.ts";
+import { addDrainCommands } from "./drain.ts";
 import { renderChanges, renderClient, renderClients, renderRoutes, renderSessions } from "./render.ts";
 import { findSocket } from "./sockets.ts";
 
@@ -164,6 +165,7 @@ export function addControlCommands(program: Command, io: ControlIo, done: (code:
       done(0);
     },
   );
+  addDrainCommands<Common>((...words) => command(program, ...words), socketOf, io, done);
   program
     .command("down")
     .argument("[name]", "instance; not needed when only one is running")

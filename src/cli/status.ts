@@ -1,5 +1,6 @@
 /** `anyhop status` for people: the daemon's answer as lines of text. Pure. Only drops that happened are shown. */
 import type { Status, TunnelStatus } from "../api/contract.ts";
+import { progress } from "./drain.ts";
 import { align, bytes, duration } from "./text.ts";
 
 const SMALL_TABLE_MAX = 4;
@@ -14,6 +15,7 @@ export function renderStatus(status: Status): string {
   ];
   lines.push(...shardLines(status), ...offloadLines(status));
   if (status.host.length > 0) lines.push(`host     ${status.host.join("\n         ")}`);
+  lines.push(...announceLines(status));
   lines.push("", ...tunnelTable(status.tunnels));
   for (const tunnel of status.tunnels) lines.push(...tunnelProblem(tunnel));
   if (status.tunnels.length <= SMALL_TABLE_MAX)
@@ -28,6 +30,23 @@ function offloadLines({ offloads }: Status): string[] {
   const on = offloads.filter((offload) => offload.on).map(({ name }) => name);
   const off = offloads.filter((offload) => !offload.on).map(({ name, why }) => `         ${name} is off: ${why}`);
   return [`offloads ${on.join(", ") || "none"}`, ...off];
+}
+
+/** What routers are told, and everything that is wrong with that. */
+function announceLines({ announce }: Status): string[] {
+  if (announce === null || (announce.kind === "none" && announce.wish === "serve")) return [];
+  const { kind, prefixes, phase, inForce, selfTest, problem, healthy } = announce;
+  const state = kind === "none" || inForce === phase ? phase : `to be ${phase}, ${inForce ?? "nothing"} in force`;
+  const lines = [`announce ${state}${kind === "none" ? "" : ` by ${kind}`}: ${prefixes.join(", ") || "no addresses"}`];
+  if (announce.wish !== "serve") lines.push(`         ${progress(announce)}; anyhop undrain ends it`);
+  if (problem !== null) lines.push(`       ! ${problem}`);
+  if (selfTest === null) return lines;
+  const targets = selfTest.targets.map(({ address, rttMs }) => `${address} ${rttMs === null ? "lost" : `${rttMs} ms`}`);
+  const counts = `${selfTest.good} good, ${selfTest.bad} bad, ${selfTest.crowded} crowded`;
+  lines.push(
+    `         self-test ${healthy ? "healthy" : "not healthy"} (${counts}): ${targets.join(", ") || "none yet"}`,
+  );
+  return [...lines, ...selfTest.faults.map((fault) => `       ! ${fault}`)];
 }
 
 /** What each of several shards did. */

@@ -2,6 +2,7 @@
  * What can be asked of a running instance, and changed in it: the API's only way in. Views hold no secret. Everything
  * that fails throws an AnyhopError whose code `api/answers.ts` knows.
  */
+import type { AnnounceView } from "./announcing.ts";
 import type { InstanceEvent } from "./event_hub.ts";
 import type { Mode } from "./instance.ts";
 import type { LevelName } from "./log_level.ts";
@@ -83,6 +84,11 @@ export interface Control {
   setLogLevel(level: LevelName): void;
   /** Round trip in milliseconds. Throws "unknown_client", "no_session" or "ping_timeout". */
   ping(client: string, timeoutMs: number): Promise<number>;
+  /** What routers are told, and how the self-test of the data path goes. */
+  announcement(): AnnounceView;
+  /** Sends the clients to other nodes; at most `maxMs`. `exit`: the daemon ends afterwards. */
+  drain(maxMs: number, exit: boolean): AnnounceView;
+  undrain(): AnnounceView;
   /** Returns what ends it. */
   follow(listener: (event: InstanceEvent) => void): () => void;
 }

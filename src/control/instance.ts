@@ -3,6 +3,7 @@
  * was resolved to a number and every secret to bytes. Both front doors (`config.ts`, `classic.ts`) produce it; the
  * supervisor consumes it and knows neither.
  */
+import type { AnnounceSpec } from "../announce/spec.ts";
 
 export interface TunnelSpec {
   /** For people: status, logs. Unique within the instance. */
@@ -94,6 +95,8 @@ export interface NodeSpec {
   /** What clients are told to use. */
   readonly keepaliveMs: number;
   readonly clients: readonly NodeClient[];
+  /** How routers are told of the service addresses. */
+  readonly announce: AnnounceSpec;
 }
 
 /** One [[service]] of a client file: a group to connect to, with a device of its own. */

@@ -6,6 +6,7 @@ import { formatAddress } from "../base/ip.ts";
 import { overlap, parsePrefix } from "../base/prefix.ts";
 import { hostOf } from "./address_pool.ts";
 import { canonical, familyOf, readEndpoint } from "./address_text.ts";
+import { readAnnounce } from "./announce_config.ts";
 import { folderOf, judged, type Parsed, readInstance } from "./config.ts";
 import type { ConfigEnv } from "./config_env.ts";
 import { readSchema, type TomlFile } from "./config_read.ts";
@@ -73,6 +74,7 @@ export function parseNode(toml: TomlFile, env: ConfigEnv): Parsed<NodeSpec> {
       }),
       keepaliveMs: node.keepalive * 1000,
       clients,
+      announce: readAnnounce(config.announce, instance, report),
     },
     report,
   );

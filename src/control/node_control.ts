@@ -6,6 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { parsePrefix } from "../base/prefix.ts";
+import type { AnnounceView, Announcing } from "./announcing.ts";
 import { ClientBook, prefixesOf } from "./client_book.ts";
 import type { ParsedFile } from "./config_file.ts";
 import type {
@@ -31,6 +32,7 @@ export interface NodeControlPorts {
   readonly level: LogLevel;
   readonly store: Store;
   readonly sessions: Sessions;
+  readonly announcing: Pick<Announcing, "drain" | "undrain" | "view">;
   /** Reads and judges the configuration file again. */
   readonly readFile: () => ParsedFile;
   /** Name of the device once it is up. */
@@ -64,14 +66,14 @@ export class NodeControl implements Control {
   addClient(wish: NewClient): ClientView {
     const client = this.#book.add(wish);
     this.#admit(client);
-    this.#tell("client_added", `Client ${client.name} was added with ${client.addresses.join(", ")}`, client.name);
+    this.tell("client_added", `Client ${client.name} was added with ${client.addresses.join(", ")}`, client.name);
     return this.#view(client, null);
   }
 
   removeClient(name: string): void {
     const client = this.#book.remove(name);
     this.#use.sessions.expel(client.publicKey);
-    this.#tell("client_removed", `Client ${name} was removed`, name);
+    this.tell("client_removed", `Client ${name} was removed`, name);
   }
 
   sessions(): readonly SessionView[] {
@@ -84,7 +86,7 @@ export class NodeControl implements Control {
     const session = this.sessions().find((one) => one.id === id);
     if (session === undefined || !this.#use.sessions.end(id))
       throw new AnyhopError("unknown_session", `There is no session ${id}.`);
-    this.#tell("session_ended", `The session of client ${session.client} was ended on request`, session.client);
+    this.tell("session_ended", `The session of client ${session.client} was ended on request`, session.client);
   }
 
   /** Longest prefixes first, as the data plane chooses. */
@@ -114,15 +116,15 @@ export class NodeControl implements Control {
       throw new AnyhopError("config_faults", "Nothing was changed: the file no longer describes a node ([node]).");
     // Pool and clients come from the new file, everything that needs a restart from the old one.
     const wanted = parsed.spec;
-    const { instance, group, privateKey, publicKey } = this.#spec;
+    const { instance, group, privateKey, publicKey, announce } = this.#spec;
     const changes = diffNode(this.#spec, wanted);
-    const next: NodeSpec = { ...wanted, instance, group, privateKey, publicKey };
+    const next: NodeSpec = { ...wanted, instance, group, privateKey, publicKey, announce };
     const before = new Map(this.#book.list().map((client) => [client.name, client]));
     this.#book.load(next);
     this.#spec = next;
     this.#use.sessions.reconfigure(next);
     this.#apply(before, changes);
-    for (const change of changes) this.#tell("reloaded", describeChange(change), change.subject);
+    for (const change of changes) this.tell("reloaded", describeChange(change), change.subject);
     return { changes, warnings: faults };
   }
 
@@ -132,13 +134,25 @@ export class NodeControl implements Control {
 
   setLogLevel(level: LevelName): void {
     this.#use.level.set(level);
-    this.#tell("log_level", `The log level is now ${level}`);
+    this.tell("log_level", `The log level is now ${level}`);
   }
 
   async ping(name: string, timeoutMs: number): Promise<number> {
     const client = this.#book.get(name);
     if (client === undefined) throw new AnyhopError("unknown_client", `There is no client ${name}.`);
     return this.#use.sessions.ping(client.publicKey, timeoutMs);
+  }
+
+  announcement(): AnnounceView {
+    return this.#use.announcing.view();
+  }
+
+  drain(maxMs: number, exit: boolean): AnnounceView {
+    return this.#use.announcing.drain(maxMs, exit);
+  }
+
+  undrain(): AnnounceView {
+    return this.#use.announcing.undrain();
   }
 
   follow(listener: (event: InstanceEvent) => void): () => void {
@@ -168,7 +182,8 @@ export class NodeControl implements Control {
     return { ...open, psk: this.#book.pskOf(client) !== undefined, session };
   }
 
-  #tell(event: string, message: string, subject?: string): void {
+  /** A notice for log and events. */
+  tell(event: string, message: string, subject?: string): void {
     this.#use.log.notice(event, message, subject === undefined ? {} : { subject });
     this.#events.tell(event, message, subject);
   }

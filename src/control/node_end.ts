@@ -81,6 +81,8 @@ export class NodeEnd implements SessionEnd, Sessions {
   readonly side = "node";
   readonly rows = ROWS;
   readonly responder: Responder;
+  /** Answers the daemon's own self-test (control/health.ts); undefined for any other datagram. */
+  answerSelfTest: (datagram: Uint8Array) => Uint8Array | undefined = () => undefined;
   #spec: NodeSpec;
   readonly #use: NodeEndPorts;
   readonly #sender: Sender;
@@ -138,6 +140,11 @@ export class NodeEnd implements SessionEnd, Sessions {
   }
 
   handed(entry: Handed): void {
+    const answer = entry.kind === CONTROL_DATAGRAM ? this.answerSelfTest(entry.bytes) : undefined;
+    if (answer !== undefined) {
+      this.#shard.post({ kind: "send", datagram: answer, to: endpointOf(entry.from) });
+      return;
+    }
     const out: NodeOutput[] = [];
     const now = this.#now();
     if (entry.kind === CONTROL_DATAGRAM) this.responder.receive(now, entry.bytes, entry.from, out);

@@ -1,5 +1,6 @@
 /** Every key of a node file: those of a file with static keys, the group, and who may come. */
 import { z } from "zod";
+import { announce } from "./announce_schema.ts";
 import type { FileKind } from "./config_read.ts";
 import { instanceKeys, tables } from "./config_schema.ts";
 import { INLINE_SECRETS, privateKeyKeys, pskKeys } from "./key_sources.ts";
@@ -51,6 +52,7 @@ const client = z.strictObject(
 const nodeSchema = z.strictObject({
   ...instanceKeys,
   node: node.prefault({}),
+  announce: announce.prefault({}),
   client: z
     .array(client, { error: "must be written as [[client]], once for each client" })
     .max(CLIENTS_MAX, `must not occur more than ${CLIENTS_MAX} times; add the others with anyhop clients add`)
@@ -61,7 +63,7 @@ export type NodeConfig = z.output<typeof nodeSchema>;
 
 export const nodeKind: FileKind<NodeConfig> = {
   schema: nodeSchema,
-  tables: { ...tables, "": nodeSchema, node, client },
+  tables: { ...tables, "": nodeSchema, node, announce, client },
   lists: new Set(["tunnel", "client"]),
   secrets: INLINE_SECRETS,
 };

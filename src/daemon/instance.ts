@@ -32,6 +32,10 @@ export interface InstanceParts {
   /** Opened before and shared; closed with the instance. */
   readonly store?: Store;
   readonly control?: (supervisor: Supervisor) => Control;
+  /** Before sockets and devices are opened: what they need on this host. */
+  readonly arrive?: () => Promise<void>;
+  /** Packets flow. */
+  readonly serve?: () => void;
   /** Undoes what was done on the host beyond the device. */
   readonly leave?: () => Promise<void>;
 }
@@ -59,13 +63,16 @@ export async function runInstance(
     },
     parts.sessions,
   );
+  const control = parts.control?.(supervisor);
   const api = await startApiServer({
     socketPath: spec.socketPath,
-    status: () => buildStatus(supervisor, systemClock, hooks.version),
-    ...(parts.control === undefined ? {} : { control: parts.control(supervisor) }),
+    status: () => buildStatus(supervisor, systemClock, hooks.version, control?.announcement()),
+    ...(control === undefined ? {} : { control }),
   });
   try {
+    await parts.arrive?.();
     await supervisor.start();
+    parts.serve?.();
     log.notice(
       "started",
       `${spec.name}: ${supervisor.deviceName} is up, ${spec.tunnels.length} tunnel(s), listening on ` +

@@ -1,4 +1,4 @@
-/** A node in the foreground: an instance with sessions, the client book and the control API over it. */
+/** A node in the foreground: an instance with sessions, the client book, its announcer, and the control API over it. */
 import { parseFile } from "../control/config_file.ts";
 import type { NodeSpec } from "../control/instance.ts";
 import type { LogLevel } from "../control/log_level.ts";
@@ -7,6 +7,7 @@ import { NodeEnd } from "../control/node_end.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
 import * as configEnv from "../drivers/config_env.ts";
 import { openStore } from "../drivers/store.ts";
+import { type AnnounceParts, createAnnouncing } from "./announce.ts";
 import { systemClock } from "./clock.ts";
 import { type InstanceHooks, runInstance } from "./instance.ts";
 
@@ -16,19 +17,27 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
   const store = openStore(instance.stateDir, instance.name);
   const sessions = new NodeEnd(spec, { clock: systemClock, log, entropy: systemEntropy, store });
   let control: NodeControl | undefined;
+  let announce: AnnounceParts | undefined;
   process.on("SIGHUP", () => {
     control?.reload().catch((error: Error) => log.error("reload", error.message));
   });
-  return runInstance(instance, hooks, {
+  const code = await runInstance(instance, hooks, {
     sessions,
     store,
     control(supervisor) {
+      const tell = (event: string, message: string) => control?.tell(event, message);
+      announce = createAnnouncing(spec, supervisor, sessions, tell, log);
       control = new NodeControl(spec, {
-        ...{ clock: systemClock, log, level, store, sessions },
+        ...{ clock: systemClock, log, level, store, sessions, announcing: announce.announcing },
         readFile: () => parseFile(configEnv.readText(file) ?? "", file, configEnv),
         deviceName: () => supervisor.deviceName,
       });
       return control;
     },
+    arrive: async () => announce?.arrive(),
+    serve: () => announce?.announcing.start(),
+    leave: async () => announce?.leave(),
   });
+  announce?.close();
+  return code;
 }

@@ -217,6 +217,14 @@ describe("the OpenAPI document", () => {
   });
 });
 
+test("announce, drain, undrain", async () => {
+  expect(await ask(socket, "announcement", {})).toMatchObject({ kind: "none", wish: "serve", drain: null });
+  expect(await ask(socket, "drain", { maxS: 5 })).toMatchObject({ wish: "drain", drain: { leftMs: 5000 } });
+  expect(await ask(socket, "undrain", {})).toMatchObject({ wish: "serve", drain: null });
+  for (const body of ['{"maxS":-1}', '{"maxS":86401}', '{"exit":1}', '{"now":true}'])
+    expect(await raw("POST", "/v1/drain", body)).toMatchObject({ code: 400 });
+});
+
 describe("events", () => {
   test("arrive as they happen, until the reader leaves", async () => {
     const seen: ApiEvent[] = [];

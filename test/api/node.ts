@@ -6,6 +6,7 @@ import { LogLevel } from "../../src/control/log_level.ts";
 import { NodeControl } from "../../src/control/node_control.ts";
 import { createMemorySessions, type MemorySessions } from "../../src/drivers/memory_sessions.ts";
 import { createMemoryStore } from "../../src/drivers/memory_store.ts";
+import { announcingOf } from "../announce/parts.ts";
 import { ANNA_PUBLIC, envWith, NODE } from "../control/session_files.ts";
 
 export const NODE_FILE = `${NODE}address = ["vpn.example.net:4444"]
@@ -34,6 +35,7 @@ export function createNode(): TestNode {
     level,
     store: createMemoryStore(),
     sessions,
+    announcing: announcingOf({ ...clock, monotonicMs: () => 0 }),
     readFile,
     deviceName: () => "anyhop0",
   });

@@ -67,5 +67,11 @@ export function sampleStatus(): Status {
     verdicts: Object.fromEntries(verdicts.map(({ name }) => [name, count(name)])),
     drops: verdicts.filter(({ kind }) => kind === "drop").map(({ name, help }) => ({ name, help, count: count(name) })),
     host: ["address 10.9.0.1/24 on anyhop0"],
+    announce: {
+      ...{ kind: "bird", prefixes: ["192.0.2.1/32"], device: "anyc0", phase: "draining", inForce: "draining" },
+      ...{ problem: null, wish: "drain", healthy: true },
+      selfTest: { good: 40, bad: 1, crowded: 0, targets: [{ address: "192.0.2.1", rttMs: 0.42 }], faults: [] },
+      drain: { forMs: 2500, quietMs: 1500, leftMs: 57_500 },
+    },
   };
 }

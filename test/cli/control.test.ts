@@ -113,6 +113,18 @@ describe("a running node", () => {
     expect(await cli("log-level", "loud")).toMatchObject({ code: 2, err: expect.stringContaining("notice, info") });
   });
 
+  test("drain, undrain", async () => {
+    const begun = await cli("drain", "--max", "7", "--no-wait");
+    expect(begun).toMatchObject({ code: 0, out: "node: draining, clients still send here, at most 7 s left\n" });
+    expect(JSON.parse((await cli("drain", "--no-wait", "--json")).out)).toMatchObject({ wish: "drain" });
+    // Its clock stands still and nobody ticks: somebody else ends the drain that is waited for.
+    const waiting = cli("drain");
+    setTimeout(() => node.control.undrain(), 300);
+    expect(await waiting).toMatchObject({ code: 1, out: expect.stringContaining("somebody has ended the drain") });
+    expect((await cli("undrain")).out).toBe("node will be announced when its self-test is good.\n");
+    expect(await cli("drain", "--max", "soon")).toMatchObject({ code: 2, err: expect.stringContaining("--max takes") });
+  });
+
   test("ping: one line each, 1 when nobody answers", async () => {
     expect(await cli("ping", "anna")).toMatchObject({ code: 1, err: "anyhop: The client has no session.\n" });
     node.sessions.connect(ANNA_PUBLIC, "192.0.2.7:4444", 12.345);

@@ -15,6 +15,32 @@ test("what runs, where it listens, its device, what was changed", () => {
   expect(line("host")).toContain("address 10.9.0.1/24 on anyhop0");
 });
 
+test("what routers are told, the drain under way, the self-test, and what is wrong", () => {
+  const { announce } = sampleStatus();
+  const about = (change: object) => {
+    const all = lines({ announce: { ...announce!, ...change } });
+    const from = all.findIndex((each) => each.startsWith("announce"));
+    return from < 0 ? [] : all.slice(from, all.indexOf("", from));
+  };
+  expect(about({})).toEqual([
+    "announce draining by bird: 192.0.2.1/32",
+    "         draining, no packet of a client for 1 s, at most 57 s left; anyhop undrain ends it",
+    "         self-test healthy (40 good, 1 bad, 0 crowded): 192.0.2.1 0.42 ms",
+  ]);
+  expect(about({ inForce: null, problem: "BIRD is away." }).slice(0, 3)).toEqual([
+    "announce to be draining, nothing in force by bird: 192.0.2.1/32",
+    expect.stringContaining("draining"),
+    "       ! BIRD is away.",
+  ]);
+  const faults = { ...announce!.selfTest, faults: ["the device anyc0 is down or gone"] };
+  expect(about({ selfTest: faults }).at(-1)).toBe("       ! the device anyc0 is down or gone");
+  expect(about({ kind: "none", wish: "serve", drain: null })).toEqual([]);
+  expect(about({ kind: "none", prefixes: [], wish: "drained", drain: null, phase: "withdrawn" }).slice(0, 2)).toEqual([
+    "announce withdrawn: no addresses",
+    "         drained; anyhop undrain ends it",
+  ]);
+});
+
 test("one row for each tunnel, columns under their heads", () => {
   const all = lines();
   const head = all.findIndex((each) => each.startsWith("TUNNEL"));

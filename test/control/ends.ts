@@ -17,6 +17,7 @@ import { turnKeepalive } from "../../src/dataplane/pipeline.ts";
 import { MemoryNetwork, type MemorySocket } from "../../src/drivers/memory_network.ts";
 import { createMemoryStore } from "../../src/drivers/memory_store.ts";
 import { apply } from "../../src/shard/apply.ts";
+import { NO_ANNOUNCE } from "../announce/parts.ts";
 import { Host, PORT } from "../dataplane/world.ts";
 import { seededEntropy } from "../handshake/party.ts";
 
@@ -140,7 +141,7 @@ export class World {
       },
       ...{ group: "example", privateKey: GROUP.privateKey, publicKey: GROUP.publicKey, addresses: [] },
       ...{ pool: ["198.51.100.0/24", "2001:db8:9::/64"], networks: [], dns: [], clients: [] },
-      keepaliveMs: 25_000,
+      ...{ keepaliveMs: 25_000, announce: NO_ANNOUNCE },
     };
     const host = new Host(this.network, { address: NODE, sessions: "node" });
     host.local(`${NODE_INNER}/32`);

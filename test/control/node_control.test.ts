@@ -11,6 +11,7 @@ import { NodeControl } from "../../src/control/node_control.ts";
 import type { Store } from "../../src/control/ports.ts";
 import { createMemorySessions, type MemorySessions } from "../../src/drivers/memory_sessions.ts";
 import { createMemoryStore } from "../../src/drivers/memory_store.ts";
+import { announcingOf } from "../announce/parts.ts";
 import { ANNA_PUBLIC, BELA_PUBLIC, envWith, GROUP_PUBLIC, NODE, PSK, SECRETS } from "./session_files.ts";
 
 const ANNA = `[[client]]\nname = "anna"\npublic_key = "${ANNA_PUBLIC}"\npsk_file = "anna.psk"\n`;
@@ -42,6 +43,7 @@ function start(next: string): void {
     level,
     store,
     sessions,
+    announcing: announcingOf(clock),
     readFile,
     deviceName: () => "anyhop0",
   });

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import type { z } from "zod";
+import { commandVariables } from "../../src/announce/command.ts";
 import { operations } from "../../src/api/contract/operations.ts";
 import { classicOptions } from "../../src/control/classic_options.ts";
 import { clientKind } from "../../src/control/client_schema.ts";
@@ -48,7 +49,7 @@ test.each(Object.values(operations).map(({ method, path, summary }) => [method, 
   (method, path, summary) => expect(text.split("\n")).toContain(`| ${method} | \`${path}\` | ${summary} |`),
 );
 
-test.each(Object.entries(hookVariables))("hook variable %s", (name, meaning) =>
+test.each(Object.entries({ ...hookVariables, ...commandVariables }))("hook variable %s", (name, meaning) =>
   expect(text.split("\n")).toContain(`| \`${name}\` | ${meaning} |`),
 );
 

@@ -96,7 +96,18 @@ export const countersSchema = z.object({
 export const reloadSchema = z.object({
   changes: z.array(
     z.object({
-      what: z.enum(["client", "tunnel", "service", "node", "identity", "device", "listen", "paths", "instance"]),
+      what: z.enum([
+        "client",
+        "tunnel",
+        "service",
+        "node",
+        "identity",
+        "device",
+        "listen",
+        "paths",
+        "instance",
+        "announce",
+      ]),
       subject: z.string(),
       kind: z.enum(["added", "removed", "changed"]),
       fields: z.array(z.string()),
@@ -115,6 +126,11 @@ export const pingRequestSchema = z.strictObject({
   timeoutMs: z.int().min(1).max(60_000).default(2000),
 });
 export const pingSchema = z.object({ client: z.string(), rttMs: z.number() });
+
+export const drainRequestSchema = z.strictObject({
+  maxS: z.int().min(0).max(86_400).default(60).describe("Seconds after which it is over, whether clients left or not."),
+  exit: z.boolean().default(false).describe("Whether the daemon ends afterwards."),
+});
 
 /** One line of GET /v1/events. */
 export const eventSchema = z.object({

@@ -3,13 +3,14 @@
  * and tests are made from this table; nothing else knows a path.
  */
 import { z } from "zod";
-import { HEALTH_PATH, healthSchema, STATUS_PATH, statusSchema } from "../contract.ts";
+import { announceSchema, HEALTH_PATH, healthSchema, STATUS_PATH, statusSchema } from "../contract.ts";
 import {
   clientAddedSchema,
   clientPageSchema,
   clientQuery,
   clientSchema,
   countersSchema,
+  drainRequestSchema,
   emptySchema,
   logLevelSchema,
   newClientSchema,
@@ -150,6 +151,28 @@ export const operations = {
     body: pingRequestSchema,
     summary: "Sends a control ping through a client's session.",
     answer: pingSchema,
+  },
+  announcement: {
+    ...quiet,
+    method: "GET",
+    path: "/v1/announce",
+    summary: "What routers are told of this node, its self-test, and the drain that is under way.",
+    answer: announceSchema,
+  },
+  drain: {
+    ...quiet,
+    method: "POST",
+    path: "/v1/drain",
+    body: drainRequestSchema,
+    summary: "Sends clients to other nodes, then withdraws; asked again it changes the end of the drain.",
+    answer: announceSchema,
+  },
+  undrain: {
+    ...quiet,
+    method: "POST",
+    path: "/v1/undrain",
+    summary: "Ends a drain: the node serves again.",
+    answer: announceSchema,
   },
 } as const satisfies Readonly<Record<string, Operation>>;
 
