@@ -10,6 +10,7 @@
         "native/crypto.c",
         "native/device.c",
         "native/device_frame.c",
+        "native/handshake.c",
         "native/hmac_sha1.c",
         "native/local_address.c",
         "native/poll_set.c",
@@ -18,7 +19,8 @@
         "native/split.c",
         "native/sys.c",
         "native/udp.c",
-        "native/udp_send.c"
+        "native/udp_send.c",
+        "native/x25519.c"
       ],
       "defines": ["NAPI_VERSION=8", "_GNU_SOURCE"],
       "cflags_c": [

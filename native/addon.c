@@ -6,10 +6,12 @@
 
 #include "crypto.h"
 #include "device.h"
+#include "handshake.h"
 #include "napi_util.h"
 #include "poll_set.h"
 #include "sys.h"
 #include "udp.h"
+#include "x25519.h"
 
 static void close_all(struct env *env) {
   udp_close_all(env);
@@ -96,6 +98,7 @@ NAPI_MODULE_INIT() {
                   export_function(env, exports, "closeAll", close_all_js) == 0 && udp_register(env, exports) == 0 &&
                   udp_send_register(env, exports) == 0 && device_register(env, exports) == 0 &&
                   poll_register(env, exports) == 0 && sys_register(env, exports) == 0 &&
-                  crypto_register(env, exports) == 0;
+                  crypto_register(env, exports) == 0 && x25519_register(env, exports) == 0 &&
+                  handshake_register(env, exports) == 0;
   return ok ? exports : NULL;
 }

@@ -28,9 +28,11 @@ export function createHandlers({ status, control }: Answerers): Handlers {
     health: () => ({ name: status().name, pid: process.pid, ok: true }),
     counters() {
       const counts = status().verdicts;
-      return {
-        counters: verdicts.slice(1).map(({ name, kind, help }) => ({ name, kind, help, count: counts[name] ?? 0 })),
-      };
+      const packets = verdicts.slice(1).map(({ name, kind, help }) => ({ name, kind, help, count: counts[name] ?? 0 }));
+      const handshakes = (control?.handshakes() ?? []).map(({ name, help, done, count }) => {
+        return { name: `handshake_${name}`, kind: done ? ("done" as const) : ("drop" as const), help, count };
+      });
+      return { counters: [...packets, ...handshakes] };
     },
     service: () => copy(need().service()),
     listClients({ after, limit }) {

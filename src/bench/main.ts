@@ -3,6 +3,7 @@
  * `npm run bench`: measures anyhop end to end beside its peers, stage by stage, and with many tunnels and routes; writes
  * docs/bench. `npm run bench -- check` compares a short new run with what is written there. Progress goes to stderr.
  */
+import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { compare, formatRows, isRegression } from "./check.ts";
 import { RESULTS_FILE, readResults, writeJson, writePage } from "./files.ts";
@@ -112,6 +113,29 @@ program
   .addOption(wanted)
   .option("--fresh <file>", "compare the figures in this file (of --json) instead of measuring")
   .action(check);
+program
+  .command("handshakes")
+  .description("whole handshakes a second of a node that has one processor core")
+  .option("--clients <n>", "clients that come; twice as many sessions must fit a node", positive, 2000)
+  .option("--rounds <n>", "nodes that are started one after the other; the median counts", positive, 3)
+  .action(async (options: { readonly clients: number; readonly rounds: number }) => {
+    const { reportHandshakes } = await import("./handshakes.ts");
+    print(await reportHandshakes(options.clients, options.rounds));
+  });
+program
+  .command("handshake-load <order>", { hidden: true })
+  .description("the clients of `handshakes`, in their namespace")
+  .action(async (order: string) => {
+    const { runLoad } = await import("./handshake_load.ts");
+    await runLoad(JSON.parse(readFileSync(order, "utf8")));
+  });
+program
+  .command("flood-load <order>", { hidden: true })
+  .description("forged handshakes, in the namespace of the attacker")
+  .action(async (order: string) => {
+    const { runFlood } = await import("./flood_load.ts");
+    await runFlood(JSON.parse(order));
+  });
 program
   .command("static-end <side>", { hidden: true })
   .description("one end of the tunnel with static AES-128-GCM keys, in the namespace of the benchmark")

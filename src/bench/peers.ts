@@ -10,8 +10,8 @@ import { DEVICE, INNER, other, type Side, type Start, startBoth } from "./tunnel
 
 /** The command under test, beside this package's `dist` (or `src`, in the tests). */
 export const ANYHOP = fileURLToPath(new URL("../../bin/anyhop", import.meta.url));
-/** This benchmark's own entry, for the static-key tunnel. */
-const BENCH = fileURLToPath(new URL("../../dist/bench/main.js", import.meta.url));
+/** This benchmark's own entry, for what runs in a namespace. */
+export const BENCH = fileURLToPath(new URL("../../dist/bench/main.js", import.meta.url));
 
 export interface Peer {
   readonly name: string;

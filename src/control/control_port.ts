@@ -6,7 +6,7 @@ import type { AnnounceView } from "./announcing.ts";
 import type { InstanceEvent } from "./event_hub.ts";
 import type { Mode } from "./instance.ts";
 import type { LevelName } from "./log_level.ts";
-import type { SessionState } from "./ports.ts";
+import type { OutcomeCount, SessionState } from "./ports.ts";
 import type { Change } from "./reload.ts";
 
 export interface ClientView {
@@ -77,6 +77,8 @@ export interface Control {
   sessions(): readonly SessionView[];
   /** Throws "unknown_session". */
   endSession(id: number): void;
+  /** What became of requests for sessions since the start. */
+  handshakes(): readonly OutcomeCount[];
   routes(): readonly RouteView[];
   /** Reads the file again. Throws "config_faults" and changes nothing when it has errors. */
   reload(): Promise<ReloadView>;

@@ -23,7 +23,7 @@ import { formatFault } from "./faults.ts";
 import type { NodeSpec } from "./instance.ts";
 import { formatKey } from "./keys/key_text.ts";
 import type { LevelName, LogLevel } from "./log_level.ts";
-import type { ClientRecord, Sessions, Store } from "./ports.ts";
+import type { ClientRecord, OutcomeCount, Sessions, Store } from "./ports.ts";
 import { type Change, describeChange, diffNode } from "./reload.ts";
 
 export interface NodeControlPorts {
@@ -87,6 +87,10 @@ export class NodeControl implements Control {
     if (session === undefined || !this.#use.sessions.end(id))
       throw new AnyhopError("unknown_session", `There is no session ${id}.`);
     this.tell("session_ended", `The session of client ${session.client} was ended on request`, session.client);
+  }
+
+  handshakes(): readonly OutcomeCount[] {
+    return this.#use.sessions.handshakes();
   }
 
   /** Longest prefixes first, as the data plane chooses. */

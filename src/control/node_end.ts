@@ -9,7 +9,7 @@ import type { Logger } from "../base/log.ts";
 import { parsePrefix } from "../base/prefix.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { expand } from "../crypto/kdf.ts";
-import { keyPairFromPrivate } from "../crypto/x25519.ts";
+import type { PairOf } from "../crypto/x25519.ts";
 import { CONTROL_DATAGRAM, SESSION_CONTROL, UNKNOWN_SESSION } from "../dataplane/control_ring.ts";
 import { ALG_AES_128_GCM, ALG_AES_256_GCM, ALG_CHACHA20_POLY1305 } from "../dataplane/layout.ts";
 import type { AeadKey } from "../dataplane/ports.ts";
@@ -24,13 +24,18 @@ import {
 } from "../handshake/keys.ts";
 import type { NodeOutput, NodeSession } from "../handshake/node_sessions.ts";
 import { MODE_OPEN_TUNNEL, MODE_RELAY, MODE_TUNNEL } from "../handshake/offer.ts";
-import { type ClientRecord as HandshakeClient, Responder } from "../handshake/responder.ts";
+import {
+  type ClientRecord as HandshakeClient,
+  type NodeOutcome,
+  nodeOutcomes,
+  Responder,
+} from "../handshake/responder.ts";
 import * as inside from "../handshake/session_control.ts";
 import type { InnerPrefix, Settings } from "../handshake/settings.ts";
 import type { PrefixWords } from "../shard/messages.ts";
 import { prefixesOf } from "./client_book.ts";
 import type { NodeSpec } from "./instance.ts";
-import type { ClientRecord, SessionState, Sessions, Store, TicketKey } from "./ports.ts";
+import type { ClientRecord, OutcomeCount, SessionState, Sessions, Store, TicketKey } from "./ports.ts";
 import { endpointOf, type Handed, Rows, type SessionEnd, type ShardPort, type Source } from "./session_end.ts";
 
 const ROWS = 4096;
@@ -39,6 +44,8 @@ const TICK_MS = 100;
 const TIMING: NodeTiming = { rekeyAfterMs: 120_000, overlapMs: 30_000, expireAfterMs: 600_000 };
 const TICKET_LIFETIME_MS = 24 * 3_600_000;
 const PING_TOKEN = 8;
+/** Outcomes of requests that got what they asked for. */
+const DONE: ReadonlySet<string> = new Set<NodeOutcome>(["answered", "resumed"]);
 
 export const aeadAlgorithms: Readonly<Record<Aead, number>> = {
   [AES_256_GCM]: ALG_AES_256_GCM,
@@ -67,6 +74,8 @@ export interface NodeEndPorts {
   readonly log: Logger;
   readonly entropy: Entropy;
   readonly store: Store;
+  /** Makes the group's key pair. */
+  readonly pairOf: PairOf;
 }
 
 /** How long keys live. */
@@ -84,6 +93,8 @@ export class NodeEnd implements SessionEnd, Sessions {
   /** Answers the daemon's own self-test (control/health.ts); undefined for any other datagram. */
   answerSelfTest: (datagram: Uint8Array) => Uint8Array | undefined = () => undefined;
   #spec: NodeSpec;
+  /** What all clients are given. */
+  #common: Settings;
   readonly #use: NodeEndPorts;
   readonly #sender: Sender;
   /** By public key in hex. */
@@ -93,6 +104,8 @@ export class NodeEnd implements SessionEnd, Sessions {
   readonly #byRow = new Map<number, Row>();
   readonly #stamps = new Map<string, bigint>();
   readonly #pings = new Map<string, (receivedMs: number) => void>();
+  /** Whether cookies were asked for at the last tick. */
+  #loaded = false;
   #shard!: ShardPort;
   #free!: Rows;
   #timer: NodeJS.Timeout | undefined;
@@ -100,11 +113,12 @@ export class NodeEnd implements SessionEnd, Sessions {
   constructor(spec: NodeSpec, ports: NodeEndPorts, timing = TIMING) {
     const { rekeyAfterMs, overlapMs, expireAfterMs } = timing;
     this.#spec = spec;
+    this.#common = commonSettings(spec);
     this.#use = ports;
     this.#sender = { senderId: spec.instance.senderId, bootId: ports.entropy.bytes(8) };
     this.responder = new Responder(
       {
-        group: keyPairFromPrivate(spec.privateKey),
+        group: ports.pairOf(spec.privateKey),
         // The group is known by its key; its name is for people and stands in no client file.
         groupName: "",
         cookieSecret: expand(spec.privateKey, "cookie"),
@@ -179,6 +193,7 @@ export class NodeEnd implements SessionEnd, Sessions {
 
   reconfigure(spec: NodeSpec): void {
     this.#spec = spec;
+    this.#common = commonSettings(spec);
   }
 
   expel(publicKey: string): void {
@@ -196,6 +211,13 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.responder.sessions.end(id, "removed", out);
     this.#carryOut(out);
     return true;
+  }
+
+  handshakes(): readonly OutcomeCount[] {
+    return Object.entries(nodeOutcomes).map(([name, help]) => ({
+      ...{ name, help, done: DONE.has(name) },
+      count: this.responder.counters.get(name as NodeOutcome) ?? 0,
+    }));
   }
 
   list(): readonly SessionState[] {
@@ -357,6 +379,16 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.responder.tick(this.#now(), out);
     this.#carryOut(out);
     this.#writeStamps();
+    this.#noteLoad();
+  }
+
+  #noteLoad(): void {
+    const { loaded } = this.responder;
+    if (loaded === this.#loaded) return;
+    this.#loaded = loaded;
+    const { log } = this.#use;
+    if (loaded) log.notice("cookies_on", "Many requests for sessions: new ones need a cookie from now on");
+    else log.notice("cookies_off", "Requests for sessions are few again: no cookies are asked for");
   }
 
   /** In one commit for all handshakes since the last one. */
@@ -368,14 +400,7 @@ export class NodeEnd implements SessionEnd, Sessions {
 
   #settings({ addresses }: ClientRecord): Settings | undefined {
     if (addresses.length === 0) return undefined;
-    const { pool, networks, dns, instance } = this.#spec;
-    return {
-      addresses: addresses.map((text) => inner(text)),
-      routes: [...new Set([...pool, ...networks])].map((text) => inner(text)),
-      mtuBytes: instance.device.mtuBytes,
-      dns: dns.map((text) => parseAddress(text)!),
-      searchDomains: [],
-    };
+    return { ...this.#common, addresses: addresses.map((text) => inner(text)) };
   }
 
   /** The store's newest two; a new one each day, so that a stolen one opens no old tickets. */
@@ -410,6 +435,16 @@ export function aeadKey(aead: Aead, sealKey: Uint8Array, openKey: Uint8Array): A
 }
 
 const hexOf = (base64: string): string => Buffer.from(base64, "base64").toString("hex");
+
+function commonSettings({ pool, networks, dns, instance }: NodeSpec): Settings {
+  return {
+    addresses: [],
+    routes: [...new Set([...pool, ...networks])].map((text) => inner(text)),
+    mtuBytes: instance.device.mtuBytes,
+    dns: dns.map((text) => parseAddress(text)!),
+    searchDomains: [],
+  };
+}
 
 function inner(text: string): InnerPrefix {
   return parsePrefix(text)!;

@@ -87,9 +87,20 @@ export interface SessionState {
   readonly tx: { readonly packets: number; readonly bytes: number };
 }
 
+/** How often requests for sessions had one end. */
+export interface OutcomeCount {
+  readonly name: string;
+  readonly help: string;
+  /** Whether the request got what it asked for. */
+  readonly done: boolean;
+  readonly count: number;
+}
+
 /** What the control layer asks of the sessions; they live in shards and handshakes. */
 export interface Sessions {
   list(): readonly SessionState[];
+  /** Since the start; every outcome, also those that never happened. */
+  handshakes(): readonly OutcomeCount[];
   /** Tells the peer, forgets the keys. False when there is no such session. */
   end(id: number): boolean;
   /** A client may come, or has other prefixes or modes than before; its session, if it has one, goes on. */

@@ -8,11 +8,10 @@
  *   <- e, ee, se, psk, payload                openSecond       agree, writeSecond
  */
 
-import type { KeyObject } from "node:crypto";
 import { blake2s } from "./blake2s.ts";
 import { NONCE_LEN, openChaChaPoly, sealChaChaPoly, TAG_LEN } from "./chachapoly.ts";
 import { hkdf2, hkdf3 } from "./kdf.ts";
-import { importPublicKey, KEY_LEN, type KeyPair, sharedSecret } from "./x25519.ts";
+import { KEY_LEN, type KeyPair } from "./x25519.ts";
 
 /** Bytes that the first message adds to its payload: e, sealed s, tag. */
 export const FIRST_OVERHEAD = KEY_LEN + KEY_LEN + TAG_LEN + TAG_LEN;
@@ -37,17 +36,18 @@ export interface FirstSent {
 /** What the responder knows when it has learnt who the initiator claims to be: not yet proven. */
 export interface StaticOpened {
   readonly symmetric: Symmetric;
-  readonly remoteEphemeral: KeyObject;
+  readonly remoteEphemeral: Uint8Array;
   readonly remoteStatic: Uint8Array;
   readonly sealedPayload: Uint8Array;
 }
 
 export interface FirstOpened {
   readonly symmetric: Symmetric;
-  readonly remoteEphemeral: KeyObject;
+  readonly remoteEphemeral: Uint8Array;
   readonly remoteStatic: Uint8Array;
-  readonly remoteKey: KeyObject;
   readonly payload: Uint8Array;
+  /** Token ss, the same in every handshake of these two: for the next `openFirst`. Secret. */
+  readonly staticShared: Uint8Array;
 }
 
 /** Both keys of Split() (section 5.2). Message 2's payload has no part in them, so it may speak of them. */
@@ -122,9 +122,8 @@ export function writeFirst(
   ephemeral: KeyPair,
   payload: Uint8Array,
 ): { message: Uint8Array; sent: FirstSent } | undefined {
-  const remoteKey = importPublicKey(remoteStatic);
-  const es = sharedSecret(ephemeral, remoteKey);
-  const ss = sharedSecret(own, remoteKey);
+  const es = ephemeral.shared(remoteStatic);
+  const ss = own.shared(remoteStatic);
   if (es === undefined || ss === undefined) return undefined;
   const opened = mixKey(mixEphemeral(begin(prologue, remoteStatic), ephemeral.publicKey), es);
   const staticKey = encrypt(opened, own.publicKey);
@@ -137,8 +136,7 @@ export function writeFirst(
 export function openStatic(prologue: Uint8Array, own: KeyPair, message: Uint8Array): StaticOpened | undefined {
   if (message.length < FIRST_OVERHEAD) return undefined;
   const e = message.subarray(0, KEY_LEN);
-  const remoteEphemeral = importPublicKey(e);
-  const es = sharedSecret(own, remoteEphemeral);
+  const es = own.shared(e);
   if (es === undefined) return undefined;
   const s = mixKey(mixEphemeral(begin(prologue, own.publicKey), e), es);
   const staticEnd = KEY_LEN + KEY_LEN + TAG_LEN;
@@ -146,27 +144,29 @@ export function openStatic(prologue: Uint8Array, own: KeyPair, message: Uint8Arr
   if (opened === undefined) return undefined;
   return {
     symmetric: opened.s,
-    remoteEphemeral,
+    remoteEphemeral: e,
     remoteStatic: opened.plain,
     sealedPayload: message.subarray(staticEnd),
   };
 }
 
-/** Proves the claim of `openStatic` and opens the payload, at the price of a second DH. */
-export function openFirst(own: KeyPair, first: StaticOpened): FirstOpened | undefined {
-  const remoteKey = importPublicKey(first.remoteStatic);
-  const ss = sharedSecret(own, remoteKey);
+/**
+ * Proves the claim of `openStatic` and opens the payload, at the price of a second DH, unless `staticShared` of an earlier
+ * handshake with this initiator is given.
+ */
+export function openFirst(own: KeyPair, first: StaticOpened, staticShared?: Uint8Array): FirstOpened | undefined {
+  const ss = staticShared ?? own.shared(first.remoteStatic);
   if (ss === undefined) return undefined;
   const opened = decrypt(mixKey(first.symmetric, ss), first.sealedPayload);
   if (opened === undefined) return undefined;
   const { remoteEphemeral, remoteStatic } = first;
-  return { symmetric: opened.s, remoteEphemeral, remoteStatic, remoteKey, payload: opened.plain };
+  return { symmetric: opened.s, remoteEphemeral, remoteStatic, payload: opened.plain, staticShared: ss };
 }
 
 /** Agrees on the keys. Undefined when the initiator's keys are unusable. `psk`: 32 bytes. */
 export function agree(first: FirstOpened, ephemeral: KeyPair, psk: Uint8Array): Agreed | undefined {
-  const ee = sharedSecret(ephemeral, first.remoteEphemeral);
-  const se = sharedSecret(ephemeral, first.remoteKey);
+  const ee = ephemeral.shared(first.remoteEphemeral);
+  const se = ephemeral.shared(first.remoteStatic);
   if (ee === undefined || se === undefined) return undefined;
   const s = mixEphemeral(first.symmetric, ephemeral.publicKey);
   const symmetric = mixKeyAndHash(mixKey(mixKey(s, ee), se), psk);
@@ -187,9 +187,8 @@ export function openSecond(
 ): { payload: Uint8Array; keys: SplitKeys; hash: Uint8Array } | undefined {
   if (message.length < SECOND_OVERHEAD) return undefined;
   const e = message.subarray(0, KEY_LEN);
-  const remoteEphemeral = importPublicKey(e);
-  const ee = sharedSecret(sent.ephemeral, remoteEphemeral);
-  const se = sharedSecret(sent.own, remoteEphemeral);
+  const ee = sent.ephemeral.shared(e);
+  const se = sent.own.shared(e);
   if (ee === undefined || se === undefined) return undefined;
   const s = mixEphemeral(sent.symmetric, e);
   const opened = decrypt(mixKeyAndHash(mixKey(mixKey(s, ee), se), psk), message.subarray(KEY_LEN));

@@ -1,20 +1,28 @@
 /**
  * X25519 (RFC 7748) over node:crypto: key pairs, raw public keys and the shared secret. Private keys stay inside
  * `KeyObject`s: they can't be printed by accident. Raw keys travel as JWK, which node imports ten times faster than DER.
+ * A node has a faster way, `drivers/native_x25519.ts`; everything else is served by this one.
  *
  * Pairs are made from random bytes, never by `generateKeyPairSync`: a `KeyObject` that comes from there can stop the
  * process for ever (Node 20.20, seen in a native stack). Exporting it holds its mutex while a string is allocated, and the
  * garbage collection that this may start destroys the finished generator job, which waits for the same mutex.
  */
-import { createPrivateKey, createPublicKey, diffieHellman, type KeyObject, randomFillSync } from "node:crypto";
+import { createPrivateKey, createPublicKey, diffieHellman, type KeyObject } from "node:crypto";
 
 export const KEY_LEN = 32;
 
 export interface KeyPair {
-  readonly privateKey: KeyObject;
   /** 32 bytes, RFC 7748 section 5. */
   readonly publicKey: Uint8Array;
+  /**
+   * 32 bytes that this pair and the owner of another public key (32 bytes) share, or undefined when that key has no large
+   * order: the result would be zero, whatever the private key (RFC 7748 section 6.1).
+   */
+  shared(publicKey: Uint8Array): Uint8Array | undefined;
 }
+
+/** Makes the pair of 32 private bytes, which may be wiped afterwards. Throws for another length. */
+export type PairOf = (raw: Uint8Array) => KeyPair;
 
 const base64url = (raw: Uint8Array): string =>
   Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength).toString("base64url");
@@ -33,35 +41,24 @@ function importPrivateKey(raw: Uint8Array): KeyObject {
   }
 }
 
-/** The pair of 32 private bytes. Throws for another length. */
-export function keyPairFromPrivate(raw: Uint8Array): KeyPair {
+/** Throws a RangeError unless `raw` has the 32 bytes of a private key. */
+export function checkPrivateKey(raw: Uint8Array): void {
   if (raw.length !== KEY_LEN) throw new RangeError(`an X25519 private key has ${KEY_LEN} bytes, not ${raw.length}`);
+}
+
+export const keyPairFromPrivate: PairOf = (raw) => {
+  checkPrivateKey(raw);
   const privateKey = importPrivateKey(raw);
   const { x } = createPublicKey(privateKey).export({ format: "jwk" });
-  return { privateKey, publicKey: new Uint8Array(Buffer.from(x!, "base64url")) };
-}
-
-/** A fresh pair from the system's generator (RFC 7748 section 6.1: any 32 random bytes are a private key). */
-export function generateKeyPair(): KeyPair {
-  const raw = randomFillSync(new Uint8Array(KEY_LEN));
-  const pair = keyPairFromPrivate(raw);
-  raw.fill(0);
-  return pair;
-}
-
-/** A raw public key (32 bytes) made ready for `sharedSecret`; worth keeping for several uses. */
-export function importPublicKey(raw: Uint8Array): KeyObject {
-  return createPublicKey({ key: { kty: "OKP", crv: "X25519", x: base64url(raw) }, format: "jwk" });
-}
-
-/**
- * 32 bytes, or undefined when the public key has no large order: the result would be zero, whatever the private key
- * (RFC 7748 section 6.1).
- */
-export function sharedSecret(own: KeyPair, publicKey: KeyObject): Uint8Array | undefined {
-  try {
-    return diffieHellman({ privateKey: own.privateKey, publicKey });
-  } catch {
-    return undefined;
-  }
-}
+  return {
+    publicKey: new Uint8Array(Buffer.from(x!, "base64url")),
+    shared(remote) {
+      try {
+        const publicKey = createPublicKey({ key: { kty: "OKP", crv: "X25519", x: base64url(remote) }, format: "jwk" });
+        return diffieHellman({ privateKey, publicKey });
+      } catch {
+        return undefined;
+      }
+    },
+  };
+};

@@ -4,8 +4,10 @@ import type { NodeSpec } from "../control/instance.ts";
 import type { LogLevel } from "../control/log_level.ts";
 import { NodeControl } from "../control/node_control.ts";
 import { NodeEnd } from "../control/node_end.ts";
-import { systemEntropy } from "../crypto/entropy.ts";
+import { entropyOf } from "../crypto/entropy.ts";
 import * as configEnv from "../drivers/config_env.ts";
+import { useNativeHandshake } from "../drivers/native_handshake.ts";
+import { nativePairOf } from "../drivers/native_x25519.ts";
 import { openStore } from "../drivers/store.ts";
 import { type AnnounceParts, createAnnouncing } from "./announce.ts";
 import { systemClock } from "./clock.ts";
@@ -15,7 +17,9 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
   const { instance } = spec;
   const { log } = hooks;
   const store = openStore(instance.stateDir, instance.name);
-  const sessions = new NodeEnd(spec, { clock: systemClock, log, entropy: systemEntropy, store });
+  useNativeHandshake();
+  const entropy = entropyOf(nativePairOf);
+  const sessions = new NodeEnd(spec, { clock: systemClock, log, entropy, store, pairOf: nativePairOf });
   let control: NodeControl | undefined;
   let announce: AnnounceParts | undefined;
   process.on("SIGHUP", () => {

@@ -7,6 +7,9 @@ import type { ShardHandle } from "../control/ports.ts";
 import { wake } from "../drivers/native.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 
+/** Some milliseconds of a busy control plane: nothing waits longer for company. */
+const MESSAGES_PER_RING = 32;
+
 export function startShardThread(setup: ShardSetup): ShardHandle {
   const worker = new Worker(new URL("./shard_worker.js", import.meta.url), {
     workerData: setup,
@@ -15,7 +18,12 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
   });
   let wakeFd = -1;
   let rings = false;
+  let waiting = 0;
   let listener: (message: FromShard) => void = () => {};
+  const ring = () => {
+    waiting = 0;
+    if (wakeFd >= 0) wake(wakeFd);
+  };
   worker.on("message", (message: FromShard) => {
     if (message.kind === "ready") {
       wakeFd = message.wakeFd;
@@ -35,13 +43,15 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
   return {
     post(message: ToShard) {
       worker.postMessage(message);
-      if (rings) return;
-      // One ring for all messages of this go of the event loop.
-      rings = true;
-      queueMicrotask(() => {
-        rings = false;
-        if (wakeFd >= 0) wake(wakeFd);
-      });
+      if (++waiting >= MESSAGES_PER_RING) ring();
+      else if (!rings) {
+        // One ring for all messages of this go of the event loop, whatever number of datagrams it answers.
+        rings = true;
+        setImmediate(() => {
+          rings = false;
+          if (waiting > 0) ring();
+        });
+      }
     },
     onMessage(next) {
       listener = next;

@@ -6,6 +6,7 @@
  * Held datagrams and all others have room and budget of their own, so a flood of the one never starves the other. The
  * bytes lie in the slab, one entry after the other, because a copy inside one array needs no view object.
  */
+import { AUTHENTIC, ControlBudget, kindOfDatagram, UNKNOWN } from "./control_budget.ts";
 import { HANDED_BASE, HANDED_BYTES } from "./layout.ts";
 
 /** A datagram with mux 0xFFFF. */
@@ -21,10 +22,10 @@ export const HELD_UNKNOWN = 5;
 
 export const CONTROL_BYTES = 1280;
 const CONTROL_ENTRIES = 128;
+/** The rest of the room is for what is authentic. */
+const ENTRIES_OF_STRANGERS = 96;
 /** kind, row, detail, length, address x 4, port, sock, TOS. */
 export const CONTROL_WORDS = 11;
-/** Entries a second: what keeps a flood from drowning the control plane. */
-const PER_SECOND = 20_000;
 
 /** Longest datagram that is held. */
 export const HELD_BYTES_MAX = 2048;
@@ -65,11 +66,11 @@ export class ControlRing {
   private used = 0;
   private readonly slab: Uint8Array;
   private readonly words = new Int32Array((CONTROL_ENTRIES + HELD_ENTRIES) * CONTROL_WORDS);
-  private left = PER_SECOND;
-  private nextSecond = 0;
   /** Bytes that may be held now, and when that was so (monotonic ms). */
   private readonly budgets = new Float64Array([HELD_BURST, HELD_BURST]);
   private readonly budgetsAt = new Float64Array(2);
+  /** What keeps a flood from drowning the control plane. */
+  private readonly budget = new ControlBudget();
 
   /** `slab`: the one that packets are in. */
   constructor(slab: Uint8Array) {
@@ -89,12 +90,8 @@ export class ControlRing {
     len: number,
     now: number,
   ): boolean {
-    if (now >= this.nextSecond) {
-      this.nextSecond = now + 1000;
-      this.left = PER_SECOND;
-    }
-    if (this.count - this.held === CONTROL_ENTRIES || this.left === 0) return false;
-    this.left--;
+    const room = kind === SESSION_CONTROL ? CONTROL_ENTRIES : ENTRIES_OF_STRANGERS;
+    if (this.count - this.held >= room || !this.budget.take(shareOf(this.slab, kind, at, len), now)) return false;
     this.append(columns, i, kind, row, detail, at, Math.min(len, CONTROL_BYTES));
     return true;
   }
@@ -151,4 +148,9 @@ export class ControlRing {
     this.slab.copyWithin(HANDED_BASE + this.used, at, at + len);
     this.used += len;
   }
+}
+
+function shareOf(slab: Uint8Array, kind: number, at: number, len: number): number {
+  if (kind === SESSION_CONTROL) return AUTHENTIC;
+  return kind === UNKNOWN_SESSION ? UNKNOWN : kindOfDatagram(slab, at, len);
 }

@@ -23,6 +23,8 @@ export function createMemorySessions(clock: Clock): MemorySessions {
   const of = (publicKey: string) => [...sessions.values()].filter((session) => session.publicKey === publicKey);
   return {
     list: () => [...sessions.values()].map(({ rttMs: _, ...state }) => state),
+    // Nobody asks a twin for a session.
+    handshakes: () => [],
     end: (id) => sessions.delete(id),
     admit(client, psk) {
       allowed.set(client.publicKey, { client, psk });

@@ -75,6 +75,11 @@ export class LoadDetector {
     return this.#loaded;
   }
 
+  /** Time passed: ends the load also when nothing arrives any more. */
+  rest(nowMs: number): void {
+    if (this.#loaded && nowMs - this.#busyAtMs >= this.#limits.calmMs) this.#loaded = false;
+  }
+
   /** One request arrived. */
   arrived(nowMs: number): Load {
     const share = WINDOW_MS / 1000;
@@ -87,7 +92,7 @@ export class LoadDetector {
       if (this.#count > this.#limits.enterPerSecond * share) this.#loaded = true;
       this.#busyAtMs = nowMs;
     }
-    if (this.#loaded && nowMs - this.#busyAtMs >= this.#limits.calmMs) this.#loaded = false;
+    this.rest(nowMs);
     if (this.#count > this.#limits.shedPerSecond * share) return "shed";
     return this.#loaded ? "loaded" : "calm";
   }

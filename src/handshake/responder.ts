@@ -19,6 +19,7 @@ import { LoadDetector, type LoadLimits, SourceBuckets } from "./limits.ts";
 import { checkMac1, checkMac2, cookieFor, type Endpoint, hasMac2, mac1Key, slotAt } from "./macs.ts";
 import { type NodeOutput, type NodeSession, NodeSessions, type SessionLimits } from "./node_sessions.ts";
 import { decodeOffer, groupNameBytes, prologueOf } from "./offer.ts";
+import { Recent } from "./recent.ts";
 import { Announcer } from "./senders.ts";
 import type { InnerPrefix, Settings } from "./settings.ts";
 import { openTicket, SALT_LEN, sealTicket, type TicketKeys } from "./ticket.ts";
@@ -64,22 +65,25 @@ export interface ResponderConfig {
   readonly requestsPerSource: { readonly perSecond: number; readonly burst: number };
 }
 
-/** What became of a datagram; each is a counter. */
-export type NodeOutcome =
-  | "answered"
-  | "resumed"
-  | "stale"
-  | "refused"
-  | "cookie_sent"
-  | "unknown_sent"
-  | "shed"
-  | "malformed"
-  | "unexpected"
-  | "mac1_wrong"
-  | "rate_limited"
-  | "forged"
-  | "client_unknown"
-  | "ticket_unknown";
+/** What became of a datagram; each is a counter with this help text. */
+export const nodeOutcomes = {
+  answered: "A full handshake was answered with a session.",
+  resumed: "A session was resumed by ticket.",
+  stale: "The request was no newer than one before: repeated on the way, replayed, or the client's clock went back.",
+  refused: "A known client was refused: no common AEAD, no allowed mode, no address, or the node is full.",
+  cookie_sent:
+    "Under load, or with an old cookie: the client was asked to show that it gets what is sent to its address.",
+  unknown_sent: "A client was told that its session is unknown here.",
+  shed: "Dropped unread, because too many requests came.",
+  malformed: "Not a control datagram, or one with impossible contents.",
+  unexpected: "A type that a node does not take.",
+  mac1_wrong: "The sender does not know this group's public key: a stranger, or a client of another group.",
+  rate_limited: "Too many requests from one source address.",
+  forged: "The request does not open under the group's key: changed on the way, or made by a stranger.",
+  client_unknown: "A client that may not come, or not any more.",
+  ticket_unknown: "A ticket that expired or of keys that are gone: the client was told to begin anew.",
+} as const;
+export type NodeOutcome = keyof typeof nodeOutcomes;
 
 /** Draws until one fits; with 2^31 indices and bounded tables that is nearly always the first. */
 const INDEX_DRAWS = 16;
@@ -97,6 +101,8 @@ export class Responder {
   readonly #announcer = new Announcer();
   readonly #mac1Key: Uint8Array;
   readonly #groupName: Uint8Array;
+  /** A rekey is spared one DH of four. As many as there can be sessions. */
+  readonly #staticShared: Recent<Uint8Array>;
 
   constructor(config: ResponderConfig, clients: Clients, timestamps: Timestamps, entropy: Entropy) {
     this.#config = config;
@@ -104,6 +110,7 @@ export class Responder {
     this.#timestamps = timestamps;
     this.#entropy = entropy;
     this.sessions = new NodeSessions(config.sessions);
+    this.#staticShared = new Recent(config.sessions.sessionsMax);
     this.#load = new LoadDetector(config.load);
     this.#requests = new SourceBuckets({ ...config.requestsPerSource, cells: 8192, seed: this.#u32() });
     this.#unknown = new SourceBuckets({ perSecond: 4, burst: 8, cells: 8192, seed: this.#u32() });
@@ -154,6 +161,7 @@ export class Responder {
   }
 
   tick(now: Now, out: NodeOutput[]): void {
+    this.#load.rest(now.ms);
     this.sessions.tick(now, out);
     this.#announcer.tick(now, sendTo(out));
   }
@@ -184,8 +192,9 @@ export class Responder {
     const clientKey = toHex(claimed.remoteStatic);
     const client = this.#clients.find(clientKey);
     if (client === undefined) return "client_unknown";
-    const first = openFirst(group, claimed);
+    const first = openFirst(group, claimed, this.#staticShared.get(clientKey));
     if (first === undefined) return "forged";
+    this.#staticShared.put(clientKey, first.staticShared);
     const offer = decodeOffer(first.payload);
     if (offer === undefined) return "malformed";
     const agreed = agree(first, this.#entropy.keyPair(), client.psk);

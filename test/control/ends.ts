@@ -145,7 +145,13 @@ export class World {
     };
     const host = new Host(this.network, { address: NODE, sessions: "node" });
     host.local(`${NODE_INNER}/32`);
-    const ports = { clock, log: logger, entropy: seededEntropy(this.#seed++), store: this.store };
+    const ports = {
+      clock,
+      log: logger,
+      entropy: seededEntropy(this.#seed++),
+      store: this.store,
+      pairOf: keyPairFromPrivate,
+    };
     const machine = new Machine(host, new NodeEnd(spec, ports, options.timing), records, []);
     this.machines.push(machine);
     return machine as Machine & { readonly end: NodeEnd };

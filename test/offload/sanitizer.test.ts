@@ -13,6 +13,8 @@ const build = spawnSync(process.execPath, ["scripts/sanitize.mjs"], { cwd: ROOT,
 const reason = build.status === MISSING ? build.stderr.trim() : undefined;
 const SUITES = [
   "test/contract/crypto",
+  "test/contract/handshake",
+  "test/contract/x25519",
   "test/contract/io-native",
   "test/contract/io-fallback",
   "test/offload/split",

@@ -62,7 +62,7 @@ export const operations = {
     ...quiet,
     method: "GET",
     path: "/v1/counters",
-    summary: "Packets by what became of them, with the meaning of each counter.",
+    summary: "Packets, and requests for sessions, by what became of them, with the meaning of each counter.",
     answer: countersSchema,
   },
   service: {

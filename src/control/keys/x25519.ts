@@ -1,5 +1,5 @@
 /** Private and public keys as raw bytes, for files and people; the handshake's own are in `crypto/x25519.ts`. */
-import { importPublicKey, KEY_LEN, keyPairFromPrivate, sharedSecret } from "../../crypto/x25519.ts";
+import { KEY_LEN, keyPairFromPrivate } from "../../crypto/x25519.ts";
 
 /** A private key from 32 random bytes, clamped as RFC 7748 section 5 wants it, so that its text is final. */
 export function privateKeyFrom(random: Uint8Array): Uint8Array {
@@ -17,5 +17,5 @@ export function publicKeyOf(privateKey: Uint8Array): Uint8Array {
 
 /** False for the points of small order, with which everybody gets the same secret (RFC 7748 section 6.1). */
 export function isSoundPublicKey(publicKey: Uint8Array): boolean {
-  return sharedSecret(keyPairFromPrivate(new Uint8Array(KEY_LEN).fill(64)), importPublicKey(publicKey)) !== undefined;
+  return keyPairFromPrivate(new Uint8Array(KEY_LEN).fill(64)).shared(publicKey) !== undefined;
 }
