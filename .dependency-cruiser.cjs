@@ -4,11 +4,12 @@ const layers = {
   wire: ["base"],
   crypto: ["base", "wire"],
   table: ["base", "wire"],
+  cluster: ["base", "crypto"],
   handshake: ["base", "wire", "crypto", "table"],
   dataplane: ["base", "wire", "crypto", "table"],
   shard: ["base", "wire", "crypto", "table", "dataplane"],
-  drivers: ["base", "wire", "crypto", "dataplane", "control/ports"],
-  control: ["base", "wire", "crypto", "table", "handshake", "dataplane", "shard"],
+  drivers: ["base", "wire", "crypto", "dataplane", "cluster", "control/ports"],
+  control: ["base", "wire", "crypto", "table", "handshake", "dataplane", "shard", "cluster"],
   api: ["base", "control", "dataplane/verdict", "dataplane/tunnels"],
   cli: ["base", "api/contract", "api/client"],
 };
@@ -26,7 +27,7 @@ module.exports = {
       comment:
         "node:* belongs to drivers, api, cli, daemon, lab, bench and crypto; the rest receives ports. ipaddr.js parses addresses",
       severity: "error",
-      from: { path: "^src/(base|wire|table|handshake|dataplane|shard)/", pathNot: "^src/base/ip\\.ts$" },
+      from: { path: "^src/(base|wire|table|handshake|dataplane|shard|cluster)/", pathNot: "^src/base/ip\\.ts$" },
       to: { dependencyTypes: ["core", "npm"] },
     },
     { name: "no-cycles", severity: "error", from: {}, to: { circular: true } },

@@ -15,9 +15,10 @@ const packages = {
   anytun: { program: "anytun", why: "the original, for the interop tests and as a peer in the benchmarks" },
   uanytun: { program: "uanytun", why: "the small original, for the interop tests and as a peer in the benchmarks" },
   "net-tools": { program: "ifconfig", why: "anytun and uanytun call it, though their packages do not say so" },
+  "nats-server": { program: "nats-server", why: "the state engine, for its tests and the lab" },
   iperf3: { program: "iperf3", why: "makes and measures the traffic of the benchmarks" },
   openvpn: { program: "openvpn", why: "peer in the benchmarks" },
-  openssl: { program: "openssl", why: "makes the keys of that peer" },
+  openssl: { program: "openssl", why: "makes the certificates of the state engine, and the keys of openvpn" },
   "wireguard-go": { program: "wireguard-go", why: "peer in the benchmarks" },
   "wireguard-tools": { program: "wg", why: "configures that peer" },
   tinc: { program: "tincd", why: "peer in the benchmarks" },
@@ -25,7 +26,7 @@ const packages = {
 };
 
 const build = ["gcc", "g++", "make", "python3"];
-const lab = [...build, "iproute2", "iputils-ping"];
+const lab = [...build, "iproute2", "iputils-ping", "nats-server", "openssl"];
 /** What each kind of set-up needs. */
 export const needs = {
   build,
@@ -35,7 +36,6 @@ export const needs = {
     ...lab,
     "iperf3",
     "openvpn",
-    "openssl",
     "fastd",
     "wireguard-go",
     "wireguard-tools",

@@ -6,6 +6,7 @@ import { formatAddress } from "../base/ip.ts";
 import { overlap, parsePrefix } from "../base/prefix.ts";
 import { hostOf } from "./address_pool.ts";
 import { canonical, familyOf, readEndpoint } from "./address_text.ts";
+import { readCluster } from "./cluster_config.ts";
 import { folderOf, judged, type Parsed, readInstance } from "./config.ts";
 import type { ConfigEnv } from "./config_env.ts";
 import { readSchema, type TomlFile } from "./config_read.ts";
@@ -33,7 +34,9 @@ export function parseNode(toml: TomlFile, env: ConfigEnv): Parsed<NodeSpec> {
   const pool = checkPool(config, report);
   const routes = checkClassic(config, pool, report);
   const own = readInstance(config, routes, report, env);
-  const instance = { ...own, device: withAddresses(own.device, pool) };
+  const cluster = readCluster(config, keys, report);
+  const senderId = cluster?.node ?? own.senderId;
+  const instance = { ...own, senderId, device: withAddresses(own.device, pool) };
   const owners = new Map(routes.flatMap((list, i) => (list ?? []).map((route) => [route, `tunnel[${i}]`])));
   for (const text of instance.device.addresses)
     owners.set(`${text.split("/")[0]}/${text.includes(":") ? 128 : 32}`, "the device");
@@ -73,6 +76,7 @@ export function parseNode(toml: TomlFile, env: ConfigEnv): Parsed<NodeSpec> {
       }),
       keepaliveMs: node.keepalive * 1000,
       clients,
+      cluster,
     },
     report,
   );

@@ -14,7 +14,17 @@ export type Effect =
   | "needs_restart";
 
 export interface Change {
-  readonly what: "client" | "tunnel" | "service" | "node" | "identity" | "device" | "listen" | "paths" | "instance";
+  readonly what:
+    | "client"
+    | "tunnel"
+    | "service"
+    | "node"
+    | "group"
+    | "identity"
+    | "device"
+    | "listen"
+    | "paths"
+    | "instance";
   /** Name of the client, tunnel or service; "" for the instance as a whole. */
   readonly subject: string;
   readonly kind: "added" | "removed" | "changed";
@@ -34,6 +44,7 @@ export function diffNode(old: NodeSpec, next: NodeSpec): Change[] {
   const changes = diffInstance(old.instance, next.instance);
   const identity = changedFields(old, next, ["group", "privateKey"]);
   if (identity.length > 0) changes.push(whole("identity", identity, "needs_restart"));
+  if (changedFields(old, next, ["cluster"]).length > 0) changes.push(whole("group", ["group"], "needs_restart"));
   const told = changedFields(old, next, NODE_LIVE);
   if (told.length > 0) changes.push(whole("node", told, "live"));
   const fields = ["publicKey", "psk", "addresses", "prefixes", "modes"] as const;

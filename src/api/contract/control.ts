@@ -96,7 +96,18 @@ export const countersSchema = z.object({
 export const reloadSchema = z.object({
   changes: z.array(
     z.object({
-      what: z.enum(["client", "tunnel", "service", "node", "identity", "device", "listen", "paths", "instance"]),
+      what: z.enum([
+        "client",
+        "tunnel",
+        "service",
+        "node",
+        "group",
+        "identity",
+        "device",
+        "listen",
+        "paths",
+        "instance",
+      ]),
       subject: z.string(),
       kind: z.enum(["added", "removed", "changed"]),
       fields: z.array(z.string()),
