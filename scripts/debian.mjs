@@ -17,9 +17,10 @@ const packages = {
   "net-tools": { program: "ifconfig", why: "anytun and uanytun call it, though their packages do not say so" },
   bird2: { program: "bird", why: "speaks BGP for the nodes and the router of the tests and the lab" },
   exabgp: { program: "exabgp", why: "speaks BGP by another driver, for the tests" },
+  "nats-server": { program: "nats-server", why: "the state engine, for its tests and the lab" },
   iperf3: { program: "iperf3", why: "makes and measures the traffic of the benchmarks" },
   openvpn: { program: "openvpn", why: "peer in the benchmarks" },
-  openssl: { program: "openssl", why: "makes the keys of that peer" },
+  openssl: { program: "openssl", why: "makes the certificates of the state engine, and the keys of openvpn" },
   "wireguard-go": { program: "wireguard-go", why: "peer in the benchmarks" },
   "wireguard-tools": { program: "wg", why: "configures that peer" },
   tinc: { program: "tincd", why: "peer in the benchmarks" },
@@ -28,7 +29,7 @@ const packages = {
 
 const build = ["gcc", "g++", "make", "python3"];
 const network = [...build, "iproute2", "iputils-ping"];
-const lab = [...network, "bird2"];
+const lab = [...network, "bird2", "nats-server", "openssl"];
 /** What each kind of set-up needs. */
 export const needs = {
   build,

@@ -25,6 +25,25 @@ export interface InitClientOptions {
   readonly force: boolean;
 }
 
+export interface InitEngineOptions {
+  readonly dir: string;
+  readonly group: string;
+  readonly node: string;
+  /** undefined: an address of this machine. */
+  readonly address: string | undefined;
+  /** "NODE=ADDRESS". */
+  readonly peer: readonly string[];
+  /** Folder of the fleet's authority; undefined: `dir`, where it is made when missing. */
+  readonly ca: string | undefined;
+  /** Where the files will be at the node; undefined: `dir`. */
+  readonly installed: string | undefined;
+  readonly store: string;
+  readonly clientPort: string;
+  readonly leafPort: string;
+  readonly hubPort: string;
+  readonly force: boolean;
+}
+
 export interface InviteOptions {
   /** Node file; used when no daemon of its name runs. */
   readonly config: string | undefined;
@@ -44,6 +63,7 @@ export interface SetupActions {
   genpsk(): Promise<number>;
   initNode(options: InitNodeOptions): Promise<number>;
   initClient(options: InitClientOptions): Promise<number>;
+  initEngine(options: InitEngineOptions): Promise<number>;
   invite(name: string, options: InviteOptions): Promise<number>;
   importAnytun(folder: string, options: { readonly dir: string; readonly force: boolean }): Promise<number>;
   up(target: string, options: { readonly log: readonly string[] }): Promise<number>;
@@ -84,6 +104,7 @@ export function addSetupCommands(program: Command, load: LoadSetup, done: (code:
     )
     .addHelpText("after", "\nExample:\n  anyhop init client --address vpn.example.net:4444 --public-key KEY")
     .action(async (options: InitClientOptions) => done(await (await load()).initClient(options)));
+  addInitEngine(init, load, done);
   program
     .command("invite")
     .argument("<name>", "name of the new client")
@@ -118,6 +139,29 @@ export function addSetupCommands(program: Command, load: LoadSetup, done: (code:
     .action(async (target: string, options: { log: string[] }) => done(await (await load()).up(target, options)));
 }
 
+function addInitEngine(init: Command, load: LoadSetup, done: (code: number) => void): void {
+  init
+    .command("engine")
+    .description("files of the state engine of one node: two nats-servers, keys, certificates")
+    .requiredOption("--node <number>", "number of this node in the group")
+    .option("--peer <node=address>", "another node, and where its hub is (default port 6222)", collect, [])
+    .option("--address <address>", "where the other hubs find this one (default: an address of this machine)")
+    .option("--group <name>", "name of the group, as in [node]", "node")
+    .option("--dir <folder>", "where the files go", `${CONFIG_DIR}/engine`)
+    .option("--ca <folder>", "where ca.pem and ca.key of the fleet are (default: --dir, made when missing)")
+    .option("--installed <folder>", "where the files will be at the node (default: --dir)")
+    .option("--store <folder>", "where the records go", "/var/lib/anyhop/engine")
+    .option("--client-port <port>", "of the leaf, for the daemon, on loopback", "4222")
+    .option("--leaf-port <port>", "of the hub, for the leaf, on loopback", "7422")
+    .option("--hub-port <port>", "of the hub, for nobody, on loopback", "4333")
+    .option("--force", "overwrite files that are there; the nkey and the authority are kept", false)
+    .addHelpText("after", "\nExample:\n  anyhop init engine --node 1 --address 198.51.100.1 --peer 2=198.51.100.2")
+    .action(async (options: Omit<InitEngineOptions, keyof typeof NO_ENGINE>) =>
+      done(await (await load()).initEngine({ ...NO_ENGINE, ...options })),
+    );
+}
+
+const NO_ENGINE = { address: undefined, ca: undefined, installed: undefined };
 const NO_PLACE = { config: undefined, instance: undefined, socket: undefined, output: undefined };
 
 function addKeyCommands(program: Command, load: LoadSetup, done: (code: number) => void): void {

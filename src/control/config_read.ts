@@ -70,7 +70,8 @@ export function readSchema<T>({ value, report }: TomlFile, kind: FileKind<T>): T
 function reportUnknown<T>(issue: z.core.$ZodIssue, key: string, kind: FileKind<T>, report: Report): void {
   const { tables, lists } = kind;
   const bracket = (name: string): string => (lists.has(name) ? `[[${name}]]` : `[${name}]`);
-  const table = String(issue.path[0] ?? "");
+  const names = issue.path.filter((part) => typeof part === "string").join(".");
+  const table = names in tables ? names : String(issue.path[0] ?? "");
   const known = Object.keys(tables[table].shape);
   const meant = closest(key, known);
   const homes = Object.keys(tables).filter((name) => name !== table && key in tables[name].shape);

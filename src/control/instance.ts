@@ -76,6 +76,39 @@ export interface NodeClient {
   readonly modes: readonly Mode[];
 }
 
+/** Where a node's link is. `host` may be a name, but for the own one. */
+export interface LinkPlace {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** How nodes share state beside the node link. */
+export type EngineSpec =
+  | { readonly kind: "embedded" }
+  | {
+      readonly kind: "nats";
+      readonly url: readonly string[];
+      /** "SU...", or undefined: the server wants none. Secret. */
+      readonly nkeySeed: string | undefined;
+      /** PEM texts. `key` is secret. */
+      readonly ca: string | undefined;
+      readonly cert: string | undefined;
+      readonly key: string | undefined;
+    };
+
+/** What makes a node one of several that share the service address. */
+export interface ClusterSpec {
+  /** 1-4095; the instance's sender id, too. */
+  readonly node: number;
+  /** 32 bytes, the same at each node. */
+  readonly fleetKey: Uint8Array;
+  /** Own unicast address. */
+  readonly link: LinkPlace;
+  readonly holdMs: number;
+  readonly peers: readonly { readonly node: number; readonly link: LinkPlace }[];
+  readonly engine: EngineSpec;
+}
+
 /** A node of a group: what an `InstanceSpec` says, and who may come. */
 export interface NodeSpec {
   /** Listen addresses, sender id, device, limits, paths, and classic tunnels (mux below 0x8000) if there are any. */
@@ -97,6 +130,8 @@ export interface NodeSpec {
   readonly clients: readonly NodeClient[];
   /** How routers are told of the service addresses. */
   readonly announce: AnnounceSpec;
+  /** undefined: the group has this node only. */
+  readonly cluster: ClusterSpec | undefined;
 }
 
 /** One [[service]] of a client file: a group to connect to, with a device of its own. */

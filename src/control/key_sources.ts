@@ -15,7 +15,7 @@ const WAYS = ["", "_file", "_env", "_credential"] as const;
 type Way = (typeof WAYS)[number];
 
 /** Values that must never be shown, by key. */
-export const INLINE_SECRETS: ReadonlySet<string> = new Set(["passphrase", "private_key", "psk"]);
+export const INLINE_SECRETS: ReadonlySet<string> = new Set(["passphrase", "private_key", "psk", "fleet_key"]);
 
 export const privateKeyKeys = {
   private_key: text("a key").optional().describe("Private key, here in the file. Better: one of the next three."),
@@ -34,6 +34,15 @@ export const pskKeys = {
   psk_file: text("a path").optional().describe("File with the pre-shared key (mode 0600)."),
   psk_env: text("a name").optional().describe("Environment variable with the pre-shared key."),
   psk_credential: text("a name").optional().describe("Credential of systemd with the pre-shared key."),
+};
+
+export const fleetKeyKeys = {
+  fleet_key: text("a key").optional().describe("Key of the fleet, here in the file; the same on each node."),
+  fleet_key_file: text("a path")
+    .optional()
+    .describe("File with the fleet key (mode 0600), as `anyhop genpsk` writes it."),
+  fleet_key_env: text("a name").optional().describe("Environment variable with the fleet key."),
+  fleet_key_credential: text("a name").optional().describe("Credential of systemd with the fleet key."),
 };
 
 type Keys = Readonly<Record<string, unknown>>;
@@ -91,6 +100,27 @@ export class KeyReader {
     const way = this.#choose(table, path, "psk");
     const found = way === undefined ? undefined : this.#read(table, path, "psk", way);
     return found === undefined ? undefined : this.#parse(found, [...path, `psk${way}`]);
+  }
+
+  /** The key that the nodes of a group share; reported when there is none. */
+  fleetKey(table: Keys, path: Path): Uint8Array | undefined {
+    const way = this.#choose(table, path, "fleet_key");
+    if (way === undefined) {
+      if (!WAYS.some((w) => this.#report.isTainted([...path, `fleet_key${w}`])))
+        this.#report.error(
+          path,
+          `${this.#report.show(path)} has no fleet key`,
+          'add fleet_key_file = "FILE"; `anyhop genpsk` makes one, the same on each node',
+        );
+      return undefined;
+    }
+    const found = this.#read(table, path, "fleet_key", way);
+    return found === undefined ? undefined : this.#parse(found, [...path, `fleet_key${way}`]);
+  }
+
+  /** A file that is no 32-byte key. `secret`: its mode is judged. Undefined when it was reported. */
+  text(name: string, at: Path, secret: boolean): string | undefined {
+    return this.#file(name.startsWith("/") ? name : this.#directory + name, at, secret);
   }
 
   #parse(found: string, at: Path): Uint8Array | undefined {

@@ -7,6 +7,7 @@ import { overlap, parsePrefix } from "../base/prefix.ts";
 import { hostOf } from "./address_pool.ts";
 import { canonical, familyOf, readEndpoint } from "./address_text.ts";
 import { readAnnounce } from "./announce_config.ts";
+import { readCluster } from "./cluster_config.ts";
 import { folderOf, judged, type Parsed, readInstance } from "./config.ts";
 import type { ConfigEnv } from "./config_env.ts";
 import { readSchema, type TomlFile } from "./config_read.ts";
@@ -34,7 +35,9 @@ export function parseNode(toml: TomlFile, env: ConfigEnv): Parsed<NodeSpec> {
   const pool = checkPool(config, report);
   const routes = checkClassic(config, pool, report);
   const own = readInstance(config, routes, report, env);
-  const instance = { ...own, device: withAddresses(own.device, pool) };
+  const cluster = readCluster(config, keys, report);
+  const senderId = cluster?.node ?? own.senderId;
+  const instance = { ...own, senderId, device: withAddresses(own.device, pool) };
   const owners = new Map(routes.flatMap((list, i) => (list ?? []).map((route) => [route, `tunnel[${i}]`])));
   for (const text of instance.device.addresses)
     owners.set(`${text.split("/")[0]}/${text.includes(":") ? 128 : 32}`, "the device");
@@ -75,6 +78,7 @@ export function parseNode(toml: TomlFile, env: ConfigEnv): Parsed<NodeSpec> {
       keepaliveMs: node.keepalive * 1000,
       clients,
       announce: readAnnounce(config.announce, instance, report),
+      cluster,
     },
     report,
   );

@@ -120,9 +120,9 @@ export class NodeControl implements Control {
       throw new AnyhopError("config_faults", "Nothing was changed: the file no longer describes a node ([node]).");
     // Pool and clients come from the new file, everything that needs a restart from the old one.
     const wanted = parsed.spec;
-    const { instance, group, privateKey, publicKey, announce } = this.#spec;
+    const { instance, group, privateKey, publicKey, announce, cluster } = this.#spec;
     const changes = diffNode(this.#spec, wanted);
-    const next: NodeSpec = { ...wanted, instance, group, privateKey, publicKey, announce };
+    const next: NodeSpec = { ...wanted, instance, group, privateKey, publicKey, announce, cluster };
     const before = new Map(this.#book.list().map((client) => [client.name, client]));
     this.#book.load(next);
     this.#spec = next;

@@ -1,6 +1,7 @@
 /** Every key of a node file: those of a file with static keys, the group, and who may come. */
 import { z } from "zod";
 import { announce } from "./announce_schema.ts";
+import { engine, group, peer } from "./cluster_schema.ts";
 import type { FileKind } from "./config_read.ts";
 import { instanceKeys, tables } from "./config_schema.ts";
 import { INLINE_SECRETS, privateKeyKeys, pskKeys } from "./key_sources.ts";
@@ -57,13 +58,15 @@ const nodeSchema = z.strictObject({
     .array(client, { error: "must be written as [[client]], once for each client" })
     .max(CLIENTS_MAX, `must not occur more than ${CLIENTS_MAX} times; add the others with anyhop clients add`)
     .default([]),
+  group: group.optional(),
+  engine: engine.prefault({}),
 });
 
 export type NodeConfig = z.output<typeof nodeSchema>;
 
 export const nodeKind: FileKind<NodeConfig> = {
   schema: nodeSchema,
-  tables: { ...tables, "": nodeSchema, node, announce, client },
-  lists: new Set(["tunnel", "client"]),
+  tables: { ...tables, "": nodeSchema, node, announce, client, group, "group.peer": peer, engine },
+  lists: new Set(["tunnel", "client", "group.peer"]),
   secrets: INLINE_SECRETS,
 };

@@ -19,6 +19,7 @@ export interface Change {
     | "tunnel"
     | "service"
     | "node"
+    | "group"
     | "identity"
     | "device"
     | "listen"
@@ -50,6 +51,7 @@ export function diffNode(old: NodeSpec, next: NodeSpec): Change[] {
     Object.keys(next.announce) as (keyof NodeSpec["announce"])[],
   );
   if (announce.length > 0) changes.push(whole("announce", announce, "needs_restart"));
+  if (changedFields(old, next, ["cluster"]).length > 0) changes.push(whole("group", ["group"], "needs_restart"));
   const told = changedFields(old, next, NODE_LIVE);
   if (told.length > 0) changes.push(whole("node", told, "live"));
   const fields = ["publicKey", "psk", "addresses", "prefixes", "modes"] as const;

@@ -85,6 +85,13 @@ export function createSetupActions(io: SetupIo): SetupActions {
       return 0;
     },
 
+    async initEngine(options) {
+      // Loaded here: nothing else of the command line needs nkeys.
+      const { initEngine } = await import("./setup_engine.ts");
+      initEngine(options, guessAddress(0)[0]?.replace(/:0$/, ""), out);
+      return 0;
+    },
+
     async invite(name, options) {
       const path = options.output === undefined ? undefined : resolve(options.output);
       if (path !== undefined && configEnv.modeOf(path) !== undefined)

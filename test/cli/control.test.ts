@@ -39,7 +39,10 @@ async function cli(...argv: string[]) {
       return 0;
     };
   const setup = Object.fromEntries(
-    ["genkey", "pubkey", "genpsk", "initNode", "initClient", "invite", "importAnytun", "up"].map((n) => [n, note(n)]),
+    ["genkey", "pubkey", "genpsk", "initNode", "initClient", "initEngine", "invite", "importAnytun", "up"].map((n) => [
+      n,
+      note(n),
+    ]),
   ) as unknown as SetupActions;
   const actions = { run: note("run"), classic: note("classic"), check: note("check"), setup: async () => setup };
   const io = {
@@ -197,6 +200,17 @@ describe("words of the commands about keys and files", () => {
     [
       [..."init node --dir d --name n --group g --address a:1 --address b:2 --pool p --force".split(" ")],
       ["initNode", { dir: "d", name: "n", group: "g", address: ["a:1", "b:2"], pool: ["p"], force: true }],
+    ],
+    [
+      [..."init engine --node 1 --peer 2=b --peer 3=c".split(" ")],
+      [
+        "initEngine",
+        {
+          ...{ dir: "/etc/anyhop/engine", group: "node", node: "1", address: undefined, peer: ["2=b", "3=c"] },
+          ...{ ca: undefined, installed: undefined, store: "/var/lib/anyhop/engine", force: false },
+          ...{ clientPort: "4222", leafPort: "7422", hubPort: "4333" },
+        },
+      ],
     ],
     [
       [..."init client --address a:1 --public-key k --route default".split(" ")],

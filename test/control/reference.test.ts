@@ -63,12 +63,17 @@ test.each(classicOptions.map((option) => [option.flags, option] as const))(
 test("the examples of the document are good files", () => {
   const examples = [...text.matchAll(/```toml\n(.*?)```/gs)].map((match) => match[1]);
   const readSecret = (path: string) =>
-    path.endsWith(".key") ? formatKey(new Uint8Array(32).fill(path.length)) : "correct horse battery staple";
+    path.endsWith(".nk")
+      ? `SU${"A".repeat(56)}`
+      : path.endsWith(".key")
+        ? formatKey(new Uint8Array(32).fill(path.length))
+        : "correct horse battery staple";
   const env = { readSecret, modeOf: () => 0o600, getenv: () => undefined };
   const parsed = examples.map((example) => parseFile(example, "/etc/anyhop/node.toml", env));
   expect(parsed.map(({ kind, faults }) => [kind, faults])).toEqual([
     ["node", []],
     ["client", []],
+    ["node", []],
     ["classic", []],
     ["classic", []],
   ]);

@@ -13,13 +13,21 @@ export const BELA_PUBLIC = formatKey(publicKeyOf(key(3)));
 export const PSK = formatKey(new Uint8Array(32).fill(0x55));
 export const PASSPHRASE = "hunter2-zq";
 /** Nothing that a person or a program is told may contain one of these. */
-export const SECRETS = [GROUP_PRIVATE, ANNA_PRIVATE, PSK, PASSPHRASE];
+export const FLEET_KEY = formatKey(new Uint8Array(32).fill(0x66));
+export const NKEY_SEED = `SU${"A2".repeat(28)}`;
+const PEM_KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----\n";
+export const SECRETS = [GROUP_PRIVATE, ANNA_PRIVATE, PSK, PASSPHRASE, FLEET_KEY, NKEY_SEED, "MC4CAQ"];
 
 const sealed = sealKey(key(1), PASSPHRASE, new Uint8Array(28).fill(9), 10);
 const files: Record<string, { text: string; mode: number }> = {
   "/etc/anyhop/node.key": { text: `${GROUP_PRIVATE}\n`, mode: 0o600 },
   "/etc/anyhop/anna.key": { text: `${ANNA_PRIVATE}\n`, mode: 0o400 },
   "/etc/anyhop/anna.psk": { text: `${PSK}\n`, mode: 0o600 },
+  "/etc/anyhop/fleet.key": { text: `${FLEET_KEY}\n`, mode: 0o600 },
+  "/etc/anyhop/engine.nk": { text: `${NKEY_SEED}\n`, mode: 0o600 },
+  "/etc/anyhop/open.nk": { text: `${NKEY_SEED}\n`, mode: 0o644 },
+  "/etc/anyhop/ca.pem": { text: "-----BEGIN CERTIFICATE-----\n", mode: 0o644 },
+  "/etc/anyhop/tls.key": { text: PEM_KEY, mode: 0o600 },
   "/etc/anyhop/open.key": { text: GROUP_PRIVATE, mode: 0o640 },
   "/etc/anyhop/sealed.key": { text: sealed, mode: 0o600 },
   "/etc/anyhop/damaged.key": { text: sealed.replace("scrypt 10", "scrypt 11"), mode: 0o600 },

@@ -101,6 +101,7 @@ export const reloadSchema = z.object({
         "tunnel",
         "service",
         "node",
+        "group",
         "identity",
         "device",
         "listen",

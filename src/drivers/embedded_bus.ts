@@ -1,0 +1,86 @@
+/**
+ * The bus of a node that is alone, or has only the node link: nobody else hears it. What lasts (clients, ticket keys) is
+ * on disk when `put` returns and comes back at the next start; live records need no second home in their own process.
+ */
+import { closeSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { open } from "lmdb";
+import { AnyhopError } from "../base/errors.ts";
+import type { Bus, BusListener } from "../cluster/bus.ts";
+import { kindOf } from "../cluster/bus_subjects.ts";
+import { BusErrors, entryFault } from "./bus_entries.ts";
+import { makeFolder } from "./folders.ts";
+
+/** First size of the map; lmdb grows it. */
+const MAP_BYTES = 64 * 1024 * 1024;
+
+export interface EmbeddedBusOptions {
+  readonly stateDir: string;
+  /** Name of the instance: several may share the folder. */
+  readonly scope: string;
+  readonly node: number;
+}
+
+/** Throws AnyhopError "state_dir" when nothing can be kept there. */
+export function openEmbeddedBus({ stateDir, scope, node }: EmbeddedBusOptions, listener: BusListener): Bus {
+  const { root, book } = openBook(stateDir, scope);
+  const errors = new BusErrors();
+  let closed = false;
+  let caughtUp = false;
+  const recover = setImmediate(() => {
+    listener.state(true, "");
+    for (const { key, value } of [...book.getRange()]) if (!closed) listener.record(node, key, new Uint8Array(value));
+    if (closed) return;
+    caughtUp = true;
+    listener.caughtUp();
+  });
+  return {
+    put(entries) {
+      if (closed) return;
+      const lasting = entries.filter((entry) => {
+        const fault = entryFault(entry);
+        if (fault !== undefined) errors.add("bad_entry", fault);
+        return fault === undefined && kindOf(entry.key) === "b";
+      });
+      if (lasting.length === 0) return;
+      try {
+        root.transactionSync(() => {
+          for (const { key, value } of lasting)
+            if (value === undefined) book.removeSync(key);
+            else book.putSync(key, value);
+        });
+      } catch (error) {
+        errors.add("store_full", `${stateDir} takes no more: ${(error as Error).message}`);
+      }
+    },
+    shout() {},
+    status: () => ({
+      ...{ kind: "embedded", connected: !closed, why: closed ? "closed" : "", server: "", caughtUp, outbox: 0 },
+      ...{ peers: [], errors: errors.list() },
+    }),
+    async close() {
+      if (closed) return;
+      closed = true;
+      clearImmediate(recover);
+      await root.close();
+    },
+  };
+}
+
+function openBook(stateDir: string, scope: string) {
+  try {
+    makeFolder(stateDir, 0o700);
+    const path = join(stateDir, "bus.mdb");
+    // Made first, so that no moment and no umask leaves them readable to others. lmdb fills an empty file.
+    for (const file of [path, `${path}-lock`]) closeSync(openSync(file, "a", 0o600));
+    const root = open({ path, mapSize: MAP_BYTES, overlappingSync: false, maxDbs: 4096 });
+    return { root, book: root.openDB<Uint8Array, string>({ name: `book ${scope}`, encoding: "binary" }) };
+  } catch (cause) {
+    throw new AnyhopError(
+      "state_dir",
+      `Nothing can be kept in ${stateDir} (${(cause as Error).message}). Clients and ticket keys must survive a restart: ` +
+        "name a writable directory (state under [paths]).",
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,44 @@
+/** The contract on the bus of a single node, and what its disk adds. */
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { afterAll, expect, test } from "vitest";
+import { openEmbeddedBus } from "../../src/drivers/embedded_bus.ts";
+import { busContract, bytes, Ear } from "./bus.contract.ts";
+
+const folder = mkdtempSync(`${tmpdir()}/anyhop-bus-${process.pid}-`);
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+async function until(condition: () => boolean, what: string): Promise<void> {
+  for (let i = 0; i < 1000 && !condition(); i++) await turn();
+  if (!condition()) throw new Error(`waited in vain for ${what}`);
+}
+busContract("embedded", () => ({
+  nodes: 1,
+  open: (node, listener) => openEmbeddedBus({ stateDir: folder, scope: "node", node }, listener),
+  until,
+}));
+
+test("live records are not kept, instances do not see each other's, files are closed to others", async () => {
+  const stateDir = `${folder}/two`;
+  const open = (scope: string, ear: Ear) => openEmbeddedBus({ stateDir, scope, node: 7 }, ear);
+  const first = open("a", new Ear());
+  first.put([
+    { key: "s.1", value: bytes("live") },
+    { key: "t.1", value: bytes("ticket") },
+  ]);
+  await first.close();
+  const [a, b] = [new Ear(), new Ear()];
+  const buses = [open("a", a), open("b", b)];
+  await until(() => a.caughtUpAt.length + b.caughtUpAt.length === 2, "both");
+  expect([[...a.latest], [...b.latest]]).toEqual([[["7 t.1", '"ticket"']], []]);
+  expect(statSync(`${stateDir}/bus.mdb`).mode & 0o777).toBe(0o600);
+  for (const bus of buses) await bus.close();
+});
+
+test("a folder that cannot be used is a sentence that names it", () => {
+  writeFileSync(`${folder}/file`, "");
+  expect(() => openEmbeddedBus({ stateDir: `${folder}/file/x`, scope: "a", node: 1 }, new Ear())).toThrow(
+    expect.objectContaining({ code: "state_dir", message: expect.stringContaining(`${folder}/file/x`) }),
+  );
+});
