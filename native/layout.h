@@ -100,9 +100,11 @@
 #define MAC_TABLE_FULL 35
 #define PUNT_FULL 36
 #define TUNNEL_GONE 37
-#define VERDICTS 38
+#define NO_RECEIVER 38
+#define SESSION_SEQ_LIMIT 39
+#define VERDICTS 40
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 384571064u
+#define LAYOUT_HASH 1024434279u
 _Static_assert(SLAB_BYTES == PUNT_BASE + PUNT_ROWS * SLOT_BYTES, "the punt ring ends the slab");
 _Static_assert(COL_DONE + 1 == COLUMNS, "every column has a number");
 #endif

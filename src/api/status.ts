@@ -1,13 +1,24 @@
 /** Builds the status answer from what a running instance knows. Reads shared columns; holds nothing up. */
 import type { Clock } from "../base/clock.ts";
 import { formatEndpoint } from "../base/ip.ts";
+import type { ClientControl, ServiceStatus as ServiceView } from "../control/control_port.ts";
 import type { Supervisor } from "../control/supervisor.ts";
 import { describeTransforms } from "../control/transforms.ts";
 import { verdicts } from "../dataplane/verdict.ts";
-import type { Status, TunnelStatus } from "./contract.ts";
+import type { ServiceStatus, Status, TunnelStatus } from "./contract.ts";
 import { bestKnown, countersOf, dropsOf, latest, shardStatus, total } from "./totals.ts";
 
-export function buildStatus(instance: Supervisor, clock: Clock, version: string): Status {
+export interface StatusParts {
+  readonly version: string;
+  /** Of an instance that is a service of a client. */
+  readonly client?: ClientControl | undefined;
+  /** Packets for a device that the kernel dropped. */
+  readonly queueDrops: (device: string) => number | undefined;
+}
+
+export function buildStatus(instance: Supervisor, clock: Clock, { version, client, queueDrops }: StatusParts): Status {
+  const services = client?.services() ?? [];
+  const given = services.find(({ device }) => device === instance.deviceName)?.addresses ?? [];
   const { spec } = instance;
   const counters = countersOf(instance.shards);
   const now = clock.wallMs();
@@ -18,7 +29,9 @@ export function buildStatus(instance: Supervisor, clock: Clock, version: string)
     startedAt: new Date(instance.startedAtMs).toISOString(),
     uptimeS: Math.round((now - instance.startedAtMs) / 100) / 10,
     listen: spec.listen.flatMap((l, i) =>
-      instance.ports[i] === 0 ? [] : [{ address: l.address, port: instance.ports[i] ?? l.port }],
+      instance.ports[i] === 0
+        ? []
+        : [{ address: l.address, port: instance.ports[i] ?? l.port, receiveBuffer: instance.receiveBuffers[i] ?? 0 }],
     ),
     senderId: spec.senderId,
     shards: instance.shards.length,
@@ -27,7 +40,8 @@ export function buildStatus(instance: Supervisor, clock: Clock, version: string)
       name: instance.deviceName,
       type: spec.device.type,
       mtu: spec.device.mtuBytes,
-      addresses: [...spec.device.addresses],
+      addresses: [...(given.length > 0 ? given : spec.device.addresses)],
+      queueDropped: queueDrops(instance.deviceName) ?? null,
     },
     offloads: instance.offloads.map((offload) => ({ ...offload })),
     tunnels: spec.tunnels.map((_, index) => tunnelStatus(instance, index, clock)),
@@ -36,7 +50,17 @@ export function buildStatus(instance: Supervisor, clock: Clock, version: string)
       .map((v, i) => ({ name: v.name, count: counters[i], help: v.help, kind: v.kind }))
       .filter((v) => v.kind === "drop")
       .map(({ name, count, help }) => ({ name, count, help })),
-    host: [...instance.hostChanges],
+    services: services.map(serviceStatus),
+    host: [...new Set([...instance.hostChanges, ...services.flatMap(({ host }) => host)])],
+  };
+}
+
+function serviceStatus(service: ServiceView): ServiceStatus {
+  const { addresses, routes, dns, sessions } = service;
+  return {
+    ...service,
+    ...{ addresses: [...addresses], routes: [...routes], dns: [...dns] },
+    sessions: sessions.map((session) => ({ ...session })),
   };
 }
 

@@ -9,12 +9,12 @@ import { startApiServer } from "../api/server.ts";
 import { buildStatus } from "../api/status.ts";
 import { AnyhopError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import type { Control } from "../control/control_port.ts";
+import type { ClientControl, Control } from "../control/control_port.ts";
 import type { InstanceSpec, TunnelSpec } from "../control/instance.ts";
 import type { Store } from "../control/ports.ts";
 import type { SessionEnd } from "../control/session_end.ts";
 import { Supervisor } from "../control/supervisor.ts";
-import { hostNetwork } from "../drivers/host_network.ts";
+import { hostNetwork, queueDrops } from "../drivers/host_network.ts";
 import { openStore } from "../drivers/store.ts";
 import { systemClock } from "./clock.ts";
 import { startShardThread } from "./shard_thread.ts";
@@ -32,6 +32,10 @@ export interface InstanceParts {
   /** Opened before and shared; closed with the instance. */
   readonly store?: Store;
   readonly control?: (supervisor: Supervisor) => Control;
+  /** Of an instance that is a service of a client. */
+  readonly client?: ClientControl;
+  /** Ends the instance when it settles, with the reason. */
+  readonly stop?: Promise<string>;
   /** Undoes what was done on the host beyond the device. */
   readonly leave?: () => Promise<void>;
 }
@@ -61,7 +65,8 @@ export async function runInstance(
   );
   const api = await startApiServer({
     socketPath: spec.socketPath,
-    status: () => buildStatus(supervisor, systemClock, hooks.version),
+    status: () => buildStatus(supervisor, systemClock, { version: hooks.version, client: parts.client, queueDrops }),
+    ...(parts.client === undefined ? {} : { client: parts.client }),
     ...(parts.control === undefined ? {} : { control: parts.control(supervisor) }),
   });
   try {
@@ -74,7 +79,7 @@ export async function runInstance(
           .join(", "),
     );
     hooks.onReady();
-    const end = await Promise.race([signalled, supervisor.failed]);
+    const end = await Promise.race([signalled, supervisor.failed, ...(parts.stop === undefined ? [] : [parts.stop])]);
     if (end instanceof AnyhopError) {
       log.error("failed", end.message);
       return 1;

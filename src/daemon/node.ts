@@ -1,5 +1,6 @@
 /** A node in the foreground: an instance with sessions, the client book and the control API over it. */
 import { parseFile } from "../control/config_file.ts";
+import { EventHub } from "../control/event_hub.ts";
 import type { NodeSpec } from "../control/instance.ts";
 import type { LogLevel } from "../control/log_level.ts";
 import { NodeControl } from "../control/node_control.ts";
@@ -14,7 +15,8 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
   const { instance } = spec;
   const { log } = hooks;
   const store = openStore(instance.stateDir, instance.name);
-  const sessions = new NodeEnd(spec, { clock: systemClock, log, entropy: systemEntropy, store });
+  const events = new EventHub(systemClock);
+  const sessions = new NodeEnd(spec, { clock: systemClock, log, entropy: systemEntropy, store, events });
   let control: NodeControl | undefined;
   process.on("SIGHUP", () => {
     control?.reload().catch((error: Error) => log.error("reload", error.message));
@@ -24,7 +26,7 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
     store,
     control(supervisor) {
       control = new NodeControl(spec, {
-        ...{ clock: systemClock, log, level, store, sessions },
+        ...{ clock: systemClock, log, level, store, sessions, events },
         readFile: () => parseFile(configEnv.readText(file) ?? "", file, configEnv),
         deviceName: () => supervisor.deviceName,
       });

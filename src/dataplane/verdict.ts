@@ -50,7 +50,9 @@ export const DEVICE_BUSY = 34;
 export const MAC_TABLE_FULL = 35;
 export const PUNT_FULL = 36;
 export const TUNNEL_GONE = 37;
-export const VERDICTS = 38;
+export const NO_RECEIVER = 38;
+export const SESSION_SEQ_LIMIT = 39;
+export const VERDICTS = 40;
 
 const done = (name: string, help: string): Verdict => ({ name, kind: "done", help });
 const drop = (name: string, help: string): Verdict => ({ name, kind: "drop", help });
@@ -119,4 +121,9 @@ export const verdicts: readonly Verdict[] = [
   ),
   drop("punt_full", "Needed slow-path work while its queue was full."),
   drop("tunnel_gone", "The tunnel was removed while the packet was under way."),
+  done("no_receiver", "Multicast, broadcast or unknown MAC while nobody is connected: there was nobody to get it."),
+  drop(
+    "session_seq_limit",
+    "The session has used all 2^31 sequence numbers of its key, and no new key was agreed: does the group still answer?",
+  ),
 ];
