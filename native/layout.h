@@ -104,9 +104,11 @@
 #define TUNNEL_GONE 37
 #define HELD 38
 #define HOLD_FULL 39
-#define VERDICTS 40
+#define NO_RECEIVER 40
+#define SESSION_SEQ_LIMIT 41
+#define VERDICTS 42
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 2119000047u
+#define LAYOUT_HASH 2672406212u
 _Static_assert(SLAB_BYTES == HANDED_BASE + HANDED_BYTES, "the control ring ends the slab");
 _Static_assert(COL_DONE + 1 == COLUMNS, "every column has a number");
 #endif

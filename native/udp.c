@@ -157,6 +157,17 @@ static napi_value udp_port(napi_env napi, napi_callback_info info) {
   return return_int(napi, ntohs(name.sin6_port));
 }
 
+/* udpReceiveBuffer(sock) -> SO_RCVBUF in bytes, as the kernel counts them, or -errno. */
+static napi_value udp_receive_buffer(napi_env napi, napi_callback_info info) {
+  const struct args a = args_of(napi, info);
+  const struct udp_socket *s = socket_at(env_of(napi), int_of(napi, a.v[0], -1));
+  int bytes = 0;
+  socklen_t length = sizeof bytes;
+  if (s == NULL) return return_int(napi, -EBADF);
+  if (getsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length) < 0) return return_int(napi, -errno);
+  return return_int(napi, bytes);
+}
+
 /* udpClose(sock) -> 0 or -EBADF. */
 static napi_value udp_close(napi_env napi, napi_callback_info info) {
   struct env *env = env_of(napi);
@@ -304,5 +315,6 @@ static napi_value udp_receive(napi_env napi, napi_callback_info info) {
 
 int udp_register(napi_env napi, napi_value exports) {
   return export_function(napi, exports, "udpOpen", udp_open) | export_function(napi, exports, "udpPort", udp_port) |
+         export_function(napi, exports, "udpReceiveBuffer", udp_receive_buffer) |
          export_function(napi, exports, "udpClose", udp_close) | export_function(napi, exports, "receive", udp_receive);
 }

@@ -80,13 +80,47 @@ export const announceSchema = z.object({
     .describe("The drain that is under way."),
 });
 
+const session = z.object({
+  id: z.int().describe("Session index, as the node shows it."),
+  current: z.boolean().describe("The one that packets are sent in; others are only opened, until they end."),
+  resumed: z.boolean().describe("Made by ticket, not by a full handshake."),
+  endpoint: z.string().describe("Outer address and port of the node."),
+  cipher: z.string(),
+  sinceMs: z.number().describe("Milliseconds since 1970."),
+  heardMs: z.number().nullable().describe("Last authentic packet, milliseconds since 1970; null: none yet."),
+  rekeyInMs: z.number().nullable().describe("Until another key is asked for; null: it is not the current one."),
+  senders: z.int().describe("Senders of the group that are known: nodes and their shards."),
+  rx: counts,
+  tx: counts,
+});
+
+const service = z.object({
+  name: z.string(),
+  state: z
+    .enum(["connecting", "confirming", "up", "replaced"])
+    .describe("confirming: the node has not been heard in the session yet; replaced: another machine has the key."),
+  device: z.string(),
+  remote: z.string().nullable().describe("Where requests go; null: no address was found yet."),
+  addresses: z.array(z.string()).describe("Inner addresses with prefix length, from the file or from the node."),
+  routes: z.array(z.string()).describe("What goes into the tunnel."),
+  dns: z.array(z.string()),
+  mtu: z.int().nullable().describe("Largest inner packet; null: not known before the first session."),
+  sessions: z.array(session).describe("The current one first."),
+});
+
 export const statusSchema = z.object({
   name: z.string(),
   version: z.string(),
   pid: z.int(),
   startedAt: z.iso.datetime(),
   uptimeS: z.number(),
-  listen: z.array(z.object({ address: z.string(), port: z.int() })),
+  listen: z.array(
+    z.object({
+      address: z.string(),
+      port: z.int(),
+      receiveBuffer: z.int().describe("Bytes that the kernel keeps for the shard while it is busy (SO_RCVBUF)."),
+    }),
+  ),
   senderId: z.int(),
   shards: z.int(),
   perShard: z.array(shard).describe("What each shard did; everything else is their sum."),
@@ -95,11 +129,16 @@ export const statusSchema = z.object({
     type: z.enum(["tun", "tap"]),
     mtu: z.int(),
     addresses: z.array(z.string()),
+    queueDropped: z
+      .int()
+      .nullable()
+      .describe("Packets that the kernel dropped before a shard took them, the queue was full; null: not known."),
   }),
   offloads: z
     .array(z.object({ name: z.string(), on: z.boolean(), why: z.string() }))
     .describe("What the kernel takes off the packet path, and why not."),
   tunnels: z.array(tunnel),
+  services: z.array(service).describe("Of a client; else empty."),
   verdicts: z.record(z.string(), z.int()).describe("Packets by what became of them; every name, zeros included."),
   drops: z
     .array(z.object({ name: z.string(), count: z.int(), help: z.string() }))
@@ -111,6 +150,7 @@ export const statusSchema = z.object({
 export type AnnounceStatus = z.output<typeof announceSchema>;
 export type Status = z.output<typeof statusSchema>;
 export type ShardStatus = Status["perShard"][number];
+export type ServiceStatus = Status["services"][number];
 export type TunnelStatus = Status["tunnels"][number];
 
 export const healthSchema = z.object({ name: z.string(), pid: z.int(), ok: z.literal(true) });

@@ -10,7 +10,7 @@ const QUEUE_BYTES_MAX = 256 * 1024;
 const BEAT_MS = 15_000;
 
 /** Returns `reply`, which is answered by hand. Throws AnyhopError "too_many". */
-export function streamEvents(control: Control, reply: FastifyReply): FastifyReply {
+export function streamEvents(source: Pick<Control, "follow">, reply: FastifyReply): FastifyReply {
   const { raw } = reply;
   let lost = 0;
   const write = (line: object): boolean => {
@@ -18,7 +18,7 @@ export function streamEvents(control: Control, reply: FastifyReply): FastifyRepl
     raw.write(`${JSON.stringify(line)}\n`);
     return true;
   };
-  const stop = control.follow((event) => {
+  const stop = source.follow((event) => {
     if (lost > 0 && write({ timeMs: event.timeMs, event: "lost", message: `${lost} lines were lost` })) lost = 0;
     if (lost > 0 || !write(event)) lost += 1;
   });

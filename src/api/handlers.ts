@@ -1,20 +1,21 @@
 /** What each operation does: one call of the control port, and paging. */
 import { AnyhopError } from "../base/errors.ts";
-import type { Control } from "../control/control_port.ts";
+import type { ClientControl, Control } from "../control/control_port.ts";
 import { verdicts } from "../dataplane/verdict.ts";
 import type { Answer, Given, OperationName } from "./contract/operations.ts";
 import type { Status } from "./contract.ts";
 
 type Handler<K extends OperationName> = (given: Given<K>) => Answer<K> | Promise<Answer<K>>;
-export type Handlers = { readonly [K in OperationName]: Handler<K> } & { control(): Control };
+export type Handlers = { readonly [K in OperationName]: Handler<K> } & { follow: Control["follow"] };
 
 export interface Answerers {
   readonly status: () => Status;
   readonly control?: Control;
+  readonly client?: ClientControl;
 }
 
-/** `control()` throws AnyhopError "no_sessions" when the instance has none. */
-export function createHandlers({ status, control }: Answerers): Handlers {
+/** What an instance without sessions cannot answer throws AnyhopError "no_sessions". */
+export function createHandlers({ status, control, client }: Answerers): Handlers {
   const need = (): Control => {
     if (control !== undefined) return control;
     throw new AnyhopError(
@@ -23,7 +24,7 @@ export function createHandlers({ status, control }: Answerers): Handlers {
     );
   };
   return {
-    control: need,
+    follow: (listener) => (client ?? need()).follow(listener),
     status,
     health: () => ({ name: status().name, pid: process.pid, ok: true }),
     counters() {
@@ -71,7 +72,10 @@ export function createHandlers({ status, control }: Answerers): Handlers {
     announcement: () => copy(need().announcement()),
     drain: ({ maxS, exit }) => copy(need().drain(maxS * 1000, exit)),
     undrain: () => copy(need().undrain()),
-    ping: async ({ client, timeoutMs }) => ({ client, rttMs: await need().ping(client, timeoutMs) }),
+    ping: async ({ client: name, timeoutMs }) => ({
+      client: name,
+      rttMs: await (client ?? need()).ping(name, timeoutMs),
+    }),
   };
 }
 

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { AnyhopError } from "../base/errors.ts";
-import type { Control } from "../control/control_port.ts";
+import type { ClientControl, Control } from "../control/control_port.ts";
 import { EVENTS_PATH, OPENAPI_PATH, type Operation, type OperationName, operations } from "./contract/operations.ts";
 import type { Status } from "./contract.ts";
 import { streamEvents } from "./event_stream.ts";
@@ -24,6 +24,8 @@ export interface ApiOptions {
   readonly status: () => Status;
   /** Sessions and clients; left out by an instance that has none. */
   readonly control?: Control;
+  /** Services; left out by an instance that is no client. */
+  readonly client?: ClientControl;
   /** Told of errors that are nobody's fault but ours; the answer shows nothing of them. */
   readonly onBug?: (error: Error) => void;
 }
@@ -37,6 +39,7 @@ const httpCodes: Readonly<Record<string, number>> = {
   bad_client: 400,
   not_found: 404,
   unknown_client: 404,
+  unknown_service: 404,
   unknown_session: 404,
   no_sessions: 409,
   no_session: 409,
@@ -88,7 +91,7 @@ export async function startApiServer(options: ApiOptions): Promise<ApiServer> {
     document ??= openApi(options.status().version);
     return document;
   });
-  app.get(EVENTS_PATH, (_request, reply) => streamEvents(handlers.control(), reply));
+  app.get(EVENTS_PATH, (_request, reply) => streamEvents(handlers, reply));
   app.setNotFoundHandler((request, reply) => {
     const message = `There is no ${request.method} ${request.url.split("?")[0]}; ${OPENAPI_PATH} lists what there is.`;
     reply.code(404).send({ error: "not_found", message });

@@ -2,19 +2,27 @@
 import type { Clock } from "../base/clock.ts";
 import { formatEndpoint } from "../base/ip.ts";
 import type { AnnounceView } from "../control/announcing.ts";
+import type { ClientControl, ServiceStatus as ServiceView } from "../control/control_port.ts";
 import type { Supervisor } from "../control/supervisor.ts";
 import { describeTransforms } from "../control/transforms.ts";
 import { verdicts } from "../dataplane/verdict.ts";
-import type { AnnounceStatus, Status, TunnelStatus } from "./contract.ts";
+import type { AnnounceStatus, ServiceStatus, Status, TunnelStatus } from "./contract.ts";
 import { bestKnown, countersOf, dropsOf, latest, shardStatus, total } from "./totals.ts";
 
-/** `announce`: undefined where there is nothing to announce. */
-export function buildStatus(
-  instance: Supervisor,
-  clock: Clock,
-  version: string,
-  announce: AnnounceView | undefined,
-): Status {
+export interface StatusParts {
+  readonly version: string;
+  /** Of an instance that is a service of a client. */
+  readonly client?: ClientControl | undefined;
+  /** What routers are told; undefined where there is nothing to announce. */
+  readonly announce?: AnnounceView | undefined;
+  /** Packets for a device that the kernel dropped. */
+  readonly queueDrops: (device: string) => number | undefined;
+}
+
+export function buildStatus(instance: Supervisor, clock: Clock, parts: StatusParts): Status {
+  const { version, client, announce, queueDrops } = parts;
+  const services = client?.services() ?? [];
+  const given = services.find(({ device }) => device === instance.deviceName)?.addresses ?? [];
   const { spec } = instance;
   const counters = countersOf(instance.shards);
   const now = clock.wallMs();
@@ -25,7 +33,9 @@ export function buildStatus(
     startedAt: new Date(instance.startedAtMs).toISOString(),
     uptimeS: Math.round((now - instance.startedAtMs) / 100) / 10,
     listen: spec.listen.flatMap((l, i) =>
-      instance.ports[i] === 0 ? [] : [{ address: l.address, port: instance.ports[i] ?? l.port }],
+      instance.ports[i] === 0
+        ? []
+        : [{ address: l.address, port: instance.ports[i] ?? l.port, receiveBuffer: instance.receiveBuffers[i] ?? 0 }],
     ),
     senderId: spec.senderId,
     shards: instance.shards.length,
@@ -34,7 +44,8 @@ export function buildStatus(
       name: instance.deviceName,
       type: spec.device.type,
       mtu: spec.device.mtuBytes,
-      addresses: [...spec.device.addresses],
+      addresses: [...(given.length > 0 ? given : spec.device.addresses)],
+      queueDropped: queueDrops(instance.deviceName) ?? null,
     },
     offloads: instance.offloads.map((offload) => ({ ...offload })),
     tunnels: spec.tunnels.map((_, index) => tunnelStatus(instance, index, clock)),
@@ -43,8 +54,18 @@ export function buildStatus(
       .map((v, i) => ({ name: v.name, count: counters[i], help: v.help, kind: v.kind }))
       .filter((v) => v.kind === "drop")
       .map(({ name, count, help }) => ({ name, count, help })),
-    host: [...instance.hostChanges],
+    services: services.map(serviceStatus),
+    host: [...new Set([...instance.hostChanges, ...services.flatMap(({ host }) => host)])],
     announce: announce === undefined ? null : copyOf(announce),
+  };
+}
+
+function serviceStatus(service: ServiceView): ServiceStatus {
+  const { addresses, routes, dns, sessions } = service;
+  return {
+    ...service,
+    ...{ addresses: [...addresses], routes: [...routes], dns: [...dns] },
+    sessions: sessions.map((session) => ({ ...session })),
   };
 }
 

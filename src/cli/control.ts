@@ -4,11 +4,12 @@
  */
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
-import { ask, followEvents, getHealth } from "../api/client.ts";
+import { ask, followEvents, getHealth, getStatus } from "../api/client.ts";
 import { type ApiClient, type ApiSession, levelName } from "../api/contract/control.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { addDrainCommands } from "./drain.ts";
 import { renderChanges, renderClient, renderClients, renderRoutes, renderSessions } from "./render.ts";
+import { answeredMs, serviceLines } from "./services.ts";
 import { findSocket } from "./sockets.ts";
 
 export interface ControlIo {
@@ -121,20 +122,38 @@ export function addControlCommands(program: Command, io: ControlIo, done: (code:
       : await ask(socket, "getLogLevel", {});
     show(options, answer, (now) => `${now.level}\n`);
   });
-  command(program, "show <client>", "show one client, its session and its routes", "anyhop show anna").action(
-    async (name: string, options: Common) => {
-      const socket = socketOf(options);
-      const client = await ask(socket, "getClient", { name });
-      const session =
-        client.session === null
-          ? undefined
-          : (await ask(socket, "listSessions", { after: client.session - 1, limit: 1 })).sessions.find(
-              (one) => one.id === client.session,
-            );
-      show(options, { client, session: session ?? null }, () => renderClient(client, session, Date.now()));
-    },
-  );
-  command(program, "ping <client>", "round trip through the session of a client", "anyhop ping anna -c 10")
+  command(
+    program,
+    "show [name]",
+    "of a node: one client, its session and its routes; of a client: one service, or all",
+    "anyhop show anna",
+  ).action(async (name: string | undefined, options: Common) => {
+    const socket = socketOf(options);
+    const status = await getStatus(socket);
+    if (status.services.length > 0) {
+      const services = status.services.filter((service) => name === undefined || service.name === name);
+      const names = status.services.map((service) => service.name).join(", ");
+      if (services.length === 0)
+        throw new AnyhopError("unknown_service", `There is no service ${name} here, but ${names}.`);
+      show(options, { services }, () => `${serviceLines(services, answeredMs(status)).join("\n")}\n`);
+      return;
+    }
+    if (name === undefined) throw new AnyhopError("usage", "Name a client; see anyhop clients list.");
+    const client = await ask(socket, "getClient", { name });
+    const session =
+      client.session === null
+        ? undefined
+        : (await ask(socket, "listSessions", { after: client.session - 1, limit: 1 })).sessions.find(
+            (one) => one.id === client.session,
+          );
+    show(options, { client, session: session ?? null }, () => renderClient(client, session, Date.now()));
+  });
+  command(
+    program,
+    "ping <name>",
+    "round trip through the session of a client, or of a service",
+    "anyhop ping anna -c 10",
+  )
     .option("-c, --count <n>", "how many", "4")
     .option("-W, --timeout <ms>", "milliseconds to wait for each", "2000")
     .action(async (client: string, options: Common & { count: string; timeout: string }) => {

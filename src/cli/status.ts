@@ -1,6 +1,7 @@
 /** `anyhop status` for people: the daemon's answer as lines of text. Pure. Only drops that happened are shown. */
 import type { Status, TunnelStatus } from "../api/contract.ts";
 import { progress } from "./drain.ts";
+import { answeredMs, serviceLines } from "./services.ts";
 import { align, bytes, duration } from "./text.ts";
 
 const SMALL_TABLE_MAX = 4;
@@ -13,10 +14,13 @@ export function renderStatus(status: Status): string {
     `listen   ${status.listen.map(({ address, port }) => join(address, port)).join(", ")}   sender id ${status.senderId}, ${status.shards} ${plural("shard", status.shards)}`,
     `device   ${device.name} (${device.type}, MTU ${device.mtu})   ${device.addresses.join(", ") || "no address set here"}`,
   ];
-  lines.push(...shardLines(status), ...offloadLines(status));
+  if ((device.queueDropped ?? 0) > 0)
+    lines.push(`         ${device.queueDropped} packets found its queue full: the shard had no time on the processor`);
+  lines.push(...shardLines(status), ...offloadLines(status), ...bufferLines(status));
   if (status.host.length > 0) lines.push(`host     ${status.host.join("\n         ")}`);
   lines.push(...announceLines(status));
-  lines.push("", ...tunnelTable(status.tunnels));
+  if (status.services.length > 0) lines.push("", ...serviceLines(status.services, answeredMs(status)));
+  else lines.push("", ...tunnelTable(status.tunnels));
   for (const tunnel of status.tunnels) lines.push(...tunnelProblem(tunnel));
   if (status.tunnels.length <= SMALL_TABLE_MAX)
     for (const tunnel of status.tunnels) lines.push("", ...tunnelDetails(tunnel));
@@ -47,6 +51,12 @@ function announceLines({ announce }: Status): string[] {
     `         self-test ${healthy ? "healthy" : "not healthy"} (${counts}): ${targets.join(", ") || "none yet"}`,
   );
   return [...lines, ...selfTest.faults.map((fault) => `       ! ${fault}`)];
+}
+
+/** Room for datagrams while a shard is busy; the kernel counts its own overhead against it. */
+function bufferLines({ listen }: Status): string[] {
+  const sizes = [...new Set(listen.map(({ receiveBuffer }) => receiveBuffer))];
+  return sizes.length === 0 ? [] : [`buffers  ${sizes.map(bytes).join(", ")} for each socket to receive into`];
 }
 
 /** What each of several shards did. */

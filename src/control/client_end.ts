@@ -1,9 +1,11 @@
 /**
  * One service of a client: wires the initiator's decisions to the shard and the host, and what the shard sees to the
- * initiator. Configures the device with what the node gives; never gives up until it is stopped.
+ * initiator. Keeps the newest ticket on disk; what is done to the host is in client_host.ts. Never gives up until it is
+ * stopped.
  */
 import type { Clock } from "../base/clock.ts";
-import { formatAddress, formatEndpoint, parseAddress } from "../base/ip.ts";
+import { AnyhopError } from "../base/errors.ts";
+import { formatEndpoint, parseAddress } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { keyPairFromPrivate } from "../crypto/x25519.ts";
@@ -15,21 +17,22 @@ import { AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305, type Sender } from "../han
 import { MODE_TUNNEL } from "../handshake/offer.ts";
 import * as inside from "../handshake/session_control.ts";
 import type { Endpoint } from "../shard/messages.ts";
-import { hookEnvironment, type ServiceState } from "./hooks.ts";
+import { ClientHost, innerMtu } from "./client_host.ts";
+import type { ServiceStatus } from "./control_port.ts";
+import type { EventHub } from "./event_hub.ts";
 import type { ClientSpec, ServiceSpec } from "./instance.ts";
+import { loadTicket, ticketName } from "./kept_ticket.ts";
 import { aeadKey, aeadNames } from "./node_end.ts";
-import type { HostNetwork, Resolver } from "./ports.ts";
+import { Pings } from "./pings.ts";
+import type { HostNetwork, Resolver, SavedTicket, Store } from "./ports.ts";
 import { type Handed, Rows, type SessionEnd, type ShardPort } from "./session_end.ts";
 
 /** Sessions, and crypto contexts of further senders, share these numbers. */
 const ROWS = 256;
 const WINDOW = 2048;
 const TICK_MS = 50;
-const MTU_DEFAULT = 1400;
 /** All rows of a client stand for the one group. */
 const OWNER = 1_000_000;
-const EVERYTHING_4 = ["0.0.0.0/1", "128.0.0.0/1"];
-const EVERYTHING_6 = ["::/1", "8000::/1"];
 
 export interface ClientEndPorts {
   readonly clock: Clock;
@@ -39,6 +42,11 @@ export interface ClientEndPorts {
   readonly resolve: Resolver;
   /** PATH for hooks. */
   readonly path: string;
+  /** For the ticket. */
+  readonly store: Store;
+  /** What tells boots of machines apart. */
+  readonly boot: string;
+  readonly events: EventHub;
 }
 
 interface Held {
@@ -46,6 +54,8 @@ interface Held {
   readonly session: ClientSession;
   /** Crypto contexts of senders beyond the first. */
   readonly slots: number[];
+  /** Milliseconds since 1970. */
+  readonly sinceMs: number;
   heardMs: number;
   sentBytes: number;
 }
@@ -58,16 +68,17 @@ export class ClientEnd implements SessionEnd {
   readonly #initiator: Initiator;
   /** By receiver index. */
   readonly #held = new Map<number, Held>();
-  readonly #undo: (() => Promise<void>)[] = [];
-  #shard!: ShardPort;
+  readonly #host: ClientHost;
+  readonly #pings: Pings;
+  readonly #ticketName: string;
+  /** Undefined until packets flow. */
+  #running: ShardPort | undefined;
   #free!: Rows;
   #timer: NodeJS.Timeout | undefined;
   #remote: Endpoint | undefined;
   #tried = 0;
-  #isBlocked = false;
-  /** Outer addresses with a host route of their own. */
-  readonly #pinned = new Set<string>();
-  #state: ServiceState | undefined;
+  #isConfigured = false;
+  #isReplaced = false;
   #firstUp!: () => void;
   /** Settles when the first session is up. */
   readonly whenUp = new Promise<void>((resolve) => {
@@ -77,6 +88,9 @@ export class ClientEnd implements SessionEnd {
   constructor(spec: ClientSpec, service: ServiceSpec, ports: ClientEndPorts) {
     this.#service = service;
     this.#use = ports;
+    this.#host = new ClientHost(service, ports);
+    this.#pings = new Pings(ports.clock, ports.entropy);
+    this.#ticketName = ticketName(service.publicKey, spec.publicKey, service.psk);
     this.#initiator = new Initiator(
       {
         own: keyPairFromPrivate(spec.privateKey),
@@ -87,11 +101,12 @@ export class ClientEnd implements SessionEnd {
         modes: MODE_TUNNEL,
       },
       ports.entropy,
+      loadTicket(ports.store, this.#ticketName, ports.boot, ports.clock.wallMs()),
     );
   }
 
   start(shard: ShardPort, firstRow: number): void {
-    this.#shard = shard;
+    this.#running = shard;
     this.#free = new Rows(firstRow, ROWS);
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
     this.#begin().catch((error: Error) => this.#warn("start", `cannot start: ${error.message}`));
@@ -99,17 +114,10 @@ export class ClientEnd implements SessionEnd {
 
   /** With a kill switch nothing for the routes of the file leaves the host outside the tunnel, not even before it is up. */
   async #begin(): Promise<void> {
-    const { killSwitch, routes } = this.#service;
-    if (killSwitch && Array.isArray(routes)) await this.#block(routes);
+    await this.#host.blockNamed();
     await this.#findRemote();
-    // Both families, whatever the tunnel carries: what it does not carry would leave beside it.
-    if (killSwitch && routes === "everything") await this.#block([...EVERYTHING_4, ...EVERYTHING_6]);
+    await this.#host.blockEverything();
     this.#carry((out) => this.#initiator.start(this.#now(), out));
-  }
-
-  async #block(routes: readonly string[]): Promise<void> {
-    this.#undo.push(await this.#use.host.block(routes));
-    this.#isBlocked = true;
   }
 
   stop(): void {
@@ -120,9 +128,58 @@ export class ClientEnd implements SessionEnd {
   }
 
   /** Takes back what was changed on the host beyond the device, and says post_down. */
-  async leave(): Promise<void> {
-    for (const undo of this.#undo.reverse()) await undo().catch((error: Error) => this.#warn("undo", error.message));
-    await this.#hook("post_down", this.#service.hooks.postDown);
+  leave(): Promise<void> {
+    return this.#host.leave();
+  }
+
+  /** What `status` shows. */
+  status(): ServiceStatus {
+    const { clock } = this.#use;
+    const [nowMs, wallMs] = [clock.monotonicMs(), clock.wallMs()];
+    const current = this.#initiator.current;
+    const sessions = [...this.#held.values()].map(({ row, session, slots, sinceMs }) => {
+      const rekeyAtMs = this.#initiator.rekeyAtMs(session.receiver);
+      const { lastRx, rxPackets, rxBytes, txPackets, txBytes } = this.#shard.tunnels;
+      return {
+        ...{ id: session.index, current: session.receiver === current?.receiver, resumed: session.resumed },
+        ...{ endpoint: this.#endpoint(row), cipher: aeadNames[session.aead], sinceMs, senders: 1 + slots.length },
+        heardMs: lastRx[row] > 0 ? Math.round(wallMs - (nowMs - lastRx[row])) : null,
+        rekeyInMs: rekeyAtMs === undefined ? null : Math.max(0, Math.round(rekeyAtMs - nowMs)),
+        rx: { packets: rxPackets[row], bytes: rxBytes[row] },
+        tx: { packets: txPackets[row], bytes: txBytes[row] },
+      };
+    });
+    const { state } = this.#host;
+    return {
+      ...{ name: this.#service.name, state: this.#stateName(), device: this.#running?.deviceName ?? "" },
+      remote: this.#remote ? formatEndpoint(...this.#remote.words, this.#remote.port) : null,
+      ...{ addresses: state?.addresses ?? [], routes: state?.routes ?? [], dns: state?.dns ?? [] },
+      ...{ mtu: state?.mtuBytes ?? null, sessions: sessions.sort((a, b) => Number(b.current) - Number(a.current)) },
+      host: this.#host.changes,
+    };
+  }
+
+  /** Round trip through the session, in milliseconds. Rejects with AnyhopError. */
+  async ping(timeoutMs: number): Promise<number> {
+    const current = this.#initiator.current;
+    const held = current && this.#held.get(current.receiver);
+    if (held === undefined) throw new AnyhopError("no_session", `Service ${this.#service.name} has no session.`);
+    return this.#pings.send(timeoutMs, (token) => this.#seal(held.row, { type: inside.PING, token }));
+  }
+
+  get #shard(): ShardPort {
+    return this.#running!;
+  }
+
+  #stateName(): ServiceStatus["state"] {
+    if (this.#isReplaced) return "replaced";
+    if (this.#initiator.current === undefined) return "connecting";
+    return this.#initiator.confirmed ? "up" : "confirming";
+  }
+
+  #endpoint(row: number): string {
+    const { addr0, addr1, addr2, addr3, port } = this.#shard.tunnels;
+    return formatEndpoint(addr0[row], addr1[row], addr2[row], addr3[row], port[row]);
   }
 
   handed(entry: Handed): void {
@@ -141,6 +198,7 @@ export class ClientEnd implements SessionEnd {
     const message = held && inside.decodeSessionControl(entry.detail, entry.bytes);
     if (held === undefined || message === undefined) return;
     if (message.type === inside.PING) this.#seal(held.row, { type: inside.PONG, token: message.token });
+    if (message.type === inside.PONG) this.#pings.answered(message.token);
     if (message.type === inside.CLOSE)
       this.#carry((out) => this.#initiator.closedByGroup(this.#now(), held.session.receiver, message.reason, out));
     if (message.type === inside.PATH_PROBE)
@@ -203,7 +261,7 @@ export class ClientEnd implements SessionEnd {
         this.#retire(output.session);
         break;
       case "down":
-        this.#use.log.warning("session_down", `Service ${this.#service.name}: no session any more (${output.reason})`);
+        this.#down(output.reason);
         break;
       case "problem":
         this.#problem(output.problem);
@@ -215,7 +273,8 @@ export class ClientEnd implements SessionEnd {
     const row = this.#free.take();
     const [first, ...others] = session.senders;
     if (row === undefined || first === undefined || this.#remote === undefined) return;
-    const held: Held = { row, session, slots: [], heardMs: 0, sentBytes: 0 };
+    const isFirst = this.#held.size === 0;
+    const held: Held = { row, session, slots: [], sinceMs: this.#use.clock.wallMs(), heardMs: 0, sentBytes: 0 };
     this.#held.set(session.receiver, held);
     this.#shard.post({
       kind: "session",
@@ -225,14 +284,17 @@ export class ClientEnd implements SessionEnd {
         key: aeadKey(session.aead, session.sealKey, first.openKey),
         window: WINDOW,
         keepaliveMs: this.#service.keepaliveMs || session.keepaliveMs,
-        innerMtu: this.#service.mtuBytes ?? (session.settings.mtuBytes || MTU_DEFAULT),
+        innerMtu: innerMtu(this.#service, session.settings),
         ...{ routes: undefined, endpoint: this.#remote, pending: false },
       },
     });
     for (const sender of others) this.#addSender(held, sender);
     const how = session.resumed ? "resumed by ticket" : "up";
-    this.#use.log.notice("session_up", `Service ${this.#service.name}: session ${how}, ${aeadNames[session.aead]}`);
-    if (this.#state === undefined)
+    const message = `Service ${this.#service.name}: session ${how}, ${aeadNames[session.aead]}`;
+    this.#use.log.notice("session_up", message);
+    this.#use.events.tell(isFirst ? "session_up" : "session_rekeyed", message, this.#service.name);
+    this.#keepTicket(session);
+    if (!this.#isConfigured)
       void this.#configure(session).catch((error: Error) => this.#warn("configure", error.message));
   }
 
@@ -252,48 +314,39 @@ export class ClientEnd implements SessionEnd {
     for (const row of [held.row, ...held.slots]) this.#free.give(row);
   }
 
-  /** Addresses, routes, kill switch and hooks, once the node has said what they are. */
-  async #configure(session: ClientSession): Promise<void> {
-    const { settings } = session;
-    const service = this.#service;
-    const given = settings.addresses.map((a) => `${formatAddress(a.w0, a.w1, a.w2, a.w3)}/${a.length}`);
-    const announced = settings.routes.map((a) => `${formatAddress(a.w0, a.w1, a.w2, a.w3)}/${a.length}`);
-    const addresses = service.addresses ?? given;
-    const hasIpv6 = addresses.some((a) => a.includes(":"));
-    const everything = [...EVERYTHING_4, ...(hasIpv6 ? EVERYTHING_6 : [])];
-    const routes = service.routes === "everything" ? everything : (service.routes ?? announced);
-    const { host } = this.#use;
-    const [w0, w1, w2, w3] = this.#remote!.words;
-    this.#state = {
-      device: this.#shard.deviceName,
-      endpoint: formatEndpoint(w0, w1, w2, w3, this.#remote!.port),
-      ...{ addresses, routes },
-      dns: settings.dns.map((a) => formatAddress(a.w0, a.w1, a.w2, a.w3)),
-      mtuBytes: service.mtuBytes ?? (settings.mtuBytes || MTU_DEFAULT),
-    };
-    if (service.killSwitch && !this.#isBlocked) await this.#block(routes);
-    const { device, mtuBytes } = this.#state;
-    await host.configure({
-      name: device,
-      mtuBytes,
-      addresses,
-      routes: routes.filter((r) => hasIpv6 || !r.includes(":")),
-    });
-    if (this.#state.dns.length > 0) await this.#hook("dns", service.hooks.dns);
-    await this.#hook("post_up", service.hooks.postUp);
-    this.#use.log.notice(
-      "service_up",
-      `Service ${service.name}: ${device} has ${addresses.join(" ")}, routes ${routes.join(" ")}`,
-    );
-    this.#firstUp();
+  #down(reason: string): void {
+    const message = `Service ${this.#service.name}: no session any more (${reason})`;
+    this.#use.log.warning("session_down", message);
+    this.#use.events.tell("session_down", message, this.#service.name);
+    // Who was sent away, or has another in its place, does not come back by the side door.
+    if (reason === "replaced" || reason === "removed") this.#saved(undefined);
   }
 
-  async #hook(event: "dns" | "post_up" | "post_down", program: string | undefined): Promise<void> {
-    if (program === undefined || this.#state === undefined) return;
-    const environment = hookEnvironment(event, this.#service, this.#state, this.#use.path);
-    await this.#use.host
-      .run(program, [], environment)
-      .catch((error: Error) => this.#warn("hook", `${event}: ${error.message}`));
+  #keepTicket(session: ClientSession): void {
+    const kept = this.#initiator.keep(session);
+    this.#saved(kept && { ...kept, savedMs: this.#use.clock.wallMs(), boot: this.#use.boot });
+  }
+
+  #saved(ticket: SavedTicket | undefined): void {
+    try {
+      this.#use.store.saveTicket(this.#ticketName, ticket);
+    } catch (error) {
+      this.#warn("ticket", `the ticket cannot be written to disk (${(error as Error).message})`);
+    }
+  }
+
+  /** Once the node has said what the device is to have. */
+  async #configure(session: ClientSession): Promise<void> {
+    this.#isConfigured = true;
+    const { deviceName } = this.#shard;
+    const remote = formatEndpoint(...this.#remote!.words, this.#remote!.port);
+    await this.#host.configure(deviceName, remote, session.settings);
+    const { addresses, routes } = this.#host.state!;
+    this.#use.log.notice(
+      "service_up",
+      `Service ${this.#service.name}: ${deviceName} has ${addresses.join(" ")}, routes ${routes.join(" ")}`,
+    );
+    this.#firstUp();
   }
 
   /** The next remote of the file, as an endpoint of a family that we have a socket for. */
@@ -310,20 +363,18 @@ export class ClientEnd implements SessionEnd {
         const sock = address ? this.#shard.socketFor(address.family) : -1;
         if (address === undefined || sock < 0) continue;
         this.#remote = { words: [address.w0, address.w1, address.w2, address.w3], port, sock };
-        await this.#pin(text);
+        await this.#host.pin(text, this.#shard.deviceName, () => this.#moved());
         return;
       }
     }
   }
 
-  /** The way to the node must not lead into the tunnel. */
-  async #pin(address: string): Promise<void> {
-    if (this.#service.routes !== "everything" || this.#pinned.has(address)) return;
-    this.#pinned.add(address);
-    await this.#use.host.pin(address).then(
-      (undo) => this.#undo.push(undo),
-      (error: Error) => this.#warn("pin", `there is no way to ${address} (${error.message})`),
-    );
+  /** On another way we have another address: the group learns it from a packet. */
+  #moved(): void {
+    this.#initiator.moved();
+    const current = this.#initiator.current;
+    const held = current && this.#held.get(current.receiver);
+    if (held) this.#shard.post({ kind: "seal", index: held.row, type: -1, payload: new Uint8Array(0) });
   }
 
   #problem(problem: ClientProblem): void {
@@ -341,11 +392,13 @@ export class ClientEnd implements SessionEnd {
         `this machine's clock was at ${date(problem.ownMs)}, the group has seen ${date(problem.seenMs)} from this key: set the clock; going on from there`,
       );
     else if (problem.reason === "refused") this.#warn("refused", `the group refuses: ${problem.why}`);
-    else
+    else {
+      this.#isReplaced = true;
       this.#use.log.error(
         "replaced",
         `Service ${name}: another machine uses this client's key; stopped. Give each machine a key of its own`,
       );
+    }
   }
 
   #warn(event: string, message: string): void {

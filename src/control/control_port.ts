@@ -94,3 +94,49 @@ export interface Control {
   /** Returns what ends it. */
   follow(listener: (event: InstanceEvent) => void): () => void;
 }
+
+/** A session of a client, as the client sees it. */
+export interface ServiceSession {
+  readonly id: number;
+  /** The one to seal with; others are only opened, until they end. */
+  readonly current: boolean;
+  /** By ticket, not by a full handshake. */
+  readonly resumed: boolean;
+  readonly endpoint: string;
+  readonly cipher: string;
+  /** Milliseconds since 1970. */
+  readonly sinceMs: number;
+  readonly heardMs: number | null;
+  /** Until another key is asked for; null: never, it is not the current one. */
+  readonly rekeyInMs: number | null;
+  /** Senders of the group that it can open packets of. */
+  readonly senders: number;
+  readonly rx: { readonly packets: number; readonly bytes: number };
+  readonly tx: { readonly packets: number; readonly bytes: number };
+}
+
+/** A service of a client: what it is connected to, and what the node gave it. */
+export interface ServiceStatus {
+  readonly name: string;
+  /** replaced: another machine has the key; it has stopped. */
+  readonly state: "connecting" | "confirming" | "up" | "replaced";
+  readonly device: string;
+  /** Where requests go; null: no address was found yet. */
+  readonly remote: string | null;
+  readonly addresses: readonly string[];
+  readonly routes: readonly string[];
+  readonly dns: readonly string[];
+  readonly mtu: number | null;
+  readonly sessions: readonly ServiceSession[];
+  /** What was changed on this host, one sentence each. */
+  readonly host: readonly string[];
+}
+
+/** What can be asked of a client. */
+export interface ClientControl {
+  services(): readonly ServiceStatus[];
+  /** Round trip in milliseconds. Throws "unknown_service", "no_session" or "ping_timeout". */
+  ping(service: string, timeoutMs: number): Promise<number>;
+  /** Returns what ends it. */
+  follow(listener: (event: InstanceEvent) => void): () => void;
+}

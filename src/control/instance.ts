@@ -127,6 +127,8 @@ export interface NodeSpec {
   readonly dns: readonly string[];
   /** What clients are told to use. */
   readonly keepaliveMs: number;
+  /** Clients are told to agree new keys after so long. */
+  readonly rekeyMs: number;
   readonly clients: readonly NodeClient[];
   /** How routers are told of the service addresses. */
   readonly announce: AnnounceSpec;

@@ -76,6 +76,7 @@ export function parseNode(toml: TomlFile, env: ConfigEnv): Parsed<NodeSpec> {
         return canonical(text);
       }),
       keepaliveMs: node.keepalive * 1000,
+      rekeyMs: node.rekey * 1000,
       clients,
       announce: readAnnounce(config.announce, instance, report),
       cluster,

@@ -18,7 +18,7 @@ import type {
   ServiceView,
   SessionView,
 } from "./control_port.ts";
-import { EventHub, type InstanceEvent } from "./event_hub.ts";
+import type { EventHub, InstanceEvent } from "./event_hub.ts";
 import { formatFault } from "./faults.ts";
 import type { NodeSpec } from "./instance.ts";
 import { formatKey } from "./keys/key_text.ts";
@@ -33,6 +33,8 @@ export interface NodeControlPorts {
   readonly store: Store;
   readonly sessions: Sessions;
   readonly announcing: Pick<Announcing, "drain" | "undrain" | "view">;
+  /** Sessions tell theirs, too. */
+  readonly events: EventHub;
   /** Reads and judges the configuration file again. */
   readonly readFile: () => ParsedFile;
   /** Name of the device once it is up. */
@@ -42,14 +44,12 @@ export interface NodeControlPorts {
 export class NodeControl implements Control {
   readonly #use: NodeControlPorts;
   readonly #book: ClientBook;
-  readonly #events: EventHub;
   #spec: NodeSpec;
 
   /** Admits every client of file and store. Throws AnyhopError when they contradict each other. */
   constructor(spec: NodeSpec, ports: NodeControlPorts) {
     this.#spec = spec;
     this.#use = ports;
-    this.#events = new EventHub(ports.clock);
     this.#book = new ClientBook(spec, ports.store, ports.clock);
     for (const client of this.#book.list()) this.#admit(client);
   }
@@ -160,7 +160,7 @@ export class NodeControl implements Control {
   }
 
   follow(listener: (event: InstanceEvent) => void): () => void {
-    return this.#events.listen(listener);
+    return this.#use.events.listen(listener);
   }
 
   /** Cuts off who is gone or is somebody else now, admits who is new or may go elsewhere; the rest is not touched. */
@@ -189,7 +189,7 @@ export class NodeControl implements Control {
   /** A notice for log and events. */
   tell(event: string, message: string, subject?: string): void {
     this.#use.log.notice(event, message, subject === undefined ? {} : { subject });
-    this.#events.tell(event, message, subject);
+    this.#use.events.tell(event, message, subject);
   }
 }
 

@@ -22,7 +22,7 @@ import {
   groupKey,
   type Sender,
 } from "../handshake/keys.ts";
-import type { NodeOutput, NodeSession } from "../handshake/node_sessions.ts";
+import type { NodeOutput, NodeSession, RetireReason } from "../handshake/node_sessions.ts";
 import { MODE_OPEN_TUNNEL, MODE_RELAY, MODE_TUNNEL } from "../handshake/offer.ts";
 import {
   type ClientRecord as HandshakeClient,
@@ -34,16 +34,20 @@ import * as inside from "../handshake/session_control.ts";
 import type { InnerPrefix, Settings } from "../handshake/settings.ts";
 import type { PrefixWords } from "../shard/messages.ts";
 import { prefixesOf } from "./client_book.ts";
+import type { EventHub } from "./event_hub.ts";
 import type { NodeSpec } from "./instance.ts";
+import { Pings } from "./pings.ts";
 import type { ClientRecord, OutcomeCount, SessionState, Sessions, Store, TicketKey } from "./ports.ts";
 import { endpointOf, type Handed, Rows, type SessionEnd, type ShardPort, type Source } from "./session_end.ts";
+import { freshTicketKeys, TICKET_LIFETIME_MS } from "./ticket_keys.ts";
 
 const ROWS = 4096;
 const WINDOW = 2048;
 const TICK_MS = 100;
-const TIMING: NodeTiming = { rekeyAfterMs: 120_000, overlapMs: 30_000, expireAfterMs: 600_000 };
-const TICKET_LIFETIME_MS = 24 * 3_600_000;
-const PING_TOKEN = 8;
+const OVERLAP_MS = 30_000;
+const EXPIRE_AFTER_MS = 600_000;
+/** Ticket keys are looked after so often. */
+const TICKET_KEYS_MS = 60_000;
 /** Outcomes of requests that got what they asked for. */
 const DONE: ReadonlySet<string> = new Set<NodeOutcome>(["answered", "resumed"]);
 
@@ -76,6 +80,7 @@ export interface NodeEndPorts {
   readonly store: Store;
   /** Makes the group's key pair. */
   readonly pairOf: PairOf;
+  readonly events: EventHub;
 }
 
 /** How long keys live. */
@@ -103,18 +108,20 @@ export class NodeEnd implements SessionEnd, Sessions {
   readonly #byIndex = new Map<number, Row>();
   readonly #byRow = new Map<number, Row>();
   readonly #stamps = new Map<string, bigint>();
-  readonly #pings = new Map<string, (receivedMs: number) => void>();
   /** Whether cookies were asked for at the last tick. */
   #loaded = false;
+  readonly #pings: Pings;
   #shard!: ShardPort;
   #free!: Rows;
   #timer: NodeJS.Timeout | undefined;
+  #ticketKeysAtMs = 0;
 
-  constructor(spec: NodeSpec, ports: NodeEndPorts, timing = TIMING) {
-    const { rekeyAfterMs, overlapMs, expireAfterMs } = timing;
+  constructor(spec: NodeSpec, ports: NodeEndPorts, timing: Partial<NodeTiming> = {}) {
+    const { rekeyAfterMs = spec.rekeyMs, overlapMs = OVERLAP_MS, expireAfterMs = EXPIRE_AFTER_MS } = timing;
     this.#spec = spec;
     this.#common = commonSettings(spec);
     this.#use = ports;
+    this.#pings = new Pings(ports.clock, ports.entropy);
     this.#sender = { senderId: spec.instance.senderId, bootId: ports.entropy.bytes(8) };
     this.responder = new Responder(
       {
@@ -122,7 +129,7 @@ export class NodeEnd implements SessionEnd, Sessions {
         // The group is known by its key; its name is for people and stands in no client file.
         groupName: "",
         cookieSecret: expand(spec.privateKey, "cookie"),
-        ticketKeys: this.#ticketKeys(),
+        ticketKeys: this.#freshTicketKeys(),
         ticketLifetimeMs: TICKET_LIFETIME_MS,
         aeads: [AES_256_GCM, AES_128_GCM, CHACHA20_POLY1305],
         senders: [this.#sender],
@@ -194,6 +201,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   reconfigure(spec: NodeSpec): void {
     this.#spec = spec;
     this.#common = commonSettings(spec);
+    this.responder.update({ rekeyAfterMs: spec.rekeyMs, keepaliveMs: spec.keepaliveMs });
   }
 
   expel(publicKey: string): void {
@@ -245,20 +253,7 @@ export class NodeEnd implements SessionEnd, Sessions {
       ({ session }) => session.clientKey === key && sessions.phase(session.index) === "up",
     );
     if (known === undefined) throw new AnyhopError("no_session", "This client has no session.");
-    const token = this.#use.entropy.bytes(PING_TOKEN);
-    const name = Buffer.from(token).toString("hex");
-    const sentMs = this.#use.clock.monotonicMs();
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#pings.delete(name);
-        reject(new AnyhopError("ping_timeout", `No answer within ${timeoutMs} ms.`));
-      }, timeoutMs);
-      this.#pings.set(name, (receivedMs) => {
-        clearTimeout(timer);
-        resolve(receivedMs - sentMs);
-      });
-      this.#seal(known.row, { type: inside.PING, token });
-    });
+    return this.#pings.send(timeoutMs, (token) => this.#seal(known.row, { type: inside.PING, token }));
   }
 
   #inside(entry: Handed, out: NodeOutput[]): void {
@@ -269,12 +264,9 @@ export class NodeEnd implements SessionEnd, Sessions {
       case inside.PING:
         this.#seal(known.row, { type: inside.PONG, token: message.token });
         break;
-      case inside.PONG: {
-        const name = Buffer.from(message.token).toString("hex");
-        this.#pings.get(name)?.(this.#use.clock.monotonicMs());
-        this.#pings.delete(name);
+      case inside.PONG:
+        this.#pings.answered(message.token);
         break;
-      }
       case inside.CLOSE:
         this.responder.sessions.end(known.session.index, "closed", out);
         break;
@@ -297,7 +289,7 @@ export class NodeEnd implements SessionEnd, Sessions {
           this.#open(output.session);
           break;
         case "up":
-          this.#up(output.session);
+          this.#up(output.session, output.replaces.length > 0);
           break;
         case "close": {
           const known = this.#byIndex.get(output.index);
@@ -305,15 +297,15 @@ export class NodeEnd implements SessionEnd, Sessions {
           break;
         }
         case "retire":
-          this.#retire(output.index);
+          this.#retire(output.index, output.reason);
           break;
-        case "takeover":
-          this.#use.log.warning(
-            "takeover",
-            `Client ${output.after.clientName}: another machine, or a new start of it, came in with the same key; the newer one is served`,
-            { client: output.after.clientName },
-          );
+        case "takeover": {
+          const { clientName } = output.after;
+          const message = `Client ${clientName}: another machine, or a new start of it, came in with the same key; the newer one is served`;
+          this.#use.log.warning("takeover", message, { client: clientName });
+          this.#use.events.tell("takeover", message, clientName);
           break;
+        }
       }
     }
   }
@@ -345,20 +337,24 @@ export class NodeEnd implements SessionEnd, Sessions {
     });
   }
 
-  #up(session: NodeSession): void {
+  #up(session: NodeSession, rekeyed: boolean): void {
     const known = this.#byIndex.get(session.index);
     if (known === undefined) return;
     this.#shard.post({ kind: "seal", index: known.row, type: -1, payload: new Uint8Array(0) });
     const how = session.resumed ? "resumed by ticket" : "up";
-    this.#use.log.info("session_up", `Client ${session.clientName}: session ${how}, ${aeadNames[session.aead]}`, {
-      client: session.clientName,
-      peer: this.#endpoint(known.row),
-    });
+    const peer = this.#endpoint(known.row);
+    const message = `Client ${session.clientName}: session ${how}, ${aeadNames[session.aead]}`;
+    this.#use.log.info("session_up", message, { client: session.clientName, peer });
+    this.#use.events.tell(rekeyed ? "session_rekeyed" : "session_up", `${message}, at ${peer}`, session.clientName);
   }
 
-  #retire(index: number): void {
+  #retire(index: number, reason: RetireReason): void {
     const known = this.#byIndex.get(index);
     if (known === undefined) return;
+    const { clientName } = known.session;
+    // The others were never up, or a newer one has taken their place.
+    if (reason === "expired" || reason === "removed" || reason === "closed")
+      this.#use.events.tell("session_down", `Client ${clientName}: its session has ended (${reason})`, clientName);
     this.#byIndex.delete(index);
     this.#byRow.delete(known.row);
     this.#shard.post({ kind: "remove", index: known.row, routes: [] });
@@ -376,9 +372,11 @@ export class NodeEnd implements SessionEnd, Sessions {
 
   #tick(): void {
     const out: NodeOutput[] = [];
-    this.responder.tick(this.#now(), out);
+    const now = this.#now();
+    this.responder.tick(now, out);
     this.#carryOut(out);
     this.#writeStamps();
+    if (now.ms - this.#ticketKeysAtMs >= TICKET_KEYS_MS) this.responder.update({ ticketKeys: this.#freshTicketKeys() });
     this.#noteLoad();
   }
 
@@ -403,21 +401,10 @@ export class NodeEnd implements SessionEnd, Sessions {
     return { ...this.#common, addresses: addresses.map((text) => inner(text)) };
   }
 
-  /** The store's newest two; a new one each day, so that a stolen one opens no old tickets. */
-  #ticketKeys() {
+  #freshTicketKeys(): TicketKey[] {
     const { store, clock, entropy } = this.#use;
-    const now = clock.wallMs();
-    const kept = store.ticketKeys().filter((key) => key.notAfterMs > now);
-    kept.sort((a, b) => a.notBeforeMs - b.notBeforeMs);
-    const newest = kept.at(-1);
-    if (newest === undefined || now - newest.notBeforeMs > TICKET_LIFETIME_MS) {
-      const id = new DataView(entropy.bytes(4).slice().buffer).getUint32(0);
-      const key: TicketKey = { id, key: entropy.bytes(32), notBeforeMs: now, notAfterMs: now + 2 * TICKET_LIFETIME_MS };
-      kept.push(key);
-      store.setTicketKeys(kept.slice(-2));
-    }
-    const previous = kept.at(-2);
-    return previous === undefined ? { current: kept.at(-1)! } : { current: kept.at(-1)!, previous };
+    this.#ticketKeysAtMs = clock.monotonicMs();
+    return freshTicketKeys(store, entropy, clock.wallMs());
   }
 
   #endpoint(row: number): string {

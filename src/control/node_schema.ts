@@ -28,6 +28,7 @@ const node = z.strictObject(
     keepalive: integer(0, 65535)
       .default(25)
       .describe("Seconds without sending after which clients are told to send an empty packet; 0 is never."),
+    rekey: integer(5, 300).default(120).describe("Seconds after which clients are told to agree new keys."),
   },
   { error: TABLE },
 );

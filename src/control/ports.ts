@@ -1,4 +1,5 @@
 /** What the control plane needs from outside; drivers implement these. */
+import type { KeptTicket } from "../handshake/initiator.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 import type { NodeSpec } from "./instance.ts";
 
@@ -50,6 +51,14 @@ export interface TicketKey {
   readonly notAfterMs: number;
 }
 
+/** The ticket of a client as it is kept on disk. Secret: all of it. */
+export interface SavedTicket extends KeptTicket {
+  /** Milliseconds since 1970. */
+  readonly savedMs: number;
+  /** Which boot of which machine it was written in. */
+  readonly boot: string;
+}
+
 /**
  * Everything that a node must not forget. Whatever a call that changes something has returned from is on disk, and
  * survives kill -9 and a loss of power at any moment; each call is one transaction, all or nothing.
@@ -68,6 +77,9 @@ export interface Store extends SeqStore {
   highWater(name: string): bigint | undefined;
   /** Raises values; smaller ones than are there change nothing. */
   raiseHighWater(values: ReadonlyMap<string, bigint>): void;
+  savedTicket(name: string): SavedTicket | undefined;
+  /** Replaces what is there; undefined: forgets it. */
+  saveTicket(name: string, ticket: SavedTicket | undefined): void;
 }
 
 /** A session as the data plane knows it. */
@@ -105,7 +117,7 @@ export interface Sessions {
   end(id: number): boolean;
   /** A client may come, or has other prefixes or modes than before; its session, if it has one, goes on. */
   admit(client: ClientRecord, psk: Uint8Array | undefined): void;
-  /** The file was read again: what later sessions are given. Pool, networks, name servers and keepalive may differ. */
+  /** The file was read again: what later sessions are given. Pool, networks, name servers, keepalive, rekey may differ. */
   reconfigure(spec: NodeSpec): void;
   /** The client may not come any more; its sessions end now. */
   expel(publicKey: string): void;
@@ -126,8 +138,11 @@ export interface HostNetwork {
   run(program: string, args: readonly string[], environment?: Readonly<Record<string, string>>): Promise<void>;
   /** Makes packets for these prefixes go nowhere when no better route takes them. Returns what undoes that. */
   block(prefixes: readonly string[]): Promise<() => Promise<void>>;
-  /** Keeps the way to an outer address as it is now, whatever other routes come. Returns what undoes that. */
-  pin(address: string): Promise<() => Promise<void>>;
+  /**
+   * Gives an outer address a host route beside `device`, and follows the host's other routes when they change. `told`:
+   * the way, as a sentence, at first and whenever it is another one. Returns what undoes it all.
+   */
+  pin(address: string, device: string, told: (way: string) => void): Promise<() => Promise<void>>;
 }
 
 /** Names to addresses, as text, best first. Rejects when the name has none. */

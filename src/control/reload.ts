@@ -37,7 +37,7 @@ export interface Change {
 /** Fields of a client that change without its session: where packets may go, not who it is. */
 const CLIENT_LIVE = new Set(["prefixes", "modes"]);
 /** What is only told to clients that come later. */
-const NODE_LIVE = ["addresses", "networks", "dns", "keepaliveMs", "pool"] as const;
+const NODE_LIVE = ["addresses", "networks", "dns", "keepaliveMs", "rekeyMs", "pool"] as const;
 /** Hooks are only run later; keepalive and kill switch change in place. */
 const SERVICE_LIVE = new Set(["keepaliveMs", "hooks", "killSwitch", "routes"]);
 

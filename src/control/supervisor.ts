@@ -49,6 +49,8 @@ export class Supervisor {
   /** What the kernel takes off the packet path. */
   offloads: readonly Offload[] = [];
   ports: readonly number[] = [];
+  /** Bytes, in the order of `listen`. */
+  receiveBuffers: readonly number[] = [];
   private sockets: readonly number[] = [];
   /** The last packet of each tunnel that failed in a way that a person can mend. */
   readonly problems = new Map<number, Problem>();
@@ -172,6 +174,7 @@ export class Supervisor {
     this.deviceName = ready.deviceName;
     this.offloads = ready.offloads;
     this.ports = ready.ports;
+    this.receiveBuffers = ready.receiveBuffers;
     this.sockets = ready.sockets;
   }
 

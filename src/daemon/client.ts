@@ -1,25 +1,48 @@
 /** A client in the foreground: one instance, with a device of its own, for each service of the file. */
 import { lookup } from "node:dns/promises";
+import { readFileSync } from "node:fs";
+import { createClientControl } from "../control/client_control.ts";
 import { ClientEnd } from "../control/client_end.ts";
+import { EventHub } from "../control/event_hub.ts";
 import type { ClientSpec, InstanceSpec, ServiceSpec } from "../control/instance.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
 import { hostNetwork } from "../drivers/host_network.ts";
+import { openStore } from "../drivers/store.ts";
 import { systemClock } from "./clock.ts";
 import { type InstanceHooks, runInstance } from "./instance.ts";
 
 const MTU = 1400;
 
 export async function runClient(spec: ClientSpec, hooks: InstanceHooks): Promise<number> {
-  const codes = await Promise.all(spec.services.map((service, k) => runService(spec, service, k, hooks)));
-  return Math.max(...codes);
+  const events = new EventHub(systemClock);
+  const services = spec.services.map((service, k) => createService(spec, service, k, events, hooks));
+  const ends = services.map(({ sessions }) => sessions);
+  let stopAll!: (reason: string) => void;
+  const stop = new Promise<string>((resolve) => {
+    stopAll = resolve;
+  });
+  const runs = services.map(({ instance, sessions, store }, k) =>
+    runInstance(
+      instance,
+      { ...hooks, onReady: () => void sessions.whenUp.then(hooks.onReady) },
+      {
+        ...{ sessions, store, stop, leave: () => sessions.leave() },
+        // Who asks for the client by its name hears of all its services.
+        client: createClientControl(k === 0 ? ends : [sessions], events),
+      },
+    ),
+  );
+  try {
+    return Math.max(...(await Promise.all(runs)));
+  } catch (error) {
+    // One that cannot start: half a client is none.
+    stopAll("the failure of another service");
+    await Promise.allSettled(runs);
+    throw error;
+  }
 }
 
-function runService(spec: ClientSpec, service: ServiceSpec, k: number, hooks: InstanceHooks): Promise<number> {
-  const sessions = new ClientEnd(spec, service, {
-    ...{ clock: systemClock, log: hooks.log, entropy: systemEntropy, host: hostNetwork },
-    resolve: async (host) => (await lookup(host, { all: true })).map((a) => a.address),
-    path: process.env["PATH"] ?? "",
-  });
+function createService(spec: ClientSpec, service: ServiceSpec, k: number, events: EventHub, { log }: InstanceHooks) {
   // The first service has the name and the socket of the file; further ones add their own name.
   const suffix = k === 0 ? "" : `-${service.name}`;
   const instance: InstanceSpec = {
@@ -33,9 +56,16 @@ function runService(spec: ClientSpec, service: ServiceSpec, k: number, hooks: In
     ...{ shards: 1, tunnels: [], fanoutMax: 1, floodPps: 1000, dscp: "copy", stateDir: spec.stateDir },
     socketPath: spec.socketPath.replace(/\.sock$/, `${suffix}.sock`),
   };
-  return runInstance(
-    instance,
-    { ...hooks, onReady: () => void sessions.whenUp.then(hooks.onReady) },
-    { sessions, leave: () => sessions.leave() },
-  );
+  const store = openStore(spec.stateDir, instance.name);
+  const sessions = new ClientEnd(spec, service, {
+    ...{ clock: systemClock, log, entropy: systemEntropy, host: hostNetwork, store, events },
+    resolve: async (host) => (await lookup(host, { all: true })).map((a) => a.address),
+    ...{ path: process.env["PATH"] ?? "", boot: bootId() },
+  });
+  return { instance, store, sessions };
+}
+
+/** Random, and another one in each boot of each machine (random(4)). */
+function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }

@@ -9,12 +9,12 @@ import { startApiServer } from "../api/server.ts";
 import { buildStatus } from "../api/status.ts";
 import { AnyhopError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import type { Control } from "../control/control_port.ts";
+import type { ClientControl, Control } from "../control/control_port.ts";
 import type { InstanceSpec, TunnelSpec } from "../control/instance.ts";
 import type { Store } from "../control/ports.ts";
 import type { SessionEnd } from "../control/session_end.ts";
 import { Supervisor } from "../control/supervisor.ts";
-import { hostNetwork } from "../drivers/host_network.ts";
+import { hostNetwork, queueDrops } from "../drivers/host_network.ts";
 import { openStore } from "../drivers/store.ts";
 import { systemClock } from "./clock.ts";
 import { startShardThread } from "./shard_thread.ts";
@@ -36,6 +36,10 @@ export interface InstanceParts {
   readonly arrive?: () => Promise<void>;
   /** Packets flow. */
   readonly serve?: () => void;
+  /** Of an instance that is a service of a client. */
+  readonly client?: ClientControl;
+  /** Ends the instance when it settles, with the reason. */
+  readonly stop?: Promise<string>;
   /** Undoes what was done on the host beyond the device. */
   readonly leave?: () => Promise<void>;
 }
@@ -66,7 +70,11 @@ export async function runInstance(
   const control = parts.control?.(supervisor);
   const api = await startApiServer({
     socketPath: spec.socketPath,
-    status: () => buildStatus(supervisor, systemClock, hooks.version, control?.announcement()),
+    status: () =>
+      buildStatus(supervisor, systemClock, {
+        ...{ version: hooks.version, client: parts.client, announce: control?.announcement(), queueDrops },
+      }),
+    ...(parts.client === undefined ? {} : { client: parts.client }),
     ...(control === undefined ? {} : { control }),
   });
   try {
@@ -81,7 +89,7 @@ export async function runInstance(
           .join(", "),
     );
     hooks.onReady();
-    const end = await Promise.race([signalled, supervisor.failed]);
+    const end = await Promise.race([signalled, supervisor.failed, ...(parts.stop === undefined ? [] : [parts.stop])]);
     if (end instanceof AnyhopError) {
       log.error("failed", end.message);
       return 1;

@@ -1,5 +1,6 @@
 /** A node in the foreground: an instance with sessions, the client book, its announcer, and the control API over it. */
 import { parseFile } from "../control/config_file.ts";
+import { EventHub } from "../control/event_hub.ts";
 import type { NodeSpec } from "../control/instance.ts";
 import type { LogLevel } from "../control/log_level.ts";
 import { NodeControl } from "../control/node_control.ts";
@@ -19,7 +20,8 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
   const store = openStore(instance.stateDir, instance.name);
   useNativeHandshake();
   const entropy = entropyOf(nativePairOf);
-  const sessions = new NodeEnd(spec, { clock: systemClock, log, entropy, store, pairOf: nativePairOf });
+  const events = new EventHub(systemClock);
+  const sessions = new NodeEnd(spec, { clock: systemClock, log, entropy, store, pairOf: nativePairOf, events });
   let control: NodeControl | undefined;
   let announce: AnnounceParts | undefined;
   process.on("SIGHUP", () => {
@@ -32,7 +34,7 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
       const tell = (event: string, message: string) => control?.tell(event, message);
       announce = createAnnouncing(spec, supervisor, sessions, tell, log);
       control = new NodeControl(spec, {
-        ...{ clock: systemClock, log, level, store, sessions, announcing: announce.announcing },
+        ...{ clock: systemClock, log, level, store, sessions, announcing: announce.announcing, events },
         readFile: () => parseFile(configEnv.readText(file) ?? "", file, configEnv),
         deviceName: () => supervisor.deviceName,
       });

@@ -34,6 +34,7 @@ function main(): void {
       deviceName,
       sockets,
       ports: sockets.map((s) => (s < 0 ? 0 : io.socketPort(s))),
+      receiveBuffers: sockets.map((s) => (s < 0 ? 0 : io.receiveBuffer(s))),
       wakeFd: io.wakeFd,
       offloads: io.offloads(),
     });

@@ -52,7 +52,9 @@ export const PUNT_FULL = 36;
 export const TUNNEL_GONE = 37;
 export const HELD = 38;
 export const HOLD_FULL = 39;
-export const VERDICTS = 40;
+export const NO_RECEIVER = 40;
+export const SESSION_SEQ_LIMIT = 41;
+export const VERDICTS = 42;
 
 const done = (name: string, help: string): Verdict => ({ name, kind: "done", help });
 const drop = (name: string, help: string): Verdict => ({ name, kind: "drop", help });
@@ -123,4 +125,9 @@ export const verdicts: readonly Verdict[] = [
   drop("tunnel_gone", "The tunnel was removed while the packet was under way."),
   done("held", "Of a session that another node of the group owns or knows; handed to the control plane, unopened."),
   drop("hold_full", "To be held until this node has the session's state, but more came than may wait."),
+  done("no_receiver", "Multicast, broadcast or unknown MAC while nobody is connected: there was nobody to get it."),
+  drop(
+    "session_seq_limit",
+    "The session has used all 2^31 sequence numbers of its key, and no new key was agreed: does the group still answer?",
+  ),
 ];

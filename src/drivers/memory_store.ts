@@ -1,10 +1,11 @@
 /** The store in memory: twin of `store.ts` for tests and simulations. What it is given it copies, as a disk would. */
-import type { ClientRecord, Store, TicketKey } from "../control/ports.ts";
+import type { ClientRecord, SavedTicket, Store, TicketKey } from "../control/ports.ts";
 
 export function createMemoryStore(): Store {
   const numbers = new Map<string, number>();
   const clients = new Map<string, ClientRecord>();
   const marks = new Map<string, bigint>();
+  const saved = new Map<string, SavedTicket>();
   let tickets: TicketKey[] = [];
   const inOrder = (a: ClientRecord, b: ClientRecord) => (a.name < b.name ? -1 : 1);
   return {
@@ -25,6 +26,11 @@ export function createMemoryStore(): Store {
     highWater: (name) => marks.get(name),
     raiseHighWater(values) {
       for (const [name, value] of values) if (value > (marks.get(name) ?? -1n)) marks.set(name, value);
+    },
+    savedTicket: (name) => structuredClone(saved.get(name)),
+    saveTicket(name, ticket) {
+      if (ticket === undefined) saved.delete(name);
+      else saved.set(name, structuredClone(ticket));
     },
     async close() {},
   };

@@ -26,6 +26,7 @@ export interface Addon {
   pathMtu(i: number): number;
   udpOpen(address: Uint8Array, port: number, share: number): number;
   udpPort(sock: number): number;
+  udpReceiveBuffer(sock: number): number;
   udpClose(sock: number): number;
   deviceOpen(name: string, tap: boolean, share: number): string | number;
   wakeFd(): number;
@@ -84,6 +85,8 @@ export interface NativeIo extends PacketIo {
   openSocket(address: string, port: number, share?: number): number;
   /** Local port of a socket. */
   socketPort(sock: number): number;
+  /** Bytes that the kernel keeps of what has not been received, its own overhead included. */
+  receiveBuffer(sock: number): number;
   closeSocket(sock: number): void;
   /** Opens (or attaches to) a TUN device, TAP with `ethernet`; without a name the kernel picks. Returns the name. */
   openDevice(name: string | undefined, ethernet: boolean, share?: number): string;
@@ -133,6 +136,7 @@ export function createNativeIo(
       if (port < 0) throw new AnyhopError(errorName(port), `Socket ${sock} is not open.`);
       return port;
     },
+    receiveBuffer: (sock) => Math.max(0, addon.udpReceiveBuffer(sock)),
     closeSocket(sock) {
       addon.udpClose(sock);
     },

@@ -7,7 +7,7 @@ import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { open } from "lmdb";
 import { AnyhopError } from "../base/errors.ts";
-import type { ClientRecord, Store, TicketKey } from "../control/ports.ts";
+import type { ClientRecord, SavedTicket, Store, TicketKey } from "../control/ports.ts";
 import { makeFolder } from "./folders.ts";
 
 /** First size of the map; lmdb grows it. */
@@ -23,6 +23,7 @@ export function openStore(stateDir: string, scope: string): Store {
     const root = open({ path, mapSize: MAP_BYTES, overlappingSync: false, maxDbs: 4096 });
     const clients = root.openDB<ClientRecord, string>({ name: `clients ${scope}` });
     const tickets = root.openDB<TicketKey, number>({ name: `tickets ${scope}` });
+    const saved = root.openDB<SavedTicket, string>({ name: `sessions ${scope}` });
     // bigint: timestamps of handshakes have more than 53 bits.
     const marks = root.openDB<Uint8Array, string>({ name: `marks ${scope}`, encoding: "binary" });
     const mark = (name: string): bigint | undefined => {
@@ -61,6 +62,16 @@ export function openStore(stateDir: string, scope: string): Store {
             marks.putSync(name, bytes);
           }
         });
+      },
+      savedTicket(name) {
+        const found = saved.get(name);
+        if (found === undefined) return undefined;
+        const [ticket, secret, instance] = [found.ticket, found.secret, found.instance].map((b) => new Uint8Array(b));
+        return { ...found, ticket, secret, instance };
+      },
+      saveTicket(name, ticket) {
+        if (ticket === undefined) saved.removeSync(name);
+        else saved.putSync(name, ticket);
       },
       close: () => root.close(),
     };

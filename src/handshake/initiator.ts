@@ -37,6 +37,15 @@ export interface InitiatorConfig {
   readonly modes: number;
 }
 
+/** What another start of the same client needs to go on with a session. Secret: `ticket` and `secret`. */
+export interface KeptTicket {
+  readonly ticket: Uint8Array;
+  /** 32 bytes: of the session that the ticket was granted with. */
+  readonly secret: Uint8Array;
+  /** Of the start that made the session: who goes on with it is no other machine. */
+  readonly instance: Uint8Array;
+}
+
 /** What became of a datagram; each is a counter. */
 export type ClientOutcome =
   | "accepted"
@@ -99,6 +108,8 @@ export class Initiator {
   readonly #identity: ClientIdentity;
   readonly #entropy: Entropy;
   readonly #instance: Uint8Array;
+  /** To begin with, until the first full handshake. */
+  #kept: KeptTicket | undefined;
   /** Newest first. The first is the one to seal with. */
   readonly #sessions: Held[] = [];
   #requests: { readonly sent: RequestSent; forged: number }[] = [];
@@ -108,10 +119,12 @@ export class Initiator {
   #provokedAtMs = Number.NEGATIVE_INFINITY;
   #unansweredSinceMs = NEVER;
 
-  constructor(config: InitiatorConfig, entropy: Entropy) {
+  /** `kept`: of an earlier start. One that the group does not take costs a round trip and does nothing else. */
+  constructor(config: InitiatorConfig, entropy: Entropy, kept?: KeptTicket) {
     this.#config = config;
     this.#entropy = entropy;
-    this.#instance = entropy.bytes(INSTANCE_LEN);
+    this.#kept = kept;
+    this.#instance = kept?.instance ?? entropy.bytes(INSTANCE_LEN);
     const { own, groupKey, psk } = config;
     const groupName = groupNameBytes(config.groupName);
     this.#identity = { own, groupKey, psk, groupName, mac1Key: mac1Key(groupKey) };
@@ -122,6 +135,22 @@ export class Initiator {
     return this.#sessions[0]?.session;
   }
 
+  /** What to keep of a session for another start; undefined when it has no ticket. */
+  keep({ ticket, secret }: ClientSession): KeptTicket | undefined {
+    return ticket.length > 0 ? { ticket, secret, instance: this.#instance } : undefined;
+  }
+
+  /** When another key is asked for, monotonic; undefined: this is not the session to seal with. */
+  rekeyAtMs(receiver: number): number | undefined {
+    const at = this.#sessions.findIndex(({ session }) => session.receiver === receiver);
+    return at === 0 ? this.#sessions[0].rekeyAtMs : undefined;
+  }
+
+  /** Whether the group has been heard in the session to seal with. */
+  get confirmed(): boolean {
+    return this.#sessions[0]?.heard ?? false;
+  }
+
   /** True while requests are sent. */
   get asking(): boolean {
     return this.#exchange !== undefined;
@@ -129,7 +158,7 @@ export class Initiator {
 
   /** Begins to ask for a session. Also the way back after "stopped" and "replaced". */
   start(now: Now, out: ClientOutput[]): void {
-    this.#begin(now, "init", out);
+    this.#begin(now, this.#kept === undefined ? "init" : "resume", out);
   }
 
   /** Ends everything. Seal CLOSE in the current session before. */
@@ -352,12 +381,13 @@ export class Initiator {
   }
 
   #ask(now: Now, exchange: Exchange, out: ClientOutput[]): void {
-    const from = this.#sessions[0]?.session;
+    const from = this.#sessions[0]?.session ?? this.#kept;
     const canResume = from !== undefined && from.ticket.length > 0;
     if (exchange.kind === "resume" && (!canResume || exchange.tries >= RESUME_TRIES)) {
       exchange.kind = "init";
       exchange.tries = 0;
     }
+    if (exchange.kind === "init") this.#kept = undefined;
     this.#timestamp = Math.min(Math.max(Math.floor(now.wallMs), this.#timestamp + 1, 0), control.TIMESTAMP_MAX);
     const transaction = this.#u32();
     const sent =

@@ -22,7 +22,7 @@ import { decodeOffer, groupNameBytes, prologueOf } from "./offer.ts";
 import { Recent } from "./recent.ts";
 import { Announcer } from "./senders.ts";
 import type { InnerPrefix, Settings } from "./settings.ts";
-import { openTicket, SALT_LEN, sealTicket, type TicketKeys } from "./ticket.ts";
+import { openTicket, SALT_LEN, sealingKey, sealTicket, type TicketRing } from "./ticket.ts";
 
 /** Who may come in; asked anew for every request, so that a removed client is out at once. */
 export interface ClientRecord {
@@ -52,7 +52,7 @@ export interface ResponderConfig {
   readonly groupName: string;
   /** 32 bytes, shared by the group. */
   readonly cookieSecret: Uint8Array;
-  readonly ticketKeys: TicketKeys;
+  readonly ticketKeys: TicketRing;
   readonly ticketLifetimeMs: number;
   /** AEADs in the order of preference. */
   readonly aeads: readonly Aead[];
@@ -123,8 +123,8 @@ export class Responder {
     return this.#load.loaded;
   }
 
-  /** New ticket keys, or senders that started since. */
-  update(changes: Partial<Pick<ResponderConfig, "ticketKeys" | "senders">>): void {
+  /** What counts from the next request on: a whole ring of ticket keys, senders that started since, times for clients. */
+  update(changes: Partial<Pick<ResponderConfig, "ticketKeys" | "senders" | "rekeyAfterMs" | "keepaliveMs">>): void {
     this.#config = { ...this.#config, ...changes };
   }
 
@@ -202,7 +202,7 @@ export class Responder {
     const receiver = control.viewOf(datagram).getUint16(control.RECEIVER);
     const instance = toHex(offer.instance);
     const request = { clientKey, client, clientStatic: claimed.remoteStatic, instance, receiver, from };
-    const { answer, session } = this.#decide({
+    const { answer, session } = this.#decide(now, {
       ...request,
       timestamp: offer.timestamp,
       aeads: offer.aeads,
@@ -242,7 +242,7 @@ export class Responder {
     const nodeRandom = this.#entropy.bytes(control.RANDOM_LEN);
     const receiver = view.getUint16(control.RECEIVER);
     const instance = toHex(ticket.instance);
-    const { answer, session } = this.#decide({
+    const { answer, session } = this.#decide(now, {
       ...{ clientKey, client, clientStatic: ticket.clientKey, instance, receiver, from },
       timestamp,
       aeads: 1 << ticket.aead,
@@ -264,7 +264,7 @@ export class Responder {
   }
 
   /** Grants a session, or says why not. Changes nothing. */
-  #decide(request: Request): { answer: Uint8Array; session: NodeSession | undefined } {
+  #decide(now: Now, request: Request): { answer: Uint8Array; session: NodeSession | undefined } {
     const seen = this.#timestamps.greatest(request.clientKey);
     if (request.timestamp <= seen) return plain({ kind: "stale", timestamp: seen });
     const { aeads, rekeyAfterMs, keepaliveMs, senders, sessions } = this.#config;
@@ -277,12 +277,13 @@ export class Responder {
     const settings = this.#clients.settings(request.client, request.wanted);
     if (settings === undefined) return plain({ kind: "refused", reason: "no_address" });
     const { clientKey, instance, receiver, secret, timestamp, from, resumed } = request;
-    const ticket =
-      sealTicket(this.#config.ticketKeys, this.#entropy.bytes(SALT_LEN), {
-        ...{ aead, modes, index, secret, clientKey: request.clientStatic, expiryMs: request.expiryMs },
-        instance: Buffer.from(instance, "hex"),
-        addresses: settings.addresses,
-      }) ?? new Uint8Array(0);
+    const key = sealingKey(this.#config.ticketKeys, now.wallMs);
+    const contents = {
+      ...{ aead, modes, index, secret, clientKey: request.clientStatic, expiryMs: request.expiryMs },
+      instance: Buffer.from(instance, "hex"),
+      addresses: settings.addresses,
+    };
+    const ticket = (key && sealTicket(key, this.#entropy.bytes(SALT_LEN), contents)) ?? new Uint8Array(0);
     const grant: Grant = {
       ...{ kind: "grant", index, aead, modes, rekeyAfterMs, keepaliveMs, senders, ticket, settings },
       expireAfterMs: sessions.expireAfterMs,

@@ -29,13 +29,13 @@ export interface TicketKey {
   readonly id: number;
   /** 32 bytes. */
   readonly key: Uint8Array;
+  /** Milliseconds since 1970: seals from then on, and no more from then on. */
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
 }
 
-/** Seals with `current`, opens with both. Equal at all nodes of a group. */
-export interface TicketKeys {
-  readonly current: TicketKey;
-  readonly previous?: TicketKey;
-}
+/** The keys that a node has, in any order: its own, and those of other nodes of the group. Opens with each. */
+export type TicketRing = readonly TicketKey[];
 
 export const SALT_LEN = 16;
 const FORMAT = 1;
@@ -46,8 +46,19 @@ const ZERO_NONCE = new Uint8Array(12);
 /** Each ticket has a key of its own, so the nonce may be zero and nodes need not agree on one. */
 const ownKey = (key: TicketKey, salt: Uint8Array): Uint8Array => expand(key.key, "ticket", salt);
 
+/** The newest key that may seal now; of equally new ones the one with the higher id, so that all nodes take the same. */
+export function sealingKey(ring: TicketRing, wallMs: number): TicketKey | undefined {
+  let best: TicketKey | undefined;
+  for (const key of ring) {
+    if (key.notBeforeMs > wallMs || key.notAfterMs <= wallMs) continue;
+    const newer = best === undefined ? 1 : key.notBeforeMs - best.notBeforeMs || key.id - best.id;
+    if (newer > 0) best = key;
+  }
+  return best;
+}
+
 /** Undefined when there are more addresses than a ticket may hold. `salt`: 16 fresh random bytes. */
-export function sealTicket(keys: TicketKeys, salt: Uint8Array, ticket: TicketContents): Uint8Array | undefined {
+export function sealTicket(key: TicketKey, salt: Uint8Array, ticket: TicketContents): Uint8Array | undefined {
   const addresses = encodeSettings({ ...NO_SETTINGS, addresses: ticket.addresses });
   const length = HEAD + FIXED + addresses.length + TAG_LEN;
   if (length > TICKET_MAX) return undefined;
@@ -63,20 +74,16 @@ export function sealTicket(keys: TicketKeys, salt: Uint8Array, ticket: TicketCon
   writeTime(view, 80, ticket.expiryMs);
   plain.set(addresses, FIXED);
   const sealed = new Uint8Array(length);
-  viewOf(sealed).setUint32(0, keys.current.id);
+  viewOf(sealed).setUint32(0, key.id);
   sealed.set(salt, 4);
-  sealed.set(sealChaChaPoly(ownKey(keys.current, salt), ZERO_NONCE, sealed.subarray(0, HEAD), plain), HEAD);
+  sealed.set(sealChaChaPoly(ownKey(key, salt), ZERO_NONCE, sealed.subarray(0, HEAD), plain), HEAD);
   return sealed;
 }
 
-/** Undefined for a ticket of another group, of a key that was rotated away, or changed bytes. Expiry is the caller's. */
-export function openTicket(keys: TicketKeys, sealed: Uint8Array): TicketContents | undefined {
+/** Undefined for a ticket of another group, of a key that is not kept any more, or changed bytes. Expiry is the caller's. */
+export function openTicket(ring: TicketRing, sealed: Uint8Array): TicketContents | undefined {
   if (sealed.length < HEAD + FIXED + TAG_LEN || sealed.length > TICKET_MAX) return undefined;
-  const id = viewOf(sealed).getUint32(0);
-  const key = [keys.current, keys.previous].find((candidate) => candidate?.id === id);
-  if (key === undefined) return undefined;
-  const head = sealed.subarray(0, HEAD);
-  const plain = openChaChaPoly(ownKey(key, sealed.subarray(4, HEAD)), ZERO_NONCE, head, sealed.subarray(HEAD));
+  const plain = openWith(ring, sealed);
   if (plain === undefined || plain[0] !== FORMAT) return undefined;
   const view = viewOf(plain);
   const [aead, index, expiryMs] = [plain[1], view.getUint32(4), readTime(view, 80)];
@@ -93,4 +100,16 @@ export function openTicket(keys: TicketKeys, sealed: Uint8Array): TicketContents
     expiryMs,
     addresses: settings.addresses,
   };
+}
+
+/** Ids are random: keys of two nodes may share one. */
+function openWith(ring: TicketRing, sealed: Uint8Array): Uint8Array | undefined {
+  const id = viewOf(sealed).getUint32(0);
+  const head = sealed.subarray(0, HEAD);
+  for (const key of ring) {
+    if (key.id !== id) continue;
+    const plain = openChaChaPoly(ownKey(key, sealed.subarray(4, HEAD)), ZERO_NONCE, head, sealed.subarray(HEAD));
+    if (plain !== undefined) return plain;
+  }
+  return undefined;
 }

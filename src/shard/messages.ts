@@ -144,6 +144,8 @@ export type FromShard =
       /** In the order of `listen`: socket index, or -1 when the host lacks the family; and the bound port. */
       readonly sockets: readonly number[];
       readonly ports: readonly number[];
+      /** Bytes that the kernel keeps for each socket; 0 without one. */
+      readonly receiveBuffers: readonly number[];
       readonly wakeFd: number;
       readonly offloads: readonly Offload[];
     }

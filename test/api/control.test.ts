@@ -8,6 +8,9 @@ import { ask, followEvents } from "../../src/api/client.ts";
 import { type ApiEvent, errorSchema } from "../../src/api/contract/control.ts";
 import { operations } from "../../src/api/contract/operations.ts";
 import { type ApiServer, startApiServer } from "../../src/api/server.ts";
+import { AnyhopError } from "../../src/base/errors.ts";
+import type { ClientControl } from "../../src/control/control_port.ts";
+import type { InstanceEvent } from "../../src/control/event_hub.ts";
 import { formatKey } from "../../src/control/keys/key_text.ts";
 import { privateKeyFrom, publicKeyOf } from "../../src/control/keys/x25519.ts";
 import { ANNA_PUBLIC, BELA_PUBLIC, GROUP_PUBLIC, PSK, SECRETS } from "../control/session_files.ts";
@@ -223,6 +226,43 @@ test("announce, drain, undrain", async () => {
   expect(await ask(socket, "undrain", {})).toMatchObject({ wish: "serve", drain: null });
   for (const body of ['{"maxS":-1}', '{"maxS":86401}', '{"exit":1}', '{"now":true}'])
     expect(await raw("POST", "/v1/drain", body)).toMatchObject({ code: 400 });
+});
+
+describe("a client's daemon", () => {
+  test("pings its services and tells its events; what needs a node is refused with the reason", async () => {
+    await server.close();
+    const listeners = new Set<(event: InstanceEvent) => void>();
+    const client: ClientControl = {
+      services: () => [],
+      ping: async (service, timeoutMs) => {
+        if (service === "example") return timeoutMs / 1000;
+        throw new AnyhopError("unknown_service", `There is no service ${service} here, but example.`);
+      },
+      follow(listener) {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+    };
+    server = await startApiServer({ socketPath: socket, status: sampleStatus, client });
+    expect(await ask(socket, "ping", { client: "example" })).toEqual({ client: "example", rttMs: 2 });
+    expect(await raw("POST", "/v1/ping", '{"client":"other"}')).toMatchObject({ code: 404 });
+    expect(await raw("GET", "/v1/clients")).toMatchObject({ code: 409, text: expect.stringContaining("is no node") });
+    const stop = new AbortController();
+    const seen: ApiEvent[] = [];
+    const following = followEvents(
+      socket,
+      (event) => {
+        seen.push(event);
+        stop.abort();
+      },
+      stop.signal,
+    );
+    await expect.poll(() => listeners.size).toBe(1);
+    const event = { timeMs: 1, event: "session_up", message: "Service example: session up", subject: "example" };
+    for (const tell of listeners) tell(event);
+    await following;
+    expect(seen).toEqual([event]);
+  });
 });
 
 describe("events", () => {

@@ -1,6 +1,7 @@
 /** A real control over in-memory store and sessions behind a real socket, for the tests of API and command line. */
 import { createLogger } from "../../src/base/log.ts";
 import { parseFile } from "../../src/control/config_file.ts";
+import { EventHub } from "../../src/control/event_hub.ts";
 import type { NodeSpec } from "../../src/control/instance.ts";
 import { LogLevel } from "../../src/control/log_level.ts";
 import { NodeControl } from "../../src/control/node_control.ts";
@@ -36,6 +37,7 @@ export function createNode(): TestNode {
     store: createMemoryStore(),
     sessions,
     announcing: announcingOf({ ...clock, monotonicMs: () => 0 }),
+    events: new EventHub(clock),
     readFile,
     deviceName: () => "anyhop0",
   });

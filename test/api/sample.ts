@@ -11,17 +11,18 @@ export function sampleStatus(): Status {
     startedAt: "2026-01-02T03:04:05.000Z",
     uptimeS: 7805,
     listen: [
-      { address: "192.0.2.1", port: 4444 },
-      { address: "2001:db8::1", port: 4444 },
+      { address: "192.0.2.1", port: 4444, receiveBuffer: 8_388_608 },
+      { address: "2001:db8::1", port: 4444, receiveBuffer: 8_388_608 },
     ],
     senderId: 7,
     shards: 1,
     perShard: [{ senderId: 7, rx: { packets: 1200, bytes: 1_572_864 }, tx: { packets: 900, bytes: 500 }, dropped: 15 }],
-    device: { name: "anyhop0", type: "tun", mtu: 1400, addresses: ["10.9.0.1/24"] },
+    device: { name: "anyhop0", type: "tun", mtu: 1400, addresses: ["10.9.0.1/24"], queueDropped: 0 },
     offloads: [
       { name: "device-tcp", on: true, why: "The device moves many TCP segments in one read or write (TSO)." },
       { name: "device-udp", on: false, why: "The kernel says EINVAL: Linux 6.2 has it." },
     ],
+    services: [],
     tunnels: [
       {
         name: "anna",

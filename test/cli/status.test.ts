@@ -51,6 +51,43 @@ test("one row for each tunnel, columns under their heads", () => {
   expect([column("PEER", 2), column("HEARD", 2)]).toEqual(["not known yet", "never"]);
 });
 
+test("of a client: its services with their sessions, and no table of tunnels", () => {
+  const { startedAt, uptimeS } = sampleStatus();
+  const nowMs = Date.parse(startedAt) + uptimeS * 1000;
+  const none = { packets: 0, bytes: 0 };
+  const session = {
+    ...{ id: 4711, current: true, resumed: true, endpoint: "192.0.2.1:4444", cipher: "aes-256-gcm", senders: 2 },
+    ...{ sinceMs: nowMs - 61_000, heardMs: nowMs - 1500, rekeyInMs: 59_000 },
+    ...{ rx: { packets: 12, bytes: 2048 }, tx: none },
+  };
+  const services = [
+    {
+      ...{ name: "example", state: "up" as const, device: "tun0", remote: "192.0.2.1:4444", mtu: 1400 },
+      ...{ addresses: ["10.9.0.2/32"], routes: ["10.9.0.0/24"], dns: ["10.9.0.1"] },
+      sessions: [session, { ...session, id: 4710, current: false, resumed: false, heardMs: null, rekeyInMs: null }],
+    },
+    {
+      ...{ name: "other", state: "connecting" as const, device: "tun1", remote: null, mtu: null },
+      ...{ addresses: [], routes: [], dns: [], sessions: [] },
+    },
+  ];
+  const all = lines({ services, tunnels: [], device: { ...sampleStatus().device, queueDropped: 3 } });
+  expect(all).toContain("buffers  8.0 MiB for each socket to receive into");
+  expect(all).toContain("         3 packets found its queue full: the shard had no time on the processor");
+  const at = all.indexOf("service example: up, node 192.0.2.1:4444");
+  expect(all.slice(at + 1, at + 9).map((each) => each.trim().replace(/ {2,}/g, "|"))).toEqual([
+    "tun0 (MTU 1400)|10.9.0.2/32",
+    "routes 10.9.0.0/24",
+    "name servers 10.9.0.1",
+    "SESSION|NODE|USE|HEARD|AGE|REKEY|BY|CIPHER|SENDERS|RECEIVED|SENT",
+    "4711|192.0.2.1:4444|current|1 s ago|1 min 1 s|in 59 s|ticket|aes-256-gcm|2|12 (2.0 KiB)|0 (0 B)",
+    "4710|192.0.2.1:4444|old|never|1 min 1 s|-|handshake|aes-256-gcm|2|12 (2.0 KiB)|0 (0 B)",
+    "",
+    "service other: asking for a session, node not found yet",
+  ]);
+  expect(all.some((each) => each.startsWith("TUNNEL"))).toBe(false);
+});
+
 test("a problem is shown with its hint", () => {
   expect(line("offloads")).toBe("offloads device-tcp");
   expect(line("         device-udp")).toBe("         device-udp is off: The kernel says EINVAL: Linux 6.2 has it.");

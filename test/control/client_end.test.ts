@@ -1,9 +1,11 @@
 /** A client's service against a real node on virtual time: what it does to its host, what it says, how it comes back. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { ClientEnd } from "../../src/control/client_end.ts";
-import { MUX, RESUME, TYPE } from "../../src/handshake/control.ts";
+import { ticketName } from "../../src/control/kept_ticket.ts";
+import type { SavedTicket, Store } from "../../src/control/ports.ts";
+import { createMemoryStore } from "../../src/drivers/memory_store.ts";
+import { MUX, RESUME, RESUMED, TYPE } from "../../src/handshake/control.ts";
 import { packet4 } from "../dataplane/world.ts";
-import { addressOf, keyOf, type Machine, NODE, NODE_INNER, PSK, recordOf, World } from "./ends.ts";
+import { addressOf, GROUP, keyOf, type Machine, NODE, NODE_INNER, PSK, recordOf, World } from "./ends.ts";
 
 let world: World;
 let node: ReturnType<World["node"]>;
@@ -126,17 +128,145 @@ describe("what the log says", () => {
   }, 60_000);
 });
 
+describe("another start of the client", () => {
+  /** The client is gone as by kill -9, and started again with what it has on disk. */
+  async function restarted(boot?: string, damage: (store: Store) => void = () => {}): Promise<Machine> {
+    const store = createMemoryStore();
+    const before = world.client(0, { store });
+    await world.run(200);
+    world.kill(before);
+    damage(store);
+    world.recorded.length = 0;
+    const after = world.client(0, { store, ...(boot === undefined ? {} : { boot }) });
+    await world.run(200);
+    expect(reaches(after)).toBe(true);
+    return after;
+  }
+
+  test("goes on by its ticket in one round trip; it is no other machine, so no takeover is told", async () => {
+    const client = await restarted();
+    expect(world.recorded.slice(0, 2).map(({ bytes }) => bytes[TYPE])).toEqual([RESUME, RESUMED]);
+    expect(client.said("session_up")).toEqual([expect.stringContaining("resumed by ticket")]);
+    expect([node.said("takeover"), node.told]).toEqual([[], ["session_up client0", "session_rekeyed client0"]]);
+    await world.run(130_000);
+    expect([client.said("session_up").length, client.said("replaced")]).toEqual([2, []]);
+    expect(client.said("session_up")[1]).not.toContain("resumed");
+    expect(node.said("takeover")).toEqual([]);
+  }, 60_000);
+
+  test("in another boot, as a copy of the disk in another machine: a session of its own, and the takeover is told", async () => {
+    const client = await restarted("another boot");
+    expect(client.said("session_up")).toEqual([expect.not.stringContaining("resumed")]);
+    expect([node.said("takeover").length, resumes()]).toEqual([1, 0]);
+    expect(node.told).toContain("takeover client0");
+  });
+
+  const nameOf = ticketName(GROUP.publicKey, keyOf(0).publicKey, PSK);
+  const change = (store: Store, by: Partial<SavedTicket>) => {
+    const saved = store.savedTicket(nameOf)!;
+    store.saveTicket(nameOf, { ...saved, ...by });
+  };
+  test.each<[string, (store: Store) => void, number]>([
+    ["changed bytes", (store) => change(store, { ticket: new Uint8Array(180).fill(9) }), 1],
+    ["another secret", (store) => change(store, { secret: new Uint8Array(32) }), 3],
+    ["too old", (store) => change(store, { savedMs: 0 }), 0],
+    ["from the future", (store) => change(store, { savedMs: Number.MAX_SAFE_INTEGER }), 0],
+    ["cut", (store) => change(store, { secret: new Uint8Array(3) }), 0],
+    ["empty", (store) => change(store, { ticket: new Uint8Array(0) }), 0],
+  ])("a ticket with %s is as good as none", async (_, damage, asked) => {
+    const store = createMemoryStore();
+    const before = world.client(0, { store });
+    await world.run(200);
+    world.kill(before);
+    damage(store);
+    const client = world.client(0, { store });
+    await world.run(6000);
+    expect(reaches(client)).toBe(true);
+    expect(client.said("session_up")).toEqual([expect.not.stringContaining("resumed")]);
+    expect(resumes()).toBe(asked);
+  });
+
+  test("with another psk it does not go on by the ticket of before", async () => {
+    const store = createMemoryStore();
+    const before = world.client(0, { store });
+    await world.run(200);
+    world.kill(before);
+    const client = world.client(0, { store, psk: new Uint8Array(32).fill(1) });
+    await world.run(200);
+    expect([resumes(), client.said("session_up")]).toEqual([0, []]);
+  });
+
+  test("who was sent away by another machine keeps no ticket", async () => {
+    const store = createMemoryStore();
+    const first = world.client(0, { store });
+    await world.run(200);
+    expect(store.savedTicket(nameOf)).toBeDefined();
+    world.client(0, { address: "192.0.2.99" });
+    await world.run(200);
+    expect(first.said("replaced")).toHaveLength(1);
+    expect(store.savedTicket(nameOf)).toBeUndefined();
+  });
+});
+
+describe("what it shows", () => {
+  test("nothing yet, then a session with all its facts, an old one during the overlap, and a place that is taken", async () => {
+    world.kill(node);
+    const client = world.client(0);
+    await world.run(1000);
+    expect(client.end.status()).toMatchObject({ state: "connecting", remote: `${NODE}:4444`, sessions: [], mtu: null });
+    await expect(client.end.ping(100)).rejects.toMatchObject({ code: "no_session" });
+    node = world.node();
+    node.end.admit(recordOf(0), PSK);
+    await world.run(20_000);
+    expect(reaches(client)).toBe(true);
+    const { sessions, ...service } = client.end.status();
+    expect(service).toMatchObject({
+      ...{ name: "example", state: "up", device: "tun0", mtu: 1400, dns: [], host: ["device tun0: up"] },
+      ...{ addresses: [`${addressOf(0)}/32`, "2001:db8:9::1/128"], routes: ["198.51.100.0/24", "2001:db8:9::/64"] },
+    });
+    expect(sessions).toEqual([
+      {
+        ...{ id: node.end.list()[0].id, current: true, resumed: false, endpoint: `${NODE}:4444`, senders: 1 },
+        ...{ cipher: "aes-256-gcm", sinceMs: expect.any(Number), heardMs: expect.any(Number) },
+        rekeyInMs: expect.any(Number),
+        rx: { packets: expect.any(Number), bytes: 0 },
+        tx: { packets: 2, bytes: 48 },
+      },
+    ]);
+    expect(sessions[0].rekeyInMs).toBeGreaterThan(85_000);
+    await world.run(125_000);
+    const later = client.end.status().sessions;
+    expect(later.map(({ current, rekeyInMs }) => [current, rekeyInMs === null])).toEqual([
+      [true, false],
+      [false, true],
+    ]);
+    expect(client.told).toEqual(["session_up example", "session_rekeyed example"]);
+    world.client(0, { address: "192.0.2.99" });
+    await world.run(200);
+    expect(client.end.status()).toMatchObject({ state: "replaced", sessions: [] });
+    expect(client.told.at(-1)).toBe("session_down example");
+  }, 60_000);
+
+  test("a ping from the client comes back", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    const asked = client.end.ping(1000);
+    await world.run(20);
+    expect(await asked).toBeLessThanOrEqual(20);
+  });
+});
+
 describe("what it does to its host", () => {
   test("everything into the tunnel, with kill switch: pinned, blocked, then configured; all of it undone at the end", async () => {
     const client = world.client(0, { routes: "everything", killSwitch: true });
     await world.run(200);
     expect(client.done).toEqual([
-      `pin ${NODE}`,
+      `pin ${NODE} beside tun0`,
       "block 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1",
       `configure tun0 1400 ${addressOf(0)}/32 2001:db8:9::1/128 routes 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1`,
     ]);
     client.done.length = 0;
-    await (client.end as ClientEnd).leave();
+    await client.end.leave();
     expect(client.done).toEqual(["undo block", "undo pin"]);
   });
 
@@ -144,7 +274,7 @@ describe("what it does to its host", () => {
     world.kill(node);
     const client = world.client(0, { routes: "everything", killSwitch: true });
     await world.run(2000);
-    expect(client.done).toEqual([`pin ${NODE}`, "block 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1"]);
+    expect(client.done).toEqual([`pin ${NODE} beside tun0`, "block 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1"]);
   });
 
   test("nothing before the node has answered", async () => {

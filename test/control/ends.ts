@@ -6,6 +6,7 @@ import { vi } from "vitest";
 import { parseAddress } from "../../src/base/ip.ts";
 import { createLogger, DEBUG, type LogRecord } from "../../src/base/log.ts";
 import { ClientEnd } from "../../src/control/client_end.ts";
+import { EventHub } from "../../src/control/event_hub.ts";
 import type { ClientSpec, NodeSpec, ServiceSpec } from "../../src/control/instance.ts";
 import { formatKey } from "../../src/control/keys/key_text.ts";
 import { NodeEnd, type NodeTiming } from "../../src/control/node_end.ts";
@@ -28,7 +29,7 @@ const pairOf = (seed: number) => {
   const privateKey = new Uint8Array(32).fill(seed);
   return { privateKey, publicKey: keyPairFromPrivate(privateKey).publicKey };
 };
-const GROUP = pairOf(1);
+export const GROUP = pairOf(1);
 const WALL_MS = Date.UTC(2026, 0, 1);
 const TICK_MS = 10;
 
@@ -39,6 +40,8 @@ export class Machine {
   readonly log: LogRecord[];
   /** Calls to the host network, one sentence each. */
   readonly done: string[];
+  /** What its events told, name and subject. */
+  readonly told: string[] = [];
 
   constructor(host: Host, end: SessionEnd, log: LogRecord[], done: string[]) {
     this.host = host;
@@ -141,18 +144,21 @@ export class World {
       },
       ...{ group: "example", privateKey: GROUP.privateKey, publicKey: GROUP.publicKey, addresses: [] },
       ...{ pool: ["198.51.100.0/24", "2001:db8:9::/64"], networks: [], dns: [], clients: [] },
-      ...{ keepaliveMs: 25_000, announce: NO_ANNOUNCE, cluster: undefined },
+      ...{ keepaliveMs: 25_000, rekeyMs: 120_000, announce: NO_ANNOUNCE, cluster: undefined },
     };
     const host = new Host(this.network, { address: NODE, sessions: "node" });
     host.local(`${NODE_INNER}/32`);
+    const events = new EventHub(clock);
     const ports = {
       clock,
       log: logger,
       entropy: seededEntropy(this.#seed++),
       store: this.store,
       pairOf: keyPairFromPrivate,
+      events,
     };
     const machine = new Machine(host, new NodeEnd(spec, ports, options.timing), records, []);
+    events.listen(({ event, subject }) => machine.told.push(`${event} ${subject}`));
     this.machines.push(machine);
     return machine as Machine & { readonly end: NodeEnd };
   }
@@ -167,8 +173,11 @@ export class World {
       psk?: Uint8Array;
       killSwitch?: boolean;
       routes?: "everything";
+      /** What an earlier start of it has kept, and in which boot this one is. */
+      store?: Store;
+      boot?: string;
     } = {},
-  ): Machine {
+  ): Machine & { readonly end: ClientEnd } {
     const clock = this.clock(options.skewMs);
     const { records, logger } = this.#log(clock);
     const own = keyOf(n);
@@ -184,13 +193,16 @@ export class World {
       ...{ services: [service], stateDir: "/nowhere", socketPath: "/nowhere" },
     };
     const host = new Host(this.network, { address: options.address ?? `192.0.2.${10 + n}`, sessions: "client" });
+    const events = new EventHub(clock);
     const end = new ClientEnd(spec, service, {
       ...{ clock, log: logger, entropy: seededEntropy(1000 + this.#seed++), host: noting(done) },
-      ...{ resolve: async (name) => [name], path: "/bin" },
+      ...{ resolve: async (name) => [name], path: "/bin", events, boot: options.boot ?? "boot" },
+      store: options.store ?? createMemoryStore(),
     });
     const machine = new Machine(host, end, records, done);
+    events.listen(({ event, subject }) => machine.told.push(`${event} ${subject}`));
     this.machines.push(machine);
-    return machine;
+    return machine as Machine & { readonly end: ClientEnd };
   }
 
   /** The machine is gone, as by kill -9: its socket is closed, nothing was said. */
@@ -252,7 +264,7 @@ function noting(done: string[]): HostNetwork {
   return {
     async configure({ name, addresses, routes, mtuBytes }) {
       done.push(`configure ${name} ${mtuBytes} ${addresses.join(" ")} routes ${routes.join(" ")}`);
-      return [];
+      return [`device ${name}: up`];
     },
     async run(program) {
       done.push(`run ${program}`);
@@ -261,8 +273,9 @@ function noting(done: string[]): HostNetwork {
       done.push(`block ${prefixes.join(" ")}`);
       return undo("block");
     },
-    async pin(address) {
-      done.push(`pin ${address}`);
+    async pin(address, device, told) {
+      done.push(`pin ${address} beside ${device}`);
+      told(`${address}/32 dev eth0`);
       return undo("pin");
     },
   };

@@ -90,7 +90,12 @@ routes = ["10.20.0.0/16"]
   test("without classic tunnels and clients; the device takes the first address of the pool", () => {
     const parsed = node(NODE);
     expect(parsed.faults).toEqual([]);
-    expect(parsed.spec).toMatchObject({ keepaliveMs: 25_000, clients: [], instance: { name: "node", tunnels: [] } });
+    expect(parsed.spec).toMatchObject({
+      keepaliveMs: 25_000,
+      rekeyMs: 120_000,
+      clients: [],
+      instance: { name: "node", tunnels: [] },
+    });
     expect(parsed.spec!.instance.device.addresses).toEqual(["10.9.0.1/24"]);
     expect(describeFile(parsed)).toBe("node of group example, 0 client(s) in the file, 0 classic tunnel(s)");
     expect(node(`${NODE}[device]\naddresses = ["10.9.0.9/24"]\n`).spec!.instance.device.addresses).toEqual([
@@ -156,6 +161,7 @@ describe("faults", () => {
     ["networks", `${NODE}networks = ["198.51.100.1/24"]\n`, 5, "did you mean 198.51.100.0/24?"],
     ["address", `${NODE}address = ["192.0.2.1:x"]\n`, 5, 'port "x"'],
     ["dns", `${NODE}dns = ["ns.example.net"]\n`, 5, "is not an IPv4 or IPv6 address"],
+    ["rekey", `${NODE}rekey = 4\n`, 5, "must be a whole number from 5 to 300, not 4"],
     ["keepalive", `${NODE}keepalive = -1\n`, 5, "must be a whole number from 0 to 65535, not -1"],
     ["an unknown key", `${NODE}pol = []\n`, 5, "there is no key pol in [node]; did you mean pool?"],
     ["a key of another table", `${NODE}sender_id = 1\n`, 5, "sender_id belongs in [listen]"],

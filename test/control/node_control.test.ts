@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { createLogger, type LogRecord } from "../../src/base/log.ts";
 import { parseFile } from "../../src/control/config_file.ts";
 import type { NewClient } from "../../src/control/control_port.ts";
+import { EventHub } from "../../src/control/event_hub.ts";
 import type { NodeSpec } from "../../src/control/instance.ts";
 import { formatKey } from "../../src/control/keys/key_text.ts";
 import { privateKeyFrom, publicKeyOf } from "../../src/control/keys/x25519.ts";
@@ -44,6 +45,7 @@ function start(next: string): void {
     store,
     sessions,
     announcing: announcingOf(clock),
+    events: new EventHub(clock),
     readFile,
     deviceName: () => "anyhop0",
   });

@@ -1,6 +1,6 @@
 /** A node's sessions against real clients on virtual time: who comes in, who is put out, and what strangers can't do. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { INIT, MUX, RESUME, TYPE } from "../../src/handshake/control.ts";
+import { INIT, MUX, RESUME, RESUME_TICKET, TYPE } from "../../src/handshake/control.ts";
 import { packet4, packet6 } from "../dataplane/world.ts";
 import { addressOf, type Machine, NODE_INNER, PSK, publicKeyOf, recordOf, World } from "./ends.ts";
 
@@ -189,6 +189,7 @@ describe("going out", () => {
     await world.run(200);
     client.end.stop();
     world.settle();
+    expect(node.told).toEqual(["session_up client0", "session_down client0"]);
     expect([node.rows(), node.host.plane.routes.size, node.end.list()]).toEqual([0, 1, []]);
   });
 
@@ -211,6 +212,56 @@ describe("going out", () => {
     await world.run(120_000);
     expect(talks(newer, 0)).toBe(true);
     expect([node.rows() <= 2, node.said("takeover").length, older.rows()]).toEqual([true, 1, 0]);
+  });
+});
+
+describe("ticket keys", () => {
+  const DAY_MS = 24 * 3_600_000;
+  /** The key of the store as if it had been made so long ago. */
+  const age = (ms: number) => {
+    const [key] = world.store.ticketKeys();
+    world.store.setTicketKeys([{ ...key, notBeforeMs: key.notBeforeMs - ms, notAfterMs: key.notAfterMs - ms }]);
+    return key;
+  };
+
+  test("a new one each day while it runs; what the one before sealed still opens", async () => {
+    const old = age(DAY_MS - 30_000);
+    const client = world.client(0);
+    await world.run(200);
+    expect(world.store.ticketKeys().map(({ id }) => id)).toEqual([old.id]);
+    const early = client.end.status().sessions[0].id;
+    await world.run(70_000);
+    const ids = world.store.ticketKeys().map(({ id }) => id);
+    expect(ids).toHaveLength(2);
+    expect(ids).toContain(old.id);
+    // The client still has the ticket that the first key sealed: the node forgets all that is not on disk.
+    expect(client.end.status().sessions[0].id).toBe(early);
+    world.kill(node);
+    node = world.node();
+    node.end.admit(recordOf(0), PSK);
+    talks(client, 0);
+    expect(talks(client, 0)).toBe(true);
+    expect(client.said("session_up").at(-1)).toContain("resumed by ticket");
+    const fresh = world.store.ticketKeys().find(({ id }) => id !== old.id)!;
+    const resumed = world.recorded.filter(({ bytes }) => bytes[MUX] === 0xff && bytes[TYPE] === RESUME).at(-1)!;
+    const sealedBy = (bytes: Uint8Array) => new DataView(bytes.slice().buffer).getUint32(RESUME_TICKET);
+    expect(sealedBy(resumed.bytes)).toBe(old.id);
+    world.kill(node);
+    node = world.node();
+    node.end.admit(recordOf(0), PSK);
+    await world.run(2000);
+    talks(client, 0);
+    const next = world.recorded.filter(({ bytes }) => bytes[MUX] === 0xff && bytes[TYPE] === RESUME).at(-1)!;
+    expect(sealedBy(next.bytes)).toBe(fresh.id);
+  }, 60_000);
+
+  test("one that opens nothing any more is forgotten; a clock that was set back makes a usable one", async () => {
+    const old = age(2 * DAY_MS);
+    world.node();
+    const [key, ...others] = world.store.ticketKeys();
+    expect([key.id === old.id, others]).toEqual([false, []]);
+    world.node({ skewMs: -DAY_MS });
+    expect(world.store.ticketKeys()).toHaveLength(2);
   });
 });
 

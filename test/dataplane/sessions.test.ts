@@ -536,10 +536,23 @@ describe("refused", () => {
     settle(node);
     expect(sink.received()).toBe(1);
     expect(tunnels.drops.reduce((sum, n) => sum + n)).toBe(0);
-    expect([node.count("seq_unreserved"), tunnels.seqNext[0]]).toEqual([2, 2 ** 31]);
+    expect([node.count("session_seq_limit"), tunnels.seqNext[0]]).toEqual([2, 2 ** 31]);
+    expect(node.count("seq_unreserved")).toBe(0);
     apply(node.plane, { kind: "seal", index: 0, type: 3, payload: Uint8Array.of(1) });
     expect(sink.received()).toBe(1);
   });
+});
+
+test("multicast while nobody is connected is no drop; with somebody who was not heard yet it is", () => {
+  const report = packet4(NODE_INNER, "224.0.0.22", 20);
+  node.io.device!.inject(report);
+  settle(node);
+  expect([node.count("no_receiver"), node.count("no_endpoint")]).toEqual([1, 0]);
+  atNode(0, 0, { pending: false });
+  node.plane.tunnels.known[0] = 0;
+  node.io.device!.inject(report);
+  settle(node);
+  expect([node.count("no_receiver"), node.count("no_endpoint")]).toEqual([1, 1]);
 });
 
 describe("keepalive", () => {

@@ -8,7 +8,7 @@ import type { NodeOutput, NodeSession } from "../../src/handshake/node_sessions.
 import { MODE_RELAY } from "../../src/handshake/offer.ts";
 import type { Responder } from "../../src/handshake/responder.ts";
 import { senderDatagram } from "../../src/handshake/senders.ts";
-import { at, endpoint, Group, hex, SETTINGS } from "./party.ts";
+import { at, endpoint, Group, hex, SETTINGS, ticketKey } from "./party.ts";
 
 const sentBy = (out: readonly (ClientOutput | NodeOutput)[]) =>
   out.flatMap((o) => (o.kind === "send" ? [o.datagram] : []));
@@ -425,8 +425,7 @@ describe("resume", () => {
       const later = what === "expired" ? 3_600_001 : 100_000;
       const node = group.node();
       if (what === "rotated away") {
-        const key = (id: number) => ({ id, key: group.entropy.bytes(32) });
-        node.update({ ticketKeys: { current: key(3), previous: key(2) } });
+        node.update({ ticketKeys: [3, 2].map((id) => ticketKey(id, group.entropy.bytes(32))) });
       }
       if (what === "of a removed client") group.known.clear();
       client.sealed(at(10), 1);
@@ -460,13 +459,13 @@ describe("resume", () => {
     expect(types).toEqual([control.RESUME, control.RESUME, control.RESUME, control.INIT, control.INIT]);
   });
 
-  test("the previous ticket key still opens, and the expiry does not move", () => {
+  test("an older ticket key of the ring still opens, and the expiry does not move", () => {
     const group = new Group(26);
     const client = group.client("a");
     connect(client, group.node());
     const node = group.node();
-    const { current } = group.config.ticketKeys;
-    node.update({ ticketKeys: { current: { id: 2, key: group.entropy.bytes(32) }, previous: current } });
+    const [own] = group.config.ticketKeys;
+    node.update({ ticketKeys: [own, ticketKey(2, group.entropy.bytes(32))] });
     client.sealed(at(10), 1);
     const out: ClientOutput[] = [];
     client.tick(at(20_000), out);

@@ -8,9 +8,9 @@ import { checkMac2, cookieFor } from "../../src/handshake/macs.ts";
 import { decodeOffer, encodeOffer, groupNameBytes } from "../../src/handshake/offer.ts";
 import { closeReasons, decodeSessionControl, encodeSessionControl } from "../../src/handshake/session_control.ts";
 import { decodeSettings, encodeSettings, NO_SETTINGS, type Settings } from "../../src/handshake/settings.ts";
-import { openTicket, sealTicket, type TicketContents } from "../../src/handshake/ticket.ts";
+import { openTicket, sealingKey, sealTicket, type TicketContents } from "../../src/handshake/ticket.ts";
 import { SENT_RING, SentRing } from "../../src/table/sent_ring.ts";
-import { endpoint, hex, SETTINGS } from "./party.ts";
+import { endpoint, hex, SETTINGS, ticketKey } from "./party.ts";
 
 const exactly = (n: number) => fc.uint8Array({ minLength: n, maxLength: n });
 const word = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
@@ -118,17 +118,17 @@ const ticket: fc.Arbitrary<TicketContents> = fc.record({
   ...{ aead, modes: fc.nat(65_535), index, clientKey: exactly(32), secret: exactly(32), instance: exactly(8) },
   ...{ expiryMs: time, addresses: fc.array(prefix, { maxLength: 8 }) },
 });
-const key = (id: number) => ({ id, key: new Uint8Array(32).fill(id) });
+const key = (id: number) => ticketKey(id, new Uint8Array(32).fill(id));
 
-test("tickets: opened under both keys of the ring, not under others; never longer than 400 bytes", () => {
+test("tickets: opened under each key of the ring, also where ids collide, not under others; never longer than 400 bytes", () => {
   fc.assert(
     fc.property(ticket, exactly(16), (contents, salt) => {
-      const sealed = sealTicket({ current: key(1) }, salt, contents)!;
+      const sealed = sealTicket(key(1), salt, contents)!;
       expect(sealed.length).toBeLessThanOrEqual(400);
-      expect(openTicket({ current: key(1) }, sealed)).toEqual(contents);
-      expect(openTicket({ current: key(2), previous: key(1) }, sealed)).toEqual(contents);
-      expect(openTicket({ current: key(2), previous: key(3) }, sealed)).toBeUndefined();
-      expect(openTicket({ current: { id: 1, key: key(2).key } }, sealed)).toBeUndefined();
+      expect(openTicket([key(1)], sealed)).toEqual(contents);
+      expect(openTicket([key(2), { ...key(3), id: 1 }, key(1)], sealed)).toEqual(contents);
+      expect(openTicket([key(2), key(3)], sealed)).toBeUndefined();
+      expect(openTicket([{ ...key(2), id: 1 }], sealed)).toBeUndefined();
       if (contents.secret.some((byte) => byte !== 0)) expect(hex(sealed)).not.toContain(hex(contents.secret));
     }),
   );
@@ -137,7 +137,16 @@ test("tickets: opened under both keys of the ring, not under others; never longe
     ...sample,
     addresses: Array.from({ length: 15 }, () => fc.sample(v6, 1)[0]).map((a) => ({ ...a, length: 64 })),
   };
-  expect(sealTicket({ current: key(1) }, new Uint8Array(16), many)).toBeUndefined();
+  expect(sealTicket(key(1), new Uint8Array(16), many)).toBeUndefined();
+});
+
+test("the newest key that is usable seals, whatever the order of the ring", () => {
+  const from = (id: number, notBeforeMs: number, notAfterMs: number) => ({ ...key(id), notBeforeMs, notAfterMs });
+  const ring = [from(1, 100, 300), from(2, 200, 400), from(3, 200, 400), from(4, 350, 500)];
+  for (const order of [ring, ring.toReversed()])
+    expect([99, 100, 199, 200, 349, 350, 499, 500].map((ms) => sealingKey(order, ms)?.id)).toEqual([
+      ...[undefined, 1, 1, 3, 3, 4, 4, undefined],
+    ]);
 });
 
 test("control inside a session", () => {

@@ -15,7 +15,7 @@ import { CHACHA20_POLY1305, clientKey, groupKey, type Sender } from "../../src/h
 import type { NodeOutput, NodeSession } from "../../src/handshake/node_sessions.ts";
 import type { Responder } from "../../src/handshake/responder.ts";
 import { decodeSessionControl, encodeSessionControl } from "../../src/handshake/session_control.ts";
-import { at, endpoint, Group, hex } from "./party.ts";
+import { at, endpoint, Group, hex, ticketKey } from "./party.ts";
 
 const FROM = endpoint(9);
 const STEP_MS = 250;
@@ -249,7 +249,7 @@ const commands = [
   fc.constant(command("node restarts", (w) => w.restartNode())),
   fc.constant(
     command("node restarts with other ticket keys", (w) => {
-      w.ticketKeys = { current: { id: w.ticketKeys.current.id + 1, key: w.group.entropy.bytes(32) } };
+      w.ticketKeys = [ticketKey(w.ticketKeys[0].id + 1, w.group.entropy.bytes(32))];
       w.restartNode();
     }),
   ),

@@ -14,6 +14,7 @@ import {
   type Timestamps,
 } from "../../src/handshake/responder.ts";
 import { NO_SETTINGS, type Settings } from "../../src/handshake/settings.ts";
+import type { TicketKey } from "../../src/handshake/ticket.ts";
 import { Prng } from "../support/prng.ts";
 
 /** Deterministic: the same seed gives the same handshakes. For tests only. */
@@ -40,6 +41,11 @@ export const SETTINGS: Settings = {
   searchDomains: ["example.net"],
 };
 
+/** Usable at any time; of several the one with the highest id seals. */
+export const ticketKey = (id: number, key: Uint8Array): TicketKey => ({
+  ...{ id, key, notBeforeMs: 0, notAfterMs: Number.POSITIVE_INFINITY },
+});
+
 /** What outlives a node's process: keys, who may come in, greatest timestamps. */
 export class Group implements Clients, Timestamps {
   readonly entropy: Entropy;
@@ -56,7 +62,7 @@ export class Group implements Clients, Timestamps {
       group: this.key,
       groupName: "example",
       cookieSecret: this.entropy.bytes(32),
-      ticketKeys: { current: { id: 1, key: this.entropy.bytes(32) } },
+      ticketKeys: [ticketKey(1, this.entropy.bytes(32))],
       ticketLifetimeMs: 3_600_000,
       aeads: [AES_256_GCM, CHACHA20_POLY1305],
       senders: [],

@@ -1,6 +1,6 @@
 /** What every store does, on disk or in memory. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { ClientRecord, Store, TicketKey } from "../../src/control/ports.ts";
+import type { ClientRecord, SavedTicket, Store, TicketKey } from "../../src/control/ports.ts";
 
 export const sampleClient = (name: string, change: Partial<ClientRecord> = {}): ClientRecord => ({
   name,
@@ -12,6 +12,12 @@ export const sampleClient = (name: string, change: Partial<ClientRecord> = {}): 
   origin: "api",
   createdMs: 1_750_000_000_123,
   ...change,
+});
+const ticket = (seed: number): SavedTicket => ({
+  ticket: new Uint8Array(172).fill(seed),
+  secret: new Uint8Array(32).fill(seed + 1),
+  instance: new Uint8Array(8).fill(seed + 2),
+  ...{ savedMs: 1_750_000_000_123 + seed, boot: `boot ${seed}` },
 });
 const key = (id: number): TicketKey => ({
   id,
@@ -68,11 +74,23 @@ export function storeContract(what: string, open: () => Store, reopen?: (store: 
       expect([store.highWater("k"), store.highWater("other"), store.highWater("zero")]).toEqual([5n, top, 0n]);
     });
 
+    test("tickets of a client: kept under a name, replaced, forgotten, bytes as they were", () => {
+      expect(store.savedTicket("a")).toBeUndefined();
+      store.saveTicket("a", ticket(1));
+      store.saveTicket("b", ticket(2));
+      store.saveTicket("a", ticket(3));
+      expect([store.savedTicket("a"), store.savedTicket("b")]).toEqual([ticket(3), ticket(2)]);
+      store.saveTicket("a", undefined);
+      store.saveTicket("nobody", undefined);
+      expect([store.savedTicket("a"), store.savedTicket("b")]).toEqual([undefined, ticket(2)]);
+    });
+
     test.runIf(reopen !== undefined)("everything is there after a restart", async () => {
       store.reserve(new Map([["a", 7]]));
       store.changeClients([sampleClient("a")], []);
       store.setTicketKeys([key(1)]);
       store.raiseHighWater(new Map([["k", 9n]]));
+      store.saveTicket("t", ticket(4));
       store = await reopen!(store);
       expect([store.next("a"), store.clients(), store.ticketKeys(), store.highWater("k")]).toEqual([
         7,
@@ -80,6 +98,7 @@ export function storeContract(what: string, open: () => Store, reopen?: (store: 
         [key(1)],
         9n,
       ]);
+      expect(store.savedTicket("t")).toEqual(ticket(4));
     });
   });
 }

@@ -11,8 +11,9 @@ import * as satp from "../../wire/satp.ts";
 import { activate } from "../activate.ts";
 import { SESSION_CONTROL } from "../control_ring.ts";
 import { CONFIRMED, ENDPOINT_MOVED, PEER_RESTARTED, PROBLEM } from "../events.ts";
+import { SOCK_INDEX_MASK } from "../layout.ts";
 import type { Plane } from "../plane.ts";
-import { NO_SESSION } from "../tunnels.ts";
+import { IN_CLIENT, NO_SESSION } from "../tunnels.ts";
 import * as V from "../verdict.ts";
 
 /** Without authentication an endpoint is only replaced after this silence. */
@@ -132,7 +133,9 @@ function restartAt(p: Plane, i: number, t: number, slot: number, place: number):
 /** The newest authentic packet says where the peer is. */
 function learn(p: Plane, i: number, t: number): void {
   const { input, tunnels } = p;
-  const { addr0, addr1, addr2, addr3, port, sock } = input;
+  const { addr0, addr1, addr2, addr3, port } = input;
+  // A client's routes may change: the kernel picks the source that fits the way, not the address that was answered to.
+  const sock = tunnels.session[t] === IN_CLIENT ? input.sock[i] & SOCK_INDEX_MASK : input.sock[i];
   if (
     tunnels.known[t] === 1 &&
     tunnels.addr3[t] === addr3[i] &&
@@ -140,14 +143,14 @@ function learn(p: Plane, i: number, t: number): void {
     tunnels.addr2[t] === addr2[i] &&
     tunnels.addr1[t] === addr1[i] &&
     tunnels.addr0[t] === addr0[i] &&
-    tunnels.sock[t] === sock[i]
+    tunnels.sock[t] === sock
   )
     return;
   // A datagram without a tag proves nothing: it may fill an empty or a silent place, never take a live peer's.
   if (tunnels.authentic[t] === 0 && tunnels.known[t] === 1 && p.now - lastHeard(p, t) < UNAUTHENTIC_HOLD_MS) return;
   // Another shard learns at this moment: the peer's next packet decides.
-  if (p.endpoints && !p.endpoints.publish(t, addr0[i], addr1[i], addr2[i], addr3[i], port[i], sock[i])) return;
-  tunnels.moveTo(t, addr0[i], addr1[i], addr2[i], addr3[i], port[i], sock[i]);
+  if (p.endpoints && !p.endpoints.publish(t, addr0[i], addr1[i], addr2[i], addr3[i], port[i], sock)) return;
+  tunnels.moveTo(t, addr0[i], addr1[i], addr2[i], addr3[i], port[i], sock);
   tunnels.innerMtu[t] = tunnels.configuredMtu[t];
   p.events.push(ENDPOINT_MOVED, t, 0, addr0[i], addr1[i], addr2[i], addr3[i], port[i]);
 }

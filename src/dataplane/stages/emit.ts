@@ -6,6 +6,7 @@ import * as satp from "../../wire/satp.ts";
 import { FLAG_DF, OUT_BASE, OUT_BYTES } from "../layout.ts";
 import type { Plane } from "../plane.ts";
 import { PUNT_TOO_BIG, punt } from "../punt.ts";
+import { NO_SESSION } from "../tunnels.ts";
 import * as V from "../verdict.ts";
 
 const SEQ_SPACE = 2 ** 32;
@@ -51,7 +52,7 @@ export function emit(
   }
   const packets = packetsOf(len, seg, hdr);
   const s = tunnels.seqNext[t];
-  if (s + packets > tunnels.seqLimit[t]) return s + packets > SEQ_SPACE ? V.SEQ_EXHAUSTED : V.SEQ_UNRESERVED;
+  if (s + packets > tunnels.seqLimit[t]) return seqRefused(p, t, s + packets);
   tunnels.seqNext[t] = s + packets;
   const i = output.n++;
   const overhead = satp.HEADER_LEN + (type < 0 ? 0 : satp.TYPE_LEN) + tunnels.tagLen[t];
@@ -81,9 +82,15 @@ export function emit(
   return V.FORWARDED;
 }
 
+/** Why the numbers below `end` may not be used. */
+function seqRefused(p: Plane, t: number, end: number): number {
+  if (p.tunnels.session[t] !== NO_SESSION) return V.SESSION_SEQ_LIMIT;
+  return end > SEQ_SPACE ? V.SEQ_EXHAUSTED : V.SEQ_UNRESERVED;
+}
+
 /**
  * Copies one packet to every tunnel but the one it came from, as far as limits allow. Returns FORWARDED when at least
- * one copy was made, FLOOD_LIMIT, FANOUT_LIMIT, or NO_ENDPOINT when nobody is there.
+ * one copy was made, FLOOD_LIMIT, NO_RECEIVER when there is no tunnel, or NO_ENDPOINT when no peer was heard yet.
  */
 export function flood(
   p: Plane,
@@ -96,6 +103,7 @@ export function flood(
   seg: number,
   hdr: number,
 ): number {
+  if (p.memberCount === 0) return V.NO_RECEIVER;
   if (from >= 0 && !takeFloodToken(p, from)) return V.FLOOD_LIMIT;
   const { tunnels, members } = p;
   let copies = 0;

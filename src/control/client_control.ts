@@ -1,0 +1,18 @@
+/** The control of a client: its services by name. */
+import { AnyhopError } from "../base/errors.ts";
+import type { ClientEnd } from "./client_end.ts";
+import type { ClientControl } from "./control_port.ts";
+import type { EventHub } from "./event_hub.ts";
+
+export function createClientControl(ends: readonly ClientEnd[], events: EventHub): ClientControl {
+  return {
+    services: () => ends.map((end) => end.status()),
+    async ping(service, timeoutMs) {
+      const end = ends.find((one) => one.nameOf() === service);
+      if (end !== undefined) return end.ping(timeoutMs);
+      const names = ends.map((one) => one.nameOf()).join(", ");
+      throw new AnyhopError("unknown_service", `There is no service ${service} here, but ${names}.`);
+    },
+    follow: (listener) => events.listen(listener),
+  };
+}
