@@ -94,6 +94,8 @@ export interface NodeSpec {
   /** What clients are told to use. */
   readonly keepaliveMs: number;
   readonly clients: readonly NodeClient[];
+  /** Sessions at a time, 16 to 131072; what each takes is taken when it comes. */
+  readonly sessionsMax: number;
 }
 
 /** One [[service]] of a client file: a group to connect to, with a device of its own. */

@@ -72,6 +72,7 @@ export function parseNode(toml: TomlFile, env: ConfigEnv): Parsed<NodeSpec> {
         return canonical(text);
       }),
       keepaliveMs: node.keepalive * 1000,
+      sessionsMax: node.sessions,
       clients,
     },
     report,

@@ -8,9 +8,11 @@ import { systemEntropy } from "../crypto/entropy.ts";
 import * as configEnv from "../drivers/config_env.ts";
 import { openStore } from "../drivers/store.ts";
 import { systemClock } from "./clock.ts";
+import { collectGarbage, keepYoungGenerationSmall } from "./heap.ts";
 import { type InstanceHooks, runInstance } from "./instance.ts";
 
 export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hooks: InstanceHooks): Promise<number> {
+  keepYoungGenerationSmall();
   const { instance } = spec;
   const { log } = hooks;
   const store = openStore(instance.stateDir, instance.name);
@@ -28,6 +30,7 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
         readFile: () => parseFile(configEnv.readText(file) ?? "", file, configEnv),
         deviceName: () => supervisor.deviceName,
       });
+      collectGarbage();
       return control;
     },
   });

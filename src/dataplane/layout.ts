@@ -42,7 +42,7 @@ export const PUNT_BASE = OUT_BASE + OUT_BYTES;
 export const SLAB_BYTES = PUNT_BASE + PUNT_ROWS * SLOT_BYTES;
 
 /** Crypto contexts that the addon holds. One per tunnel, both directions. */
-export const KEY_SLOTS = 16384;
+export const KEY_SLOTS = 147456;
 /** UDP sockets of one shard. */
 export const SOCKETS_MAX = 16;
 
