@@ -21,7 +21,7 @@
 #define HANDED_BASE 4457472
 #define HANDED_BYTES 1048576
 #define SLAB_BYTES 5506048
-#define KEY_SLOTS 16384
+#define KEY_SLOTS 147456
 #define SOCKETS_MAX 16
 #define COL_AT 0
 #define COL_LEN 1
@@ -108,7 +108,7 @@
 #define SESSION_SEQ_LIMIT 41
 #define VERDICTS 42
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 2672406212u
+#define LAYOUT_HASH 1807573942u
 _Static_assert(SLAB_BYTES == HANDED_BASE + HANDED_BYTES, "the control ring ends the slab");
 _Static_assert(COL_DONE + 1 == COLUMNS, "every column has a number");
 #endif

@@ -37,11 +37,10 @@ export function createHandlers({ status, control, client }: Answerers): Handlers
     },
     service: () => copy(need().service()),
     listClients({ after, limit }) {
-      const clients = need().clients();
-      const rows = clients.slice(firstAfter(clients, (client) => client.name > after)).slice(0, limit + 1);
+      const rows = need().clients(after, limit + 1);
       return { clients: copy(rows.slice(0, limit)), next: rows.length > limit ? rows[limit - 1].name : null };
     },
-    getClient: ({ name }) => copy(findClient(need(), name)),
+    getClient: ({ name }) => copy(need().client(name)),
     addClient(given) {
       const port = need();
       const client = port.addClient(given);
@@ -52,10 +51,7 @@ export function createHandlers({ status, control, client }: Answerers): Handlers
       return {};
     },
     listSessions({ after, limit }) {
-      const sessions = need()
-        .sessions()
-        .toSorted((a, b) => a.id - b.id);
-      const rows = sessions.slice(firstAfter(sessions, (session) => session.id > after)).slice(0, limit + 1);
+      const rows = need().sessions(after, limit + 1);
       return { sessions: copy(rows.slice(0, limit)), next: rows.length > limit ? rows[limit - 1].id : null };
     },
     endSession({ id }) {
@@ -77,24 +73,6 @@ export function createHandlers({ status, control, client }: Answerers): Handlers
       rttMs: await (client ?? need()).ping(name, timeoutMs),
     }),
   };
-}
-
-function findClient(control: Control, name: string): ReturnType<Control["clients"]>[number] {
-  const client = control.clients().find((one) => one.name === name);
-  if (client === undefined) throw new AnyhopError("unknown_client", `There is no client ${name}.`);
-  return client;
-}
-
-/** Index of the first row that `isAfter`, in rows that are in order. */
-function firstAfter<T>(rows: readonly T[], isAfter: (row: T) => boolean): number {
-  let low = 0;
-  let high = rows.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (isAfter(rows[middle])) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 type Mutable<T> = T extends object ? { -readonly [K in keyof T]: Mutable<T[K]> } : T;

@@ -21,6 +21,25 @@ const CLIENTS_MAX = 200_000;
 /** "10.9.0.2" to "10.9.0.2/32"; canonical text in, canonical text out, without parsing. */
 const hostPrefix = (address: string): string => `${address}/${address.includes(":") ? 128 : 32}`;
 
+/** Parts that most records have in common, once for all of them. */
+const NO_PREFIXES: readonly string[] = [];
+const TUNNEL_ONLY: ClientRecord["modes"] = ["tunnel"];
+function slim(record: ClientRecord): ClientRecord {
+  const modes = record.modes.length === 1 && record.modes[0] === "tunnel" ? TUNNEL_ONLY : record.modes;
+  return { ...record, prefixes: record.prefixes.length === 0 ? NO_PREFIXES : record.prefixes, modes };
+}
+
+/**
+ * What a client has, as names in `#owners`: addresses as the very texts of its record, which cost nothing there, and
+ * prefixes, those of a single address without their length.
+ */
+const ownedBy = (client: Pick<ClientRecord, "addresses" | "prefixes">): Set<string> =>
+  new Set([...client.addresses, ...client.prefixes.map(ownedName)]);
+const ownedName = (prefix: string): string => {
+  const [address] = prefix.split("/");
+  return hostPrefix(address) === prefix ? address : prefix;
+};
+
 /** Who has a prefix: a client, or what is not one. */
 type Owner = ClientRecord | { readonly tunnel: string } | "device";
 const nameOwner = (owner: Owner): string => {
@@ -52,6 +71,18 @@ export class ClientBook {
     return this.#sorted;
   }
 
+  /** Of `list`, the first `limit` with names behind `after`. */
+  page(after: string, limit: number): readonly ClientRecord[] {
+    const all = this.list();
+    let low = 0;
+    for (let high = all.length; low < high; ) {
+      const middle = (low + high) >>> 1;
+      if (all[middle].name > after) high = middle;
+      else low = middle + 1;
+    }
+    return all.slice(low, low + limit);
+  }
+
   get(name: string): ClientRecord | undefined {
     return this.#byName.get(name);
   }
@@ -71,7 +102,7 @@ export class ClientBook {
    * added by hand under the same name. Throws and changes nothing when a key or an address is taken.
    */
   load(spec: NodeSpec): void {
-    const stored = this.#store.clients();
+    const stored = this.#store.clients().map(slim);
     const inFile = new Map(spec.clients.map((client) => [client.name, client]));
     const kept = stored.filter(({ origin, name }) => origin === "api" && !inFile.has(name));
     const earlier = new Map(stored.map((client) => [client.name, client]));
@@ -81,10 +112,10 @@ export class ClientBook {
     for (const text of spec.instance.device.addresses) {
       const own = hostPrefix(text.split("/")[0]);
       pool.reserve(own);
-      owners.set(own, "device");
+      owners.set(ownedName(own), "device");
     }
     for (const { name, routes } of spec.instance.tunnels)
-      for (const route of routes ?? []) owners.set(route, { tunnel: name });
+      for (const route of routes ?? []) owners.set(ownedName(route), { tunnel: name });
     // What was given before is taken first, so that nobody new gets it.
     const settled: ClientRecord[] = [...kept];
     const waiting: ClientRecord[] = [];
@@ -143,7 +174,7 @@ export class ClientBook {
       origin: "api",
       createdMs: this.#clock.wallMs(),
     };
-    for (const prefix of prefixesOf(record)) refuseOwned(prefix, this.#owners);
+    for (const name of ownedBy(record)) refuseOwned(name, this.#owners);
     const whole = record.addresses.length > 0 ? record : { ...record, addresses: this.#pool.take() };
     try {
       this.#store.changeClients([whole], []);
@@ -170,10 +201,8 @@ export class ClientBook {
     this.#byName.delete(name);
     this.#sorted = undefined;
     this.#byKey.delete(client.publicKey);
-    for (const prefix of prefixesOf(client)) {
-      this.#owners.delete(prefix);
-      this.#pool.release(prefix);
-    }
+    for (const name of ownedBy(client)) this.#owners.delete(name);
+    for (const prefix of prefixesOf(client)) this.#pool.release(prefix);
     return client;
   }
 
@@ -204,11 +233,11 @@ export class ClientBook {
     const other = keys.get(client.publicKey);
     if (other !== undefined)
       throw new AnyhopError("key_taken", `The clients ${other.name} and ${client.name} have the same public key.`);
-    for (const prefix of prefixesOf(client)) {
-      refuseOwned(prefix, owners);
-      owners.set(prefix, client);
-      pool.reserve(prefix);
+    for (const name of ownedBy(client)) {
+      refuseOwned(name, owners);
+      owners.set(name, client);
     }
+    for (const prefix of prefixesOf(client)) pool.reserve(prefix);
     keys.set(client.publicKey, client);
   }
 }
@@ -218,8 +247,9 @@ export function prefixesOf(client: Pick<ClientRecord, "addresses" | "prefixes">)
   return [...new Set([...client.addresses.map(hostPrefix), ...client.prefixes])];
 }
 
-function refuseOwned(prefix: string, owners: ReadonlyMap<string, Owner>): void {
-  const owner = owners.get(prefix);
+function refuseOwned(name: string, owners: ReadonlyMap<string, Owner>): void {
+  const owner = owners.get(name);
+  const prefix = name.includes("/") ? name : hostPrefix(name);
   if (owner !== undefined) throw new AnyhopError("address_taken", `${prefix} already belongs to ${nameOwner(owner)}.`);
 }
 

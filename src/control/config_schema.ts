@@ -4,7 +4,7 @@
  * sentence that begins with the key. What needs two keys to judge is in `config_rules.ts`.
  */
 import { z } from "zod";
-import { KEY_SLOTS, OUT_ROWS, SLOT_BYTES } from "../dataplane/layout.ts";
+import { OUT_ROWS, SLOT_BYTES } from "../dataplane/layout.ts";
 import { SENDER_ID_END, SHARDS_MAX } from "../dataplane/shared.ts";
 import type { FileKind } from "./config_read.ts";
 import { integer, oneOf, TABLE, text, textList } from "./schema_words.ts";
@@ -23,7 +23,8 @@ export const MTU_MIN = 576;
 export const MTU_MAX = 1900;
 /** RFC 8200 section 5: a link with IPv6 must carry this. */
 export const MTU_MIN_IPV6 = 1280;
-export const TUNNELS_MAX = KEY_SLOTS;
+/** Rows of the tunnel table above these are for sessions. */
+export const TUNNELS_MAX = 16384;
 
 const listen = z.strictObject(
   {

@@ -69,12 +69,15 @@ export interface ReloadView {
 
 export interface Control {
   service(): ServiceView;
-  /** In the order of names. */
-  clients(): readonly ClientView[];
+  /** In the order of names: the first `limit` of those behind `after`; all without arguments. */
+  clients(after?: string, limit?: number): readonly ClientView[];
+  /** Throws "unknown_client". */
+  client(name: string): ClientView;
   addClient(client: NewClient): ClientView;
   /** Cuts the client off. Throws "unknown_client", or "client_in_file" when the file would bring it back. */
   removeClient(name: string): void;
-  sessions(): readonly SessionView[];
+  /** In the order of ids: the first `limit` of those above `after`; all without arguments. */
+  sessions(after?: number, limit?: number): readonly SessionView[];
   /** Throws "unknown_session". */
   endSession(id: number): void;
   /** What became of requests for sessions since the start. */

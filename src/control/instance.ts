@@ -134,6 +134,8 @@ export interface NodeSpec {
   readonly announce: AnnounceSpec;
   /** undefined: the group has this node only. */
   readonly cluster: ClusterSpec | undefined;
+  /** Sessions at a time, 16 to 131072; what each takes is taken when it comes. */
+  readonly sessionsMax: number;
 }
 
 /** One [[service]] of a client file: a group to connect to, with a device of its own. */

@@ -77,6 +77,7 @@ export function parseNode(toml: TomlFile, env: ConfigEnv): Parsed<NodeSpec> {
       }),
       keepaliveMs: node.keepalive * 1000,
       rekeyMs: node.rekey * 1000,
+      sessionsMax: node.sessions,
       clients,
       announce: readAnnounce(config.announce, instance, report),
       cluster,

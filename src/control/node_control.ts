@@ -58,16 +58,19 @@ export class NodeControl implements Control {
     return serviceView(this.#spec);
   }
 
-  clients(): readonly ClientView[] {
-    const sessions = new Map(this.#use.sessions.list().map(({ publicKey, id }) => [publicKey, id]));
-    return this.#book.list().map((client) => this.#view(client, sessions.get(client.publicKey) ?? null));
+  clients(after = "", limit = Number.POSITIVE_INFINITY): readonly ClientView[] {
+    return this.#book.page(after, limit).map((client) => this.#view(client));
+  }
+
+  client(name: string): ClientView {
+    return this.#view(this.#clientOf(name));
   }
 
   addClient(wish: NewClient): ClientView {
     const client = this.#book.add(wish);
     this.#admit(client);
     this.tell("client_added", `Client ${client.name} was added with ${client.addresses.join(", ")}`, client.name);
-    return this.#view(client, null);
+    return this.#view(client);
   }
 
   removeClient(name: string): void {
@@ -76,17 +79,18 @@ export class NodeControl implements Control {
     this.tell("client_removed", `Client ${name} was removed`, name);
   }
 
-  sessions(): readonly SessionView[] {
+  sessions(after?: number, limit?: number): readonly SessionView[] {
     return this.#use.sessions
-      .list()
-      .map((session) => ({ ...session, client: this.#book.byPublicKey(session.publicKey)?.name ?? "" }));
+      .list(after, limit)
+      .map((session) => ({ ...session, client: this.#nameOf(session.publicKey) }));
   }
 
   endSession(id: number): void {
-    const session = this.sessions().find((one) => one.id === id);
+    const session = this.#use.sessions.get(id);
     if (session === undefined || !this.#use.sessions.end(id))
       throw new AnyhopError("unknown_session", `There is no session ${id}.`);
-    this.tell("session_ended", `The session of client ${session.client} was ended on request`, session.client);
+    const client = this.#nameOf(session.publicKey);
+    this.tell("session_ended", `The session of client ${client} was ended on request`, client);
   }
 
   handshakes(): readonly OutcomeCount[] {
@@ -142,9 +146,17 @@ export class NodeControl implements Control {
   }
 
   async ping(name: string, timeoutMs: number): Promise<number> {
+    return this.#use.sessions.ping(this.#clientOf(name).publicKey, timeoutMs);
+  }
+
+  #clientOf(name: string): ClientRecord {
     const client = this.#book.get(name);
     if (client === undefined) throw new AnyhopError("unknown_client", `There is no client ${name}.`);
-    return this.#use.sessions.ping(client.publicKey, timeoutMs);
+    return client;
+  }
+
+  #nameOf(publicKey: string): string {
+    return this.#book.byPublicKey(publicKey)?.name ?? "";
   }
 
   announcement(): AnnounceView {
@@ -181,8 +193,9 @@ export class NodeControl implements Control {
     this.#use.sessions.admit(client, this.#book.pskOf(client));
   }
 
-  #view(client: ClientRecord, session: number | null): ClientView {
+  #view(client: ClientRecord): ClientView {
     const { psk: _, ...open } = client;
+    const session = this.#use.sessions.sessionOf(client.publicKey) ?? null;
     return { ...open, psk: this.#book.pskOf(client) !== undefined, session };
   }
 

@@ -4,7 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
-import { formatEndpoint, parseAddress } from "../base/ip.ts";
+import { formatEndpoint } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import { parsePrefix } from "../base/prefix.ts";
 import type { Entropy } from "../crypto/entropy.ts";
@@ -22,26 +22,21 @@ import {
   groupKey,
   type Sender,
 } from "../handshake/keys.ts";
-import type { NodeOutput, NodeSession, RetireReason } from "../handshake/node_sessions.ts";
-import { MODE_OPEN_TUNNEL, MODE_RELAY, MODE_TUNNEL } from "../handshake/offer.ts";
-import {
-  type ClientRecord as HandshakeClient,
-  type NodeOutcome,
-  nodeOutcomes,
-  Responder,
-} from "../handshake/responder.ts";
+import type { NodeOutput, NodeSession } from "../handshake/node_sessions.ts";
+import { type NodeOutcome, nodeOutcomes, Responder } from "../handshake/responder.ts";
 import * as inside from "../handshake/session_control.ts";
-import type { InnerPrefix, Settings } from "../handshake/settings.ts";
-import type { PrefixWords } from "../shard/messages.ts";
+import type { ToShard } from "../shard/messages.ts";
+import { SessionBatch } from "../shard/session_batch.ts";
+import { IndexMap } from "../table/index_map.ts";
 import { prefixesOf } from "./client_book.ts";
 import type { EventHub } from "./event_hub.ts";
 import type { NodeSpec } from "./instance.ts";
+import { Admitted, clientSettings, type SharedSettings, sharedSettings } from "./node_clients.ts";
 import { Pings } from "./pings.ts";
 import type { ClientRecord, OutcomeCount, SessionState, Sessions, Store, TicketKey } from "./ports.ts";
 import { endpointOf, type Handed, Rows, type SessionEnd, type ShardPort, type Source } from "./session_end.ts";
 import { freshTicketKeys, TICKET_LIFETIME_MS } from "./ticket_keys.ts";
 
-const ROWS = 4096;
 const WINDOW = 2048;
 const TICK_MS = 100;
 const OVERLAP_MS = 30_000;
@@ -62,16 +57,9 @@ export const aeadNames: Readonly<Record<Aead, string>> = {
   [CHACHA20_POLY1305]: "chacha20-poly1305",
 };
 
-interface Admitted extends HandshakeClient {
-  readonly record: ClientRecord;
-}
-
-interface Row {
-  readonly row: number;
-  readonly session: NodeSession;
-  readonly routes: readonly PrefixWords[];
-  readonly sinceMs: number;
-}
+const NO_ROW = -1;
+/** Owners of sessions are numbers from here on, those of classic tunnels their rows. */
+const FIRST_OWNER = 1_000_000;
 
 export interface NodeEndPorts {
   readonly clock: Clock;
@@ -93,20 +81,25 @@ export interface NodeTiming {
 
 export class NodeEnd implements SessionEnd, Sessions {
   readonly side = "node";
-  readonly rows = ROWS;
+  readonly rows: number;
   readonly responder: Responder;
   /** Answers the daemon's own self-test (control/health.ts); undefined for any other datagram. */
   answerSelfTest: (datagram: Uint8Array) => Uint8Array | undefined = () => undefined;
   #spec: NodeSpec;
-  /** What all clients are given. */
-  #common: Settings;
   readonly #use: NodeEndPorts;
   readonly #sender: Sender;
-  /** By public key in hex. */
+  /** By public key in base64, as it stands in the record. */
   readonly #clients = new Map<string, Admitted>();
-  readonly #owners = new Map<string, number>();
-  readonly #byIndex = new Map<number, Row>();
-  readonly #byRow = new Map<number, Row>();
+  #nextOwner = FIRST_OWNER;
+  #shared: SharedSettings;
+  /** Row by session index. */
+  readonly #byIndex: IndexMap;
+  /** From `#firstRow` on: session index of each row in use + 1, 0 in others; and when it was opened, wall clock. */
+  readonly #indices: Int32Array;
+  readonly #sinceMs: Float64Array;
+  #firstRow = 0;
+  /** Sessions that the shard was not told of yet. */
+  readonly #batch = new SessionBatch();
   readonly #stamps = new Map<string, bigint>();
   /** Whether cookies were asked for at the last tick. */
   #loaded = false;
@@ -119,9 +112,13 @@ export class NodeEnd implements SessionEnd, Sessions {
   constructor(spec: NodeSpec, ports: NodeEndPorts, timing: Partial<NodeTiming> = {}) {
     const { rekeyAfterMs = spec.rekeyMs, overlapMs = OVERLAP_MS, expireAfterMs = EXPIRE_AFTER_MS } = timing;
     this.#spec = spec;
-    this.#common = commonSettings(spec);
+    this.#shared = sharedSettings(spec);
     this.#use = ports;
     this.#pings = new Pings(ports.clock, ports.entropy);
+    this.rows = spec.sessionsMax;
+    this.#byIndex = new IndexMap(2 ** Math.ceil(Math.log2(this.rows)));
+    this.#indices = new Int32Array(this.rows);
+    this.#sinceMs = new Float64Array(this.rows);
     this.#sender = { senderId: spec.instance.senderId, bootId: ports.entropy.bytes(8) };
     this.responder = new Responder(
       {
@@ -135,11 +132,14 @@ export class NodeEnd implements SessionEnd, Sessions {
         senders: [this.#sender],
         rekeyAfterMs,
         keepaliveMs: spec.keepaliveMs,
-        sessions: { sessionsMax: ROWS, pendingMs: 5000, overlapMs, expireAfterMs },
+        sessions: { sessionsMax: this.rows, pendingMs: 5000, overlapMs, expireAfterMs },
         load: { enterPerSecond: 500, leavePerSecond: 250, calmMs: 5000, shedPerSecond: 10_000 },
         requestsPerSource: { perSecond: 10, burst: 20 },
       },
-      { find: (key) => this.#clients.get(key), settings: (client) => this.#settings((client as Admitted).record) },
+      {
+        find: (key) => this.#clients.get(base64Of(key)),
+        settings: (client) => clientSettings((client as Admitted).record, this.#shared),
+      },
       {
         greatest: (key) => Number(this.#stamps.get(key) ?? ports.store.highWater(`timestamp ${key}`) ?? -1n),
         advance: (key, timestamp) => void this.#stamps.set(key, BigInt(timestamp)),
@@ -150,13 +150,14 @@ export class NodeEnd implements SessionEnd, Sessions {
 
   start(shard: ShardPort, firstRow: number): void {
     this.#shard = shard;
-    this.#free = new Rows(firstRow, ROWS);
+    this.#firstRow = firstRow;
+    this.#free = new Rows(firstRow, this.rows);
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
   stop(): void {
     clearInterval(this.#timer);
-    for (const { row } of this.#byRow.values()) this.#close(row, "shutdown");
+    for (let k = 0; k < this.rows; k++) if (this.#indices[k] !== 0) this.#close(this.#firstRow + k, "shutdown");
     this.#writeStamps();
   }
 
@@ -177,44 +178,49 @@ export class NodeEnd implements SessionEnd, Sessions {
   }
 
   nameOf(row: number): string | undefined {
-    return this.#byRow.get(row)?.session.clientName;
+    return this.responder.sessions.nameOf(this.#indexOf(row));
   }
 
   confirmed(row: number): void {
-    const known = this.#byRow.get(row);
-    if (known === undefined) return;
     const out: NodeOutput[] = [];
-    this.responder.authentic(this.#now(), known.session.index, out);
+    this.responder.authentic(this.#now(), this.#indexOf(row), out);
     this.#carryOut(out);
   }
 
   admit(record: ClientRecord, psk: Uint8Array | undefined): void {
-    const modes = { tunnel: MODE_TUNNEL, open: MODE_OPEN_TUNNEL, relay: MODE_RELAY };
-    this.#clients.set(hexOf(record.publicKey), {
-      name: record.name,
-      psk: psk ?? new Uint8Array(32),
-      modes: record.modes.reduce((bits, mode) => bits | modes[mode], 0),
-      record,
-    });
+    const owner = this.#clients.get(record.publicKey)?.owner ?? this.#nextOwner++;
+    this.#clients.set(record.publicKey, new Admitted(record, psk, owner));
   }
 
   reconfigure(spec: NodeSpec): void {
     this.#spec = spec;
-    this.#common = commonSettings(spec);
+    this.#shared = sharedSettings(spec);
     this.responder.update({ rekeyAfterMs: spec.rekeyMs, keepaliveMs: spec.keepaliveMs });
+  }
+
+  /** Sessions that were agreed on elsewhere; as `Responder` answered for them. Stops when the table is full. */
+  takeIn(sessions: Iterable<NodeSession>): void {
+    const now = this.#now();
+    for (const session of sessions) {
+      if (this.responder.sessions.full) break;
+      const out: NodeOutput[] = [];
+      this.responder.sessions.add(now, session, out);
+      for (const output of out) this.#obey(output);
+    }
+    this.#flush();
   }
 
   expel(publicKey: string): void {
     const out: NodeOutput[] = [];
-    this.#clients.delete(hexOf(publicKey));
+    this.#clients.delete(publicKey);
     this.responder.sessions.endClient(hexOf(publicKey), out);
     this.#carryOut(out);
   }
 
   end(id: number): boolean {
-    const known = this.#byIndex.get(id);
-    if (known === undefined) return false;
-    this.#close(known.row, "removed");
+    const row = this.#byIndex.find(id);
+    if (row === NO_ROW) return false;
+    this.#close(row, "removed");
     const out: NodeOutput[] = [];
     this.responder.sessions.end(id, "removed", out);
     this.#carryOut(out);
@@ -228,137 +234,163 @@ export class NodeEnd implements SessionEnd, Sessions {
     }));
   }
 
-  list(): readonly SessionState[] {
+  list(after = -1, limit = Number.POSITIVE_INFINITY): readonly SessionState[] {
+    const { sessions } = this.responder;
+    const ids = new Int32Array(sessions.size);
+    let count = 0;
+    for (const id of sessions.up()) if (id > after) ids[count++] = id;
+    const page = ids.subarray(0, count).sort().subarray(0, Math.min(count, limit));
+    return [...page].map((id) => this.#state(sessions.get(id)!));
+  }
+
+  get(id: number): SessionState | undefined {
+    const { sessions } = this.responder;
+    return sessions.phase(id) === "up" ? this.#state(sessions.get(id)!) : undefined;
+  }
+
+  sessionOf(publicKey: string): number | undefined {
+    const id = this.responder.sessions.upOf(hexOf(publicKey));
+    return id < 0 ? undefined : id;
+  }
+
+  #state(session: NodeSession): SessionState {
     const { tunnels } = this.#shard;
-    const { monotonicMs, wallMs } = { monotonicMs: this.#use.clock.monotonicMs(), wallMs: this.#use.clock.wallMs() };
-    const up = [...this.#byIndex.values()].filter(
-      ({ session }) => this.responder.sessions.phase(session.index) === "up",
-    );
-    return up.map(({ row, session, sinceMs }) => ({
+    const row = this.#byIndex.find(session.index);
+    const { clock } = this.#use;
+    return {
       id: session.index,
-      publicKey: Buffer.from(session.clientKey, "hex").toString("base64"),
+      publicKey: base64Of(session.clientKey),
       endpoint: this.#endpoint(row),
       cipher: aeadNames[session.aead],
-      sinceMs,
-      heardMs: Math.round(wallMs - (monotonicMs - tunnels.lastRx[row])),
+      sinceMs: this.#sinceMs[row - this.#firstRow],
+      heardMs: Math.round(clock.wallMs() - (clock.monotonicMs() - tunnels.lastRx[row])),
       rx: { packets: tunnels.rxPackets[row], bytes: tunnels.rxBytes[row] },
       tx: { packets: tunnels.txPackets[row], bytes: tunnels.txBytes[row] },
-    }));
+    };
   }
 
   async ping(publicKey: string, timeoutMs: number): Promise<number> {
-    const key = hexOf(publicKey);
-    const { sessions } = this.responder;
-    const known = [...this.#byIndex.values()].find(
-      ({ session }) => session.clientKey === key && sessions.phase(session.index) === "up",
-    );
-    if (known === undefined) throw new AnyhopError("no_session", "This client has no session.");
-    return this.#pings.send(timeoutMs, (token) => this.#seal(known.row, { type: inside.PING, token }));
+    const row = this.#byIndex.find(this.responder.sessions.upOf(hexOf(publicKey)));
+    if (row === NO_ROW) throw new AnyhopError("no_session", "This client has no session.");
+    return this.#pings.send(timeoutMs, (token) => this.#seal(row, { type: inside.PING, token }));
   }
 
   #inside(entry: Handed, out: NodeOutput[]): void {
-    const known = this.#byRow.get(entry.row);
-    const message = known && inside.decodeSessionControl(entry.detail, entry.bytes);
-    if (known === undefined || message === undefined) return;
+    const index = this.#indexOf(entry.row);
+    const message = inside.decodeSessionControl(entry.detail, entry.bytes);
+    if (index === NO_ROW || message === undefined) return;
     switch (message.type) {
       case inside.PING:
-        this.#seal(known.row, { type: inside.PONG, token: message.token });
+        this.#seal(entry.row, { type: inside.PONG, token: message.token });
         break;
       case inside.PONG:
         this.#pings.answered(message.token);
         break;
       case inside.CLOSE:
-        this.responder.sessions.end(known.session.index, "closed", out);
+        this.responder.sessions.end(index, "closed", out);
         break;
       case inside.SENDER_ACK:
-        this.responder.acknowledged(known.session.index, message.sender);
+        this.responder.acknowledged(index, message.sender);
         break;
       case inside.PATH_PROBE:
-        this.#seal(known.row, { type: inside.PATH_ACK, token: message.token, length: message.length });
+        this.#seal(entry.row, { type: inside.PATH_ACK, token: message.token, length: message.length });
         break;
     }
   }
 
   #carryOut(out: readonly NodeOutput[]): void {
-    for (const output of out) {
-      switch (output.kind) {
-        case "send":
-          this.#shard.post({ kind: "send", datagram: output.datagram, to: endpointOf(output.to as Source) });
-          break;
-        case "pending":
-          this.#open(output.session);
-          break;
-        case "up":
-          this.#up(output.session, output.replaces.length > 0);
-          break;
-        case "close": {
-          const known = this.#byIndex.get(output.index);
-          if (known) this.#close(known.row, output.reason);
-          break;
-        }
-        case "retire":
-          this.#retire(output.index, output.reason);
-          break;
-        case "takeover": {
-          const { clientName } = output.after;
-          const message = `Client ${clientName}: another machine, or a new start of it, came in with the same key; the newer one is served`;
-          this.#use.log.warning("takeover", message, { client: clientName });
-          this.#use.events.tell("takeover", message, clientName);
-          break;
-        }
+    for (const output of out) this.#obey(output);
+    this.#flush();
+  }
+
+  #obey(output: NodeOutput): void {
+    switch (output.kind) {
+      case "send":
+        this.#post({ kind: "send", datagram: output.datagram, to: endpointOf(output.to as Source) });
+        break;
+      case "pending":
+        this.#open(output.session);
+        break;
+      case "up":
+        this.#up(output.session, output.replaces.length > 0);
+        break;
+      case "close": {
+        const row = this.#byIndex.find(output.index);
+        if (row !== NO_ROW) this.#close(row, output.reason);
+        break;
+      }
+      case "retire":
+        this.#retire(output);
+        break;
+      case "takeover": {
+        const { clientName } = output.after;
+        const message = `Client ${clientName}: another machine, or a new start of it, came in with the same key; the newer one is served`;
+        this.#use.log.warning("takeover", message, { client: clientName });
+        this.#use.events.tell("takeover", message, clientName);
+        break;
       }
     }
   }
 
   #open(session: NodeSession): void {
-    const row = this.#free.take();
-    const client = this.#clients.get(session.clientKey);
-    if (row === undefined || client === undefined) return;
-    const routes = prefixesOf(client.record).map((text) => parsePrefix(text)!);
-    const known = { row, session, routes, sinceMs: this.#use.clock.wallMs() };
-    this.#byIndex.set(session.index, known);
-    this.#byRow.set(row, known);
-    const owner = this.#owners.get(session.clientKey) ?? this.#owners.size + 1_000_000;
-    this.#owners.set(session.clientKey, owner);
-    this.#shard.post({
-      kind: "session",
-      session: {
-        ...{ index: row, owner, end: "node", sessionIndex: session.index, receiver: session.receiver },
-        senderId: this.#sender.senderId,
-        key: aeadKey(
-          session.aead,
-          groupKey(session.secret, session.aead, this.#sender),
-          clientKey(session.secret, session.aead),
-        ),
-        ...{ window: WINDOW, keepaliveMs: 0, innerMtu: this.#spec.instance.device.mtuBytes, routes },
-        endpoint: endpointOf(session.from as Source),
-        pending: true,
-      },
+    const client = this.#clients.get(base64Of(session.clientKey));
+    const row = client && this.#free.take();
+    if (row === undefined) return;
+    this.#byIndex.set(session.index, row);
+    this.#indices[row - this.#firstRow] = session.index + 1;
+    this.#sinceMs[row - this.#firstRow] = this.#use.clock.wallMs();
+    if (this.#batch.full) this.#flush();
+    this.#batch.add({
+      ...{ index: row, owner: client!.owner, end: "node", sessionIndex: session.index, receiver: session.receiver },
+      senderId: this.#sender.senderId,
+      key: aeadKey(
+        session.aead,
+        groupKey(session.secret, session.aead, this.#sender),
+        clientKey(session.secret, session.aead),
+      ),
+      ...{ window: WINDOW, keepaliveMs: 0, innerMtu: this.#spec.instance.device.mtuBytes },
+      routes: prefixesOf(client!.record).map((text) => parsePrefix(text)!),
+      endpoint: endpointOf(session.from as Source),
+      pending: true,
     });
   }
 
+  /** What was opened comes before what is done with it. */
+  #post(message: ToShard): void {
+    this.#flush();
+    this.#shard.post(message);
+  }
+
+  #flush(): void {
+    if (this.#batch.count > 0) this.#shard.post({ kind: "sessions", sessions: this.#batch.take() });
+  }
+
+  /** Session index of a row, or NO_ROW. */
+  #indexOf(row: number): number {
+    return (this.#indices[row - this.#firstRow] ?? 0) - 1;
+  }
+
   #up(session: NodeSession, rekeyed: boolean): void {
-    const known = this.#byIndex.get(session.index);
-    if (known === undefined) return;
-    this.#shard.post({ kind: "seal", index: known.row, type: -1, payload: new Uint8Array(0) });
+    const row = this.#byIndex.find(session.index);
+    if (row === NO_ROW) return;
+    this.#post({ kind: "seal", index: row, type: -1, payload: new Uint8Array(0) });
     const how = session.resumed ? "resumed by ticket" : "up";
-    const peer = this.#endpoint(known.row);
+    const peer = this.#endpoint(row);
     const message = `Client ${session.clientName}: session ${how}, ${aeadNames[session.aead]}`;
     this.#use.log.info("session_up", message, { client: session.clientName, peer });
     this.#use.events.tell(rekeyed ? "session_rekeyed" : "session_up", `${message}, at ${peer}`, session.clientName);
   }
 
-  #retire(index: number, reason: RetireReason): void {
-    const known = this.#byIndex.get(index);
-    if (known === undefined) return;
-    const { clientName } = known.session;
+  #retire({ index, clientName, reason }: Extract<NodeOutput, { kind: "retire" }>): void {
+    const row = this.#byIndex.find(index);
+    if (row === NO_ROW) return;
     // The others were never up, or a newer one has taken their place.
     if (reason === "expired" || reason === "removed" || reason === "closed")
       this.#use.events.tell("session_down", `Client ${clientName}: its session has ended (${reason})`, clientName);
-    this.#byIndex.delete(index);
-    this.#byRow.delete(known.row);
-    this.#shard.post({ kind: "remove", index: known.row, routes: [] });
-    this.#free.give(known.row);
+    this.#byIndex.remove(index);
+    this.#indices[row - this.#firstRow] = 0;
+    this.#post({ kind: "remove", index: row, routes: [] });
+    this.#free.give(row);
   }
 
   #close(row: number, reason: inside.CloseReason): void {
@@ -367,7 +399,7 @@ export class NodeEnd implements SessionEnd, Sessions {
 
   #seal(row: number, message: inside.SessionControl): void {
     const payload = inside.encodeSessionControl(message);
-    this.#shard.post({ kind: "seal", index: row, type: message.type, payload });
+    this.#post({ kind: "seal", index: row, type: message.type, payload });
   }
 
   #tick(): void {
@@ -396,11 +428,6 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#stamps.clear();
   }
 
-  #settings({ addresses }: ClientRecord): Settings | undefined {
-    if (addresses.length === 0) return undefined;
-    return { ...this.#common, addresses: addresses.map((text) => inner(text)) };
-  }
-
   #freshTicketKeys(): TicketKey[] {
     const { store, clock, entropy } = this.#use;
     this.#ticketKeysAtMs = clock.monotonicMs();
@@ -422,17 +449,4 @@ export function aeadKey(aead: Aead, sealKey: Uint8Array, openKey: Uint8Array): A
 }
 
 const hexOf = (base64: string): string => Buffer.from(base64, "base64").toString("hex");
-
-function commonSettings({ pool, networks, dns, instance }: NodeSpec): Settings {
-  return {
-    addresses: [],
-    routes: [...new Set([...pool, ...networks])].map((text) => inner(text)),
-    mtuBytes: instance.device.mtuBytes,
-    dns: dns.map((text) => parseAddress(text)!),
-    searchDomains: [],
-  };
-}
-
-function inner(text: string): InnerPrefix {
-  return parsePrefix(text)!;
-}
+const base64Of = (hex: string): string => Buffer.from(hex, "hex").toString("base64");

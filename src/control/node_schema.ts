@@ -1,14 +1,17 @@
 /** Every key of a node file: those of a file with static keys, the group, and who may come. */
 import { z } from "zod";
+import { KEY_SLOTS } from "../dataplane/layout.ts";
 import { announce } from "./announce_schema.ts";
 import { engine, group, peer } from "./cluster_schema.ts";
 import type { FileKind } from "./config_read.ts";
-import { instanceKeys, tables } from "./config_schema.ts";
+import { instanceKeys, TUNNELS_MAX, tables } from "./config_schema.ts";
 import { INLINE_SECRETS, privateKeyKeys, pskKeys } from "./key_sources.ts";
 import { integer, oneOf, TABLE, text, textList } from "./schema_words.ts";
 
-/** The sessions of a shard are counted in the tens of thousands; files are written by people. */
+/** Files are written by people; others are added while the node runs. */
 const CLIENTS_MAX = 16384;
+/** With the rows of classic tunnels these are the key slots of a shard. */
+const SESSIONS_MAX = KEY_SLOTS - TUNNELS_MAX;
 export const MODES = ["tunnel", "open", "relay"] as const;
 
 const node = z.strictObject(
@@ -29,6 +32,9 @@ const node = z.strictObject(
       .default(25)
       .describe("Seconds without sending after which clients are told to send an empty packet; 0 is never."),
     rekey: integer(5, 300).default(120).describe("Seconds after which clients are told to agree new keys."),
+    sessions: integer(16, SESSIONS_MAX)
+      .default(SESSIONS_MAX)
+      .describe("Sessions at a time; a client that goes over to a new one has two for half a minute."),
   },
   { error: TABLE },
 );

@@ -110,9 +110,13 @@ export interface OutcomeCount {
 
 /** What the control layer asks of the sessions; they live in shards and handshakes. */
 export interface Sessions {
-  list(): readonly SessionState[];
   /** Since the start; every outcome, also those that never happened. */
   handshakes(): readonly OutcomeCount[];
+  /** Those that are up, in the order of ids: the first `limit` of those above `after`; all without arguments. */
+  list(after?: number, limit?: number): readonly SessionState[];
+  get(id: number): SessionState | undefined;
+  /** Id of the session of a client. */
+  sessionOf(publicKey: string): number | undefined;
   /** Tells the peer, forgets the keys. False when there is no such session. */
   end(id: number): boolean;
   /** A client may come, or has other prefixes or modes than before; its session, if it has one, goes on. */

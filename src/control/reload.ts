@@ -54,6 +54,8 @@ export function diffNode(old: NodeSpec, next: NodeSpec): Change[] {
   if (changedFields(old, next, ["cluster"]).length > 0) changes.push(whole("group", ["group"], "needs_restart"));
   const told = changedFields(old, next, NODE_LIVE);
   if (told.length > 0) changes.push(whole("node", told, "live"));
+  const room = changedFields(old, next, ["sessionsMax"]);
+  if (room.length > 0) changes.push(whole("node", room, "needs_restart"));
   const fields = ["publicKey", "psk", "addresses", "prefixes", "modes"] as const;
   changes.push(
     ...diffNamed<NodeClient>("client", old.clients, next.clients, (a, b) => changedFields(a, b, fields), CLIENT_LIVE),

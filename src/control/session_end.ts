@@ -83,19 +83,22 @@ export const endpointOf = (from: Source) => ({
   sock: from.sock,
 });
 
-/** Free rows of the tunnel table. */
+/** Free rows of the tunnel table; those that were in use before come first. */
 export class Rows {
-  readonly #free: number[] = [];
+  readonly #given: number[] = [];
+  readonly #end: number;
+  #next: number;
 
   constructor(first: number, count: number) {
-    for (let row = first + count - 1; row >= first; row--) this.#free.push(row);
+    this.#next = first;
+    this.#end = first + count;
   }
 
   take(): number | undefined {
-    return this.#free.pop();
+    return this.#given.pop() ?? (this.#next < this.#end ? this.#next++ : undefined);
   }
 
   give(row: number): void {
-    this.#free.push(row);
+    this.#given.push(row);
   }
 }

@@ -82,7 +82,7 @@ export class Supervisor {
     this.use = ports;
     this.limiter = new LogLimiter(ports.clock);
     this.startedAtMs = ports.clock.wallMs();
-    const capacity = 2 ** Math.ceil(Math.log2(Math.max(16, spec.tunnels.length + (sessions?.rows ?? 0))));
+    const capacity = Math.max(16, spec.tunnels.length + (sessions?.rows ?? 0));
     // A session's sequence numbers and keys belong to one sender: one shard serves them all.
     const count = sessions === undefined ? shardCount(spec, ports.cores) : 1;
     this.set = new ShardSet(count, capacity, spec.senderId);

@@ -15,6 +15,8 @@ const LIFE = 1;
 const TOP = 2;
 const CELL_INTS = 4;
 
+const TUNNEL_LAST = 0xffff;
+
 /** Cells that are looked at before the table counts as full; with one cell in two in use, a chance of about 2^-30. */
 const PROBES_MAX = 128;
 
@@ -43,9 +45,10 @@ export class FloorTable {
 
   /**
    * The cell of a sender, taken if it has none. NONE when there is no room near its place. Tunnel 65535 with sender
-   * 65535 has no cell: its key marks free ones.
+   * 65535 has no cell, because its key marks free ones; nor have tunnels above, for which the key has no bits.
    */
   find(tunnel: number, sender: number): number {
+    if (tunnel > TUNNEL_LAST) return NONE;
     const key = ~((tunnel << 16) | sender);
     if (key === 0) return NONE;
     const mask = this.capacity - 1;

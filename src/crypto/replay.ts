@@ -6,6 +6,10 @@
  *
  * All arrays are made by the constructor; nothing here allocates afterwards. Senders are found by open addressing with
  * linear probing over an index twice as large as the table; slots themselves never move, so they can be used as keys.
+ *
+ * Memory that nobody wrote costs nothing, so nothing is written before it is needed: references are kept plus one (0 =
+ * none), and a window whose numbers all lie in one word has no ring. A ring is 512 bytes with 2048 bits, and a session
+ * that only keeps alive stays in its first word for minutes: 100,000 of them without rings are 50 MB less.
  */
 import { AnyhopError } from "../base/errors.ts";
 
@@ -16,8 +20,8 @@ export const DUPLICATE = 2;
 /** No such sender, or no room for one. */
 export const NONE = -1;
 
-/** Tunnels are numbers below this, senders below 65536: both fit one 32-bit hash key. */
-const TUNNELS_MAX = 65_536;
+/** Tunnels are numbers below this, senders below 65536. */
+const TUNNELS_MAX = 2 ** 18;
 const HALF = 0x7fffffff;
 const SEQ_MAX = 0xffffffff;
 
@@ -36,18 +40,29 @@ export class ReplayTable {
   /** Words of one ring: a power of two, so that ring positions stay right when sequence numbers wrap at 2^32. */
   readonly #words: number;
   readonly #ring: Int32Array;
+  /** Ring of a window + 1; 0: none yet, `#word` is all there is. */
+  readonly #ringOf: Int32Array;
+  /** Bits of the word that the highest number is in. Meaningful without a ring. */
+  readonly #word: Int32Array;
   /** Highest accepted sequence number, meaningful when #started. */
   readonly #highest: Uint32Array;
   readonly #started: Uint8Array;
-  readonly #slotKey: Int32Array;
-  /** Next window of the same tunnel, or next free slot. */
+  readonly #slotTunnel: Int32Array;
+  readonly #slotSender: Uint16Array;
+  /** Next window of the same tunnel + 1, or next freed slot + 1. */
   readonly #next: Int32Array;
-  readonly #indexKey: Int32Array;
-  readonly #indexSlot: Int32Array;
+  /** Slots + 1. */
+  readonly #index: Int32Array;
   readonly #indexShift: number;
+  /** Slot + 1. */
   readonly #tunnelHead: Int32Array;
   readonly #tunnelCount: Int32Array;
-  #free = 0;
+  readonly #slots: number;
+  /** First freed slot + 1, and slots that were ever used; the same of rings, linked through their first word. */
+  #freed = 0;
+  #used = 0;
+  #ringFreed = 0;
+  #ringsUsed = 0;
 
   constructor(options: ReplayOptions) {
     const { slots, sendersPerTunnel, bits } = options;
@@ -61,28 +76,27 @@ export class ReplayTable {
     this.#sendersPerTunnel = sendersPerTunnel;
     // One word more than the window: its oldest and its newest word are both only partly used.
     this.#words = 2 ** Math.ceil(Math.log2(Math.ceil(bits / 32) + 1));
+    this.#slots = slots;
     this.#ring = new Int32Array(slots * this.#words);
+    this.#ringOf = new Int32Array(slots);
+    this.#word = new Int32Array(slots);
     this.#highest = new Uint32Array(slots);
     this.#started = new Uint8Array(slots);
-    this.#slotKey = new Int32Array(slots);
+    this.#slotTunnel = new Int32Array(slots);
+    this.#slotSender = new Uint16Array(slots);
     this.#next = new Int32Array(slots);
-    for (let slot = 0; slot < slots; slot++) this.#next[slot] = slot + 1 < slots ? slot + 1 : NONE;
-    this.#indexKey = new Int32Array(slots * 2);
-    this.#indexSlot = new Int32Array(slots * 2).fill(NONE);
+    this.#index = new Int32Array(slots * 2);
     this.#indexShift = 32 - Math.log2(slots * 2);
-    this.#tunnelHead = new Int32Array(TUNNELS_MAX).fill(NONE);
+    this.#tunnelHead = new Int32Array(TUNNELS_MAX);
     this.#tunnelCount = new Int32Array(TUNNELS_MAX);
   }
 
   /** The window of a sender, or NONE. */
   find(tunnel: number, sender: number): number {
-    const key = (tunnel << 16) | sender;
-    const mask = this.#indexSlot.length - 1;
-    let h = Math.imul(key, 0x9e3779b1) >>> this.#indexShift;
-    for (;;) {
-      const slot = this.#indexSlot[h];
-      if (slot === NONE || this.#indexKey[h] === key) return slot;
-      h = (h + 1) & mask;
+    const mask = this.#index.length - 1;
+    for (let h = this.#home(tunnel, sender); ; h = (h + 1) & mask) {
+      const slot = this.#index[h] - 1;
+      if (slot < 0 || (this.#slotTunnel[slot] === tunnel && this.#slotSender[slot] === sender)) return slot;
     }
   }
 
@@ -95,25 +109,24 @@ export class ReplayTable {
     const known = this.find(tunnel, sender);
     if (known !== NONE) return known;
     if (!this.hasRoom(tunnel)) return NONE;
-    const slot = this.#free;
-    this.#free = this.#next[slot];
+    const slot = this.#freed > 0 ? this.#freed - 1 : this.#used++;
+    if (this.#freed > 0) this.#freed = this.#next[slot];
     this.#next[slot] = this.#tunnelHead[tunnel];
-    this.#tunnelHead[tunnel] = slot;
+    this.#tunnelHead[tunnel] = slot + 1;
     this.#tunnelCount[tunnel]++;
-    const key = (tunnel << 16) | sender;
-    this.#slotKey[slot] = key;
+    this.#slotTunnel[slot] = tunnel;
+    this.#slotSender[slot] = sender;
     this.#started[slot] = 0;
-    const mask = this.#indexSlot.length - 1;
-    let h = Math.imul(key, 0x9e3779b1) >>> this.#indexShift;
-    while (this.#indexSlot[h] !== NONE) h = (h + 1) & mask;
-    this.#indexKey[h] = key;
-    this.#indexSlot[h] = slot;
+    const mask = this.#index.length - 1;
+    let h = this.#home(tunnel, sender);
+    while (this.#index[h] !== 0) h = (h + 1) & mask;
+    this.#index[h] = slot + 1;
     return slot;
   }
 
   /** Whether one more sender of a tunnel would get a window. */
   hasRoom(tunnel: number): boolean {
-    return this.#free !== NONE && this.#tunnelCount[tunnel] < this.#sendersPerTunnel;
+    return (this.#freed > 0 || this.#used < this.#slots) && this.#tunnelCount[tunnel] < this.#sendersPerTunnel;
   }
 
   /** FRESH, OLD or DUPLICATE; changes nothing. `window` is 0 (off: everything is FRESH) to `bits`. */
@@ -123,7 +136,10 @@ export class ReplayTable {
     const s = seq >>> 0;
     if (isAhead(s, highest, window)) return FRESH;
     if ((highest - s) >>> 0 >= window) return OLD;
-    const word = this.#ring[slot * this.#words + ((s >>> 5) & (this.#words - 1))];
+    const ring = this.#ringOf[slot];
+    // Without a ring nothing outside the word of the highest number was received.
+    if (ring === 0 && s >>> 5 !== highest >>> 5) return FRESH;
+    const word = ring === 0 ? this.#word[slot] : this.#ring[(ring - 1) * this.#words + ((s >>> 5) & (this.#words - 1))];
     return (word >>> (s & 31)) & 1 ? DUPLICATE : FRESH;
   }
 
@@ -150,16 +166,15 @@ export class ReplayTable {
 
   /** Begins a window anew at `seq`, which counts as received; nothing else does. */
   reset(slot: number, seq: number): void {
-    const base = slot * this.#words;
-    this.#ring.fill(0, base, base + this.#words);
+    this.#dropRing(slot);
+    this.#word[slot] = 1 << (seq & 31);
     this.#started[slot] = 1;
     this.#highest[slot] = seq >>> 0;
-    this.#mark(slot, seq >>> 0);
   }
 
   /** Begins a window anew in which every number up to `seq` counts as received. */
   close(slot: number, seq: number): void {
-    const base = slot * this.#words;
+    const base = this.#ringAt(slot);
     this.#ring.fill(-1, base, base + this.#words);
     this.#started[slot] = 1;
     this.#highest[slot] = seq >>> 0;
@@ -168,7 +183,7 @@ export class ReplayTable {
 
   /** Moves the window forward to `seq`; the numbers that it passes, and `seq`, count as received. */
   skip(slot: number, seq: number): void {
-    const base = slot * this.#words;
+    const base = this.#ringAt(slot);
     const mask = this.#words - 1;
     const s = seq >>> 0;
     const highest = this.#highest[slot];
@@ -190,11 +205,13 @@ export class ReplayTable {
   read(slot: number, window: number, into: Int32Array): number {
     if (this.#started[slot] === 0) return NONE;
     const highest = this.#highest[slot];
-    const base = slot * this.#words;
+    const ring = this.#ringOf[slot];
+    const base = (ring - 1) * this.#words;
     const oldest = (highest - window + 1) & 31;
     const last = (window + 30 - (highest & 31)) >> 5;
     for (let k = 0; k < into.length; k++) {
       if (k > last) into[k] = -1;
+      else if (ring === 0) into[k] = k === 0 ? this.#word[slot] : 0;
       else into[k] = this.#ring[base + (((highest >>> 5) - k) & (this.#words - 1))];
     }
     if (last < into.length) into[last] |= (1 << oldest) - 1;
@@ -211,7 +228,7 @@ export class ReplayTable {
       return;
     }
     this.close(slot, highest);
-    const base = slot * this.#words;
+    const base = this.#ringAt(slot);
     const count = Math.min(words.length, this.#words);
     for (let k = 0; k < count; k++) this.#ring[base + (((highest >>> 5) - k) & (this.#words - 1))] = words[k];
     this.#mark(slot, highest >>> 0);
@@ -226,31 +243,66 @@ export class ReplayTable {
   /** Frees all windows of a tunnel. */
   removeTunnel(tunnel: number): void {
     if (tunnel < 0 || tunnel >= TUNNELS_MAX) return;
-    let slot = this.#tunnelHead[tunnel];
-    this.#tunnelHead[tunnel] = NONE;
+    let slot = this.#tunnelHead[tunnel] - 1;
+    this.#tunnelHead[tunnel] = 0;
     this.#tunnelCount[tunnel] = 0;
-    while (slot !== NONE) {
-      const next = this.#next[slot];
-      this.#unindex(this.#slotKey[slot]);
+    while (slot >= 0) {
+      const next = this.#next[slot] - 1;
+      this.#unindex(slot);
+      this.#dropRing(slot);
       this.#started[slot] = 0;
-      this.#next[slot] = this.#free;
-      this.#free = slot;
+      this.#next[slot] = this.#freed;
+      this.#freed = slot + 1;
       slot = next;
     }
   }
 
+  #home(tunnel: number, sender: number): number {
+    return (Math.imul(tunnel, 0x9e3779b1) + Math.imul(sender, 0x85ebca6b)) >>> this.#indexShift;
+  }
+
+  /** Where the ring of a window begins; one that has none gets it, with the bits that it has so far. */
+  #ringAt(slot: number): number {
+    const ring = this.#ringOf[slot];
+    if (ring !== 0) return (ring - 1) * this.#words;
+    // There are as many rings as windows.
+    const taken = this.#ringFreed > 0 ? this.#ringFreed - 1 : this.#ringsUsed++;
+    const base = taken * this.#words;
+    if (this.#ringFreed > 0) {
+      this.#ringFreed = this.#ring[base];
+      this.#ring.fill(0, base, base + this.#words);
+    }
+    this.#ringOf[slot] = taken + 1;
+    this.#ring[base + ((this.#highest[slot] >>> 5) & (this.#words - 1))] = this.#word[slot];
+    return base;
+  }
+
+  #dropRing(slot: number): void {
+    const ring = this.#ringOf[slot];
+    if (ring === 0) return;
+    this.#ring[(ring - 1) * this.#words] = this.#ringFreed;
+    this.#ringFreed = ring;
+    this.#ringOf[slot] = 0;
+  }
+
   #mark(slot: number, s: number): void {
-    this.#ring[slot * this.#words + ((s >>> 5) & (this.#words - 1))] |= 1 << (s & 31);
+    if (this.#ringOf[slot] === 0 && s >>> 5 === this.#highest[slot] >>> 5) this.#word[slot] |= 1 << (s & 31);
+    else this.#ring[this.#ringAt(slot) + ((s >>> 5) & (this.#words - 1))] |= 1 << (s & 31);
   }
 
   /** Clears the bits above the highest number in its word. */
   #endWord(slot: number, s: number): void {
-    this.#ring[slot * this.#words + ((s >>> 5) & (this.#words - 1))] &= ~((-1 << (s & 31)) << 1);
+    this.#ring[this.#ringAt(slot) + ((s >>> 5) & (this.#words - 1))] &= ~((-1 << (s & 31)) << 1);
   }
 
   /** Moves the window to a higher number: clears the words in between, at most the whole ring. */
   #advance(slot: number, s: number): void {
-    const base = slot * this.#words;
+    if (this.#ringOf[slot] === 0 && s >>> 5 === this.#highest[slot] >>> 5) {
+      this.#highest[slot] = s;
+      this.#word[slot] |= 1 << (s & 31);
+      return;
+    }
+    const base = this.#ringAt(slot);
     const mask = this.#words - 1;
     const from = this.#highest[slot] >>> 5;
     const skipped = Math.min(((s >>> 5) - from) & 0x7ffffff, this.#words);
@@ -259,19 +311,19 @@ export class ReplayTable {
     this.#mark(slot, s);
   }
 
-  /** Takes a key out of the index and moves later ones of its probe sequence up (no tombstones). */
-  #unindex(key: number): void {
-    const mask = this.#indexSlot.length - 1;
-    let hole = Math.imul(key, 0x9e3779b1) >>> this.#indexShift;
-    while (this.#indexKey[hole] !== key || this.#indexSlot[hole] === NONE) hole = (hole + 1) & mask;
-    for (let h = (hole + 1) & mask; this.#indexSlot[h] !== NONE; h = (h + 1) & mask) {
-      const home = Math.imul(this.#indexKey[h], 0x9e3779b1) >>> this.#indexShift;
+  /** Takes a window out of the index and moves later ones of its probe sequence up (no tombstones). */
+  #unindex(gone: number): void {
+    const mask = this.#index.length - 1;
+    let hole = this.#home(this.#slotTunnel[gone], this.#slotSender[gone]);
+    while (this.#index[hole] !== gone + 1) hole = (hole + 1) & mask;
+    for (let h = (hole + 1) & mask; this.#index[h] !== 0; h = (h + 1) & mask) {
+      const slot = this.#index[h] - 1;
+      const home = this.#home(this.#slotTunnel[slot], this.#slotSender[slot]);
       if (((h - home) & mask) < ((h - hole) & mask)) continue;
-      this.#indexKey[hole] = this.#indexKey[h];
-      this.#indexSlot[hole] = this.#indexSlot[h];
+      this.#index[hole] = slot + 1;
       hole = h;
     }
-    this.#indexSlot[hole] = NONE;
+    this.#index[hole] = 0;
   }
 }
 

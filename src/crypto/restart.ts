@@ -49,6 +49,11 @@ export interface RestartMemory {
 
 /** Bytes of a slot that are used only when a packet of the zone is accepted; the system gives them then. */
 const PRINT_BYTES = 4 * 2 * RESTART_ZONE * RESTART_EPOCHS;
+/**
+ * Without shared memory the fingerprints of so many slots (a power of two) are one piece, made when the first of them
+ * remembers something. Sessions never do, so a table for 100,000 of them needs no gigabyte of address space.
+ */
+const PIECE_SLOTS = 64;
 
 export function createRestartMemory(slots: number): RestartMemory {
   return {
@@ -62,18 +67,22 @@ export class RestartTable {
   readonly #quietMs: number;
   /** When the last packet was accepted. */
   readonly #heardMs: Float64Array;
-  readonly #prints: Int32Array;
-  readonly #written: Int32Array;
+  /** By piece of `#pieceSlots` slots. */
+  readonly #prints: (Int32Array | undefined)[];
+  readonly #written: (Int32Array | undefined)[];
+  readonly #pieceSlots: number;
   // Of this table alone: each shard has its own budget.
   readonly #budgetFromMs: Float64Array;
   readonly #tries: Uint8Array;
 
   constructor(options: RestartOptions) {
     this.#quietMs = options.quietMs ?? RESTART_QUIET_MS;
-    const memory = options.memory ?? createRestartMemory(options.slots);
-    this.#heardMs = new Float64Array(memory.heard);
-    this.#prints = new Int32Array(memory.prints);
-    this.#written = new Int32Array(memory.written);
+    const { memory, slots } = options;
+    this.#heardMs = memory ? new Float64Array(memory.heard) : new Float64Array(slots);
+    this.#pieceSlots = memory ? slots : PIECE_SLOTS;
+    const pieces = Math.ceil(slots / this.#pieceSlots);
+    this.#prints = memory ? [new Int32Array(memory.prints)] : new Array(pieces).fill(undefined);
+    this.#written = memory ? [new Int32Array(memory.written)] : new Array(pieces).fill(undefined);
     this.#budgetFromMs = new Float64Array(options.slots);
     this.#tries = new Uint8Array(options.slots);
   }
@@ -83,7 +92,9 @@ export class RestartTable {
     this.#heardMs[slot] = 0;
     this.#budgetFromMs[slot] = 0;
     this.#tries[slot] = 0;
-    this.#written.fill(0, slot * RESTART_ZONE, (slot + 1) * RESTART_ZONE);
+    const inPiece = slot % this.#pieceSlots;
+    const written = this.#written[(slot - inPiece) / this.#pieceSlots];
+    written?.fill(0, inPiece * RESTART_ZONE, (inPiece + 1) * RESTART_ZONE);
   }
 
   /** A packet was accepted. Hot: one store. */
@@ -129,22 +140,33 @@ export class RestartTable {
 
   /** Whether a packet of the zone is remembered. */
   protected knows(slot: number, s: number, hi: number, lo: number): boolean {
-    const counter = slot * RESTART_ZONE + s;
+    const inPiece = slot % this.#pieceSlots;
+    const piece = (slot - inPiece) / this.#pieceSlots;
+    const prints = this.#prints[piece];
+    const written = this.#written[piece];
+    if (prints === undefined || written === undefined) return false;
+    const counter = inPiece * RESTART_ZONE + s;
     const base = counter * RESTART_EPOCHS * 2;
-    const known = Math.min(Atomics.load(this.#written, counter) >>> 0, RESTART_EPOCHS);
+    const known = Math.min(Atomics.load(written, counter) >>> 0, RESTART_EPOCHS);
     for (let k = base; k < base + known * 2; k += 2) {
-      if (Atomics.load(this.#prints, k) === (hi | 0) && Atomics.load(this.#prints, k + 1) === (lo | 0)) return true;
+      if (Atomics.load(prints, k) === (hi | 0) && Atomics.load(prints, k + 1) === (lo | 0)) return true;
     }
     return false;
   }
 
   /** Remembers a packet of the zone, in the place of the oldest when there are RESTART_EPOCHS. */
   protected note(slot: number, s: number, hi: number, lo: number): void {
-    const counter = slot * RESTART_ZONE + s;
+    const inPiece = slot % this.#pieceSlots;
+    const piece = (slot - inPiece) / this.#pieceSlots;
+    const counter = inPiece * RESTART_ZONE + s;
+    this.#prints[piece] ??= new Int32Array((PRINT_BYTES / 4) * PIECE_SLOTS);
+    this.#written[piece] ??= new Int32Array(RESTART_ZONE * PIECE_SLOTS);
+    const prints = this.#prints[piece];
+    const written = this.#written[piece];
     // A place of its own first, then the print: two shards never write into one place.
-    const at = (counter * RESTART_EPOCHS + ((Atomics.add(this.#written, counter, 1) >>> 0) % RESTART_EPOCHS)) * 2;
-    Atomics.store(this.#prints, at, hi);
-    Atomics.store(this.#prints, at + 1, lo);
+    const at = (counter * RESTART_EPOCHS + ((Atomics.add(written, counter, 1) >>> 0) % RESTART_EPOCHS)) * 2;
+    Atomics.store(prints, at, hi);
+    Atomics.store(prints, at + 1, lo);
   }
 
   #inTime(slot: number, seq: number, nowMs: number, authentic: boolean): boolean {

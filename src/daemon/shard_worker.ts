@@ -7,13 +7,16 @@ import { AnyhopError } from "../base/errors.ts";
 import { createMemory } from "../dataplane/batch.ts";
 import { Plane } from "../dataplane/plane.ts";
 import { IN_CLIENT, IN_NODE, NO_SESSION } from "../dataplane/tunnels.ts";
-import { createNativeIo, type NativeIo } from "../drivers/native.ts";
+import { createNativeIo, type NativeIo, wake } from "../drivers/native.ts";
 import { createNativeCrypto } from "../drivers/native_crypto.ts";
 import { offloadsSwitchedOff } from "../drivers/native_offloads.ts";
 import { apply } from "../shard/apply.ts";
 import { runLoop } from "../shard/loop.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 import { warmUp } from "./warm_up.ts";
+
+/** Messages between two batches of packets: with 64 sessions in each, about 4 ms. */
+const MESSAGES_A_ROUND = 16;
 
 const port = parentPort!;
 const setup = workerData as ShardSetup;
@@ -40,9 +43,13 @@ function main(): void {
     });
     const errno = runLoop(plane, sockets.filter((s) => s >= 0).length, {
       readInbox() {
-        for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
+        for (let left = MESSAGES_A_ROUND; left > 0; left--) {
+          const next = receiveMessageOnPort(port);
+          if (next === undefined) return true;
           if (!apply(plane, next.message as ToShard, tell)) return false;
         }
+        // The rest after one batch of packets.
+        wake(io.wakeFd);
         return true;
       },
       flushEvents() {

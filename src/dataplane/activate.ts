@@ -1,23 +1,47 @@
 /**
  * Makes a session the one to send with: its prefixes lead to it from now on, and no older session of the same owner
  * gets keepalives or copies. Happens at the first authentic packet, inside the turn, so that the answer to that very
- * packet finds its way.
+ * packet finds its way; costs the same with one session and with 100,000.
  */
+import { FAMILY, LENGTH, NONE, WORD0, WORD1, WORD2, WORD3 } from "../table/prefix_lists.ts";
 import type { Plane, Prefix } from "./plane.ts";
 
 export function activate(p: Plane, t: number): void {
-  const { tunnels, members } = p;
+  const { tunnels } = p;
   tunnels.pending[t] = 0;
-  for (let m = p.memberCount - 1; m >= 0; m--) {
-    if (members[m] === t || tunnels.owner[members[m]] !== tunnels.owner[t]) continue;
+  const before = p.byOwner.find(tunnels.owner[t]);
+  if (before >= 0 && before !== t) {
     // Networks that the client no longer has must not lead to the old session.
-    for (const prefix of p.prefixes.get(members[m]) ?? []) removeRoute(p, prefix, members[m]);
-    members[m] = members[--p.memberCount];
+    removePrefixes(p, before);
+    leaveMembers(p, before);
   }
-  members[p.memberCount++] = t;
-  const prefixes = p.prefixes.get(t);
-  if (prefixes === undefined) p.defaultTunnel = t;
-  else for (const prefix of prefixes) insertRoute(p, prefix, t);
+  joinMembers(p, t);
+  if (tunnels.anySource[t] === 1) p.defaultTunnel = t;
+  for (let e = p.prefixes.first(t); e !== NONE; e = p.prefixes.next(e)) {
+    const w = p.prefixes.words;
+    if (w[e + FAMILY] === 4) p.routes.insert4(w[e + WORD3], w[e + LENGTH], t);
+    else p.routes.insert6(w[e + WORD0], w[e + WORD1], w[e + WORD2], w[e + WORD3], w[e + LENGTH], t);
+  }
+}
+
+/** Adds row `t` to those that are sent to, as the row of its owner. */
+export function joinMembers(p: Plane, t: number): void {
+  p.byOwner.set(p.tunnels.owner[t], t);
+  if (p.memberAt[t] !== 0) return;
+  p.members[p.memberCount++] = t;
+  p.memberAt[t] = p.memberCount;
+}
+
+/** Takes row `t` out of those that are sent to, if it is one. */
+export function leaveMembers(p: Plane, t: number): void {
+  const at = p.memberAt[t] - 1;
+  if (at < 0) return;
+  const last = p.members[--p.memberCount];
+  p.members[at] = last;
+  p.memberAt[last] = at + 1;
+  p.memberAt[t] = 0;
+  const owner = p.tunnels.owner[t];
+  if (p.byOwner.find(owner) === t) p.byOwner.remove(owner);
 }
 
 export function insertRoute(p: Plane, r: Prefix, value: number): void {
@@ -25,8 +49,11 @@ export function insertRoute(p: Plane, r: Prefix, value: number): void {
   else p.routes.insert6(r.w0, r.w1, r.w2, r.w3, r.length, value);
 }
 
-/** Takes a prefix out, if it still leads to row `t`. */
-export function removeRoute(p: Plane, r: Prefix, t: number): void {
-  if (r.family === 4) p.routes.remove4(r.w3, r.length, t);
-  else p.routes.remove6(r.w0, r.w1, r.w2, r.w3, r.length, t);
+/** Takes the prefixes of row `t` out of the routes, those that still lead to it. */
+export function removePrefixes(p: Plane, t: number): void {
+  const w = p.prefixes.words;
+  for (let e = p.prefixes.first(t); e !== NONE; e = p.prefixes.next(e)) {
+    if (w[e + FAMILY] === 4) p.routes.remove4(w[e + WORD3], w[e + LENGTH], t);
+    else p.routes.remove6(w[e + WORD0], w[e + WORD1], w[e + WORD2], w[e + WORD3], w[e + LENGTH], t);
+  }
 }

@@ -45,7 +45,7 @@ export const HANDED_BYTES = 1024 * 1024;
 export const SLAB_BYTES = HANDED_BASE + HANDED_BYTES;
 
 /** Crypto contexts that the addon holds. One per tunnel, both directions. */
-export const KEY_SLOTS = 16384;
+export const KEY_SLOTS = 147456;
 /** UDP sockets of one shard. */
 export const SOCKETS_MAX = 16;
 

@@ -9,6 +9,7 @@ import { SharedReplayTable } from "../crypto/shared_replay.ts";
 import { IndexMap } from "../table/index_map.ts";
 import { Lpm } from "../table/lpm.ts";
 import { MacTable } from "../table/mac.ts";
+import { PrefixLists } from "../table/prefix_lists.ts";
 import { SentRing } from "../table/sent_ring.ts";
 import type { Batch, Memory } from "./batch.ts";
 import { ControlRing } from "./control_ring.ts";
@@ -103,7 +104,7 @@ export class Plane {
   /** Other nodes have this node's sessions too: what is unknown here is held until they were asked. */
   readonly group: boolean;
   /** Prefixes of session rows: in `routes` only while the row is the one to send with. */
-  readonly prefixes = new Map<number, readonly Prefix[]>();
+  readonly prefixes: PrefixLists;
   /** Sessions in a client: (sender id, key slot) pairs of each row, for the day it goes. */
   readonly sendersOf = new Map<number, (readonly [number, number])[]>();
   readonly control: ControlRing;
@@ -111,6 +112,10 @@ export class Plane {
   /** Tunnels in use, [0, memberCount). Of several rows of one owner, the one to send with. */
   readonly members: Int32Array;
   memberCount = 0;
+  /** By row: its place in `members` + 1, 0 = it is none. */
+  readonly memberAt: Int32Array;
+  /** The row of each owner that is a member. */
+  readonly byOwner: IndexMap;
   /** Directed broadcast addresses of the device's IPv4 networks, [0, broadcastCount). */
   readonly broadcasts = new Int32Array(16);
   broadcastCount = 0;
@@ -162,7 +167,10 @@ export class Plane {
     this.verdicts = new Float64Array(options.tunnels.verdicts);
     const capacity = options.tunnels.capacity;
     this.members = new Int32Array(capacity);
+    this.memberAt = new Int32Array(capacity);
+    this.byOwner = new IndexMap(2 ** Math.ceil(Math.log2(capacity)));
     this.byIndex = new IndexMap(2 ** Math.ceil(Math.log2(capacity)));
+    this.prefixes = new PrefixLists(capacity);
     const slots = windowSlots(capacity);
     const bits = Math.min(Math.max(64, options.windowMax), Math.floor((WINDOW_BYTES * 8) / slots));
     const windows = { slots, sendersPerTunnel: SENDERS_PER_TUNNEL, bits };

@@ -22,9 +22,15 @@ export function createMemorySessions(clock: Clock): MemorySessions {
   let lastId = 0;
   const of = (publicKey: string) => [...sessions.values()].filter((session) => session.publicKey === publicKey);
   return {
-    list: () => [...sessions.values()].map(({ rttMs: _, ...state }) => state),
+    list: (after = -1, limit = Number.POSITIVE_INFINITY) =>
+      [...sessions.values()]
+        .filter(({ id }) => id > after)
+        .slice(0, limit)
+        .map(({ rttMs: _, ...state }) => state),
     // Nobody asks a twin for a session.
     handshakes: () => [],
+    get: (id) => sessions.get(id),
+    sessionOf: (publicKey) => of(publicKey)[0]?.id,
     end: (id) => sessions.delete(id),
     admit(client, psk) {
       allowed.set(client.publicKey, { client, psk });

@@ -11,6 +11,8 @@ import { COOKIE_LEN, MAC_LEN, MAC1, MAC2, writeTime } from "./control.ts";
 /** Where a datagram came from, as the node's socket sees it. */
 export interface Endpoint extends Address {
   readonly port: number;
+  /** The socket that heard it, where there are several: carried along, never looked at here. */
+  readonly sock?: number;
 }
 
 const encoder = new TextEncoder();

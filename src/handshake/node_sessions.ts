@@ -4,31 +4,11 @@
  * at a node". Says what happens to sessions by outputs; touches no packet.
  */
 import type { Now } from "./clock.ts";
-import type { Aead } from "./keys.ts";
 import type { Endpoint } from "./macs.ts";
 import type { CloseReason } from "./session_control.ts";
-import type { Settings } from "./settings.ts";
+import { type NodeSession, PHASES, type Phase, SessionRows } from "./session_rows.ts";
 
-/** One session, as the node that answered for it knows it. */
-export interface NodeSession {
-  readonly index: number;
-  /** 15 bits that the client chose: mux without its top bit in packets to it. */
-  readonly receiver: number;
-  /** The client's static key in hex. */
-  readonly clientKey: string;
-  readonly clientName: string;
-  /** In hex: which start of the client. */
-  readonly instance: string;
-  readonly aead: Aead;
-  readonly modes: number;
-  /** 32 bytes, for `clientKey` and `groupKey` of keys.ts. */
-  readonly secret: Uint8Array;
-  readonly settings: Settings;
-  /** Where the request came from. */
-  readonly from: Endpoint;
-  readonly timestamp: number;
-  readonly resumed: boolean;
-}
+export type { NodeSession };
 
 export type RetireReason = "unconfirmed" | "superseded" | "replaced" | "expired" | "removed" | "closed";
 
@@ -41,7 +21,13 @@ export type NodeOutput =
   /** Seal CLOSE in it now; `retire` follows. */
   | { readonly kind: "close"; readonly index: number; readonly reason: CloseReason }
   /** Forget it. */
-  | { readonly kind: "retire"; readonly index: number; readonly reason: RetireReason }
+  | {
+      readonly kind: "retire";
+      readonly index: number;
+      readonly timestamp: number;
+      readonly clientName: string;
+      readonly reason: RetireReason;
+    }
   /** Another start of the client, or another machine with its key, took over. For the log. */
   | { readonly kind: "takeover"; readonly before: NodeSession; readonly after: NodeSession };
 
@@ -55,122 +41,126 @@ export interface SessionLimits {
 
 const PENDING_PER_CLIENT = 4;
 
-interface Held {
-  readonly session: NodeSession;
-  phase: "pending" | "up" | "retiring";
-  dueMs: number;
-}
-
 export class NodeSessions {
   readonly #limits: SessionLimits;
-  readonly #held = new Map<number, Held>();
-  readonly #byClient = new Map<string, Set<Held>>();
-  /** One queue per phase. All members of a queue wait equally long, so its first is due first. */
-  readonly #queues = { pending: new Set<Held>(), up: new Set<Held>(), retiring: new Set<Held>() };
+  /** In one queue per phase. All members of a queue wait equally long, so its first is due first. */
+  readonly #rows: SessionRows;
 
   constructor(limits: SessionLimits) {
     this.#limits = limits;
+    this.#rows = new SessionRows(limits.sessionsMax);
   }
 
   get size(): number {
-    return this.#held.size;
+    return this.#rows.size;
   }
 
   get full(): boolean {
-    return this.#held.size >= this.#limits.sessionsMax;
+    return this.#rows.size >= this.#limits.sessionsMax;
   }
 
+  /** A copy of the session; ask `phase`, `nameOf` and `upOf` where they suffice. */
   get(index: number): NodeSession | undefined {
-    return this.#held.get(index)?.session;
+    const row = this.#rows.find(index);
+    return row < 0 ? undefined : this.#rows.read(row);
   }
 
-  phase(index: number): "pending" | "up" | "retiring" | undefined {
-    return this.#held.get(index)?.phase;
+  phase(index: number): Phase | undefined {
+    const row = this.#rows.find(index);
+    return row < 0 ? undefined : this.#rows.phaseOf(row);
   }
 
-  /** A session was answered for. Its index must be free. */
+  /** Name of the session's client. */
+  nameOf(index: number): string | undefined {
+    const row = this.#rows.find(index);
+    return row < 0 ? undefined : this.#rows.nameOf(row);
+  }
+
+  /** Index of the session of a client that is up, -1 = none. `clientKey` in hex. */
+  upOf(clientKey: string): number {
+    const row = this.#rows.ofClient(clientKey).find((own) => this.#rows.phaseOf(own) === "up");
+    return row === undefined ? -1 : this.#rows.indexOf(row);
+  }
+
+  /** Indices of all sessions that are up, those that are up for longest first. */
+  *up(): Generator<number> {
+    for (let row = this.#rows.firstOf("up"); row >= 0; row = this.#rows.after(row)) yield this.#rows.indexOf(row);
+  }
+
+  /** A session was answered for. Its index must be free, and the table not full (RangeError). */
   add(now: Now, session: NodeSession, out: NodeOutput[]): void {
-    const own = this.#byClient.get(session.clientKey) ?? new Set<Held>();
-    const pending = [...own].filter((held) => held.phase === "pending");
+    const own = this.#rows.ofClient(session.clientKey);
+    const pending = own.filter((row) => this.#rows.phaseOf(row) === "pending");
     if (pending.length >= PENDING_PER_CLIENT) this.#end(pending[0], "superseded", out);
-    const held: Held = { session, phase: "pending", dueMs: 0 };
-    this.#held.set(session.index, held);
-    own.add(held);
-    this.#byClient.set(session.clientKey, own);
-    this.#enter(held, "pending", now.ms + this.#limits.pendingMs);
+    this.#rows.add(session, now.ms + this.#limits.pendingMs);
     out.push({ kind: "pending", session });
   }
 
   /** An authentic packet arrived in this session. Cheap and without effect after the first. */
   authentic(now: Now, index: number, out: NodeOutput[]): void {
-    const held = this.#held.get(index);
-    if (held?.phase !== "pending") return;
-    const { session } = held;
+    const rows = this.#rows;
+    const row = rows.find(index);
+    if (row < 0 || rows.phaseOf(row) !== "pending") return;
+    const session = rows.read(row);
     const replaces: number[] = [];
-    for (const other of [...this.#byClient.get(session.clientKey)!]) {
-      if (other === held) continue;
-      if (other.phase === "pending") {
-        if (other.session.timestamp < session.timestamp) this.#end(other, "superseded", out);
-      } else if (other.session.instance !== session.instance) {
-        out.push({ kind: "takeover", before: other.session, after: session });
-        out.push({ kind: "close", index: other.session.index, reason: "replaced" });
+    for (const other of rows.sameClient(row)) {
+      if (other === row) continue;
+      const phase = rows.phaseOf(other);
+      if (phase === "pending") {
+        if (rows.timestampOf(other) < session.timestamp) this.#end(other, "superseded", out);
+      } else if (!rows.sameInstance(other, row)) {
+        out.push({ kind: "takeover", before: rows.read(other), after: session });
+        out.push({ kind: "close", index: rows.indexOf(other), reason: "replaced" });
         this.#end(other, "replaced", out);
-      } else if (other.phase === "up") {
-        replaces.push(other.session.index);
-        this.#enter(other, "retiring", now.ms + this.#limits.overlapMs);
+      } else if (phase === "up") {
+        replaces.push(rows.indexOf(other));
+        rows.move(other, "retiring", now.ms + this.#limits.overlapMs);
       }
     }
-    this.#enter(held, "up", now.ms + this.#limits.expireAfterMs);
+    rows.move(row, "up", now.ms + this.#limits.expireAfterMs);
     out.push({ kind: "up", session, replaces });
   }
 
   /** Ends one session at once. */
   end(index: number, reason: RetireReason, out: NodeOutput[]): void {
-    const held = this.#held.get(index);
-    if (held !== undefined) this.#end(held, reason, out);
+    const row = this.#rows.find(index);
+    if (row >= 0) this.#end(row, reason, out);
   }
 
   /** Ends all sessions of a client, telling it. `clientKey` in hex. */
   endClient(clientKey: string, out: NodeOutput[]): void {
-    for (const held of [...(this.#byClient.get(clientKey) ?? [])]) {
-      out.push({ kind: "close", index: held.session.index, reason: "removed" });
-      this.#end(held, "removed", out);
+    for (const row of this.#rows.ofClient(clientKey)) {
+      out.push({ kind: "close", index: this.#rows.indexOf(row), reason: "removed" });
+      this.#end(row, "removed", out);
     }
   }
 
   tick(now: Now, out: NodeOutput[]): void {
-    this.#expire(this.#queues.pending, now, "unconfirmed", out);
-    this.#expire(this.#queues.retiring, now, "replaced", out);
-    this.#expire(this.#queues.up, now, "expired", out);
+    this.#expire("pending", now, "unconfirmed", out);
+    this.#expire("retiring", now, "replaced", out);
+    this.#expire("up", now, "expired", out);
   }
 
   /** Monotonic time of the next `tick` that does something. */
   nextTimeout(): number {
-    const dues = Object.values(this.#queues).map((queue) => queue.values().next().value?.dueMs);
-    return Math.min(...dues.map((due) => due ?? Number.POSITIVE_INFINITY));
+    const firsts = PHASES.map((phase) => this.#rows.firstOf(phase)).filter((row) => row >= 0);
+    return Math.min(Number.POSITIVE_INFINITY, ...firsts.map((row) => this.#rows.dueOf(row)));
   }
 
-  #expire(queue: Set<Held>, now: Now, reason: RetireReason, out: NodeOutput[]): void {
-    for (const held of queue) {
-      if (held.dueMs > now.ms) return;
-      this.#end(held, reason, out);
+  #expire(phase: Phase, now: Now, reason: RetireReason, out: NodeOutput[]): void {
+    for (let row = this.#rows.firstOf(phase); row >= 0; row = this.#rows.firstOf(phase)) {
+      if (this.#rows.dueOf(row) > now.ms) return;
+      this.#end(row, reason, out);
     }
   }
 
-  #enter(held: Held, phase: Held["phase"], dueMs: number): void {
-    this.#queues[held.phase].delete(held);
-    held.phase = phase;
-    held.dueMs = dueMs;
-    this.#queues[phase].add(held);
-  }
-
-  #end(held: Held, reason: RetireReason, out: NodeOutput[]): void {
-    const { index, clientKey } = held.session;
-    this.#queues[held.phase].delete(held);
-    this.#held.delete(index);
-    const own = this.#byClient.get(clientKey)!;
-    own.delete(held);
-    if (own.size === 0) this.#byClient.delete(clientKey);
-    out.push({ kind: "retire", index, reason });
+  #end(row: number, reason: RetireReason, out: NodeOutput[]): void {
+    const [index, timestamp, clientName] = [
+      this.#rows.indexOf(row),
+      this.#rows.timestampOf(row),
+      this.#rows.nameOf(row),
+    ];
+    this.#rows.remove(row);
+    out.push({ kind: "retire", index, timestamp, clientName, reason });
   }
 }

@@ -3,7 +3,7 @@
  * put there by this file or by the stages.
  */
 import { ReplayTable } from "../crypto/replay.ts";
-import { activate, insertRoute, removeRoute } from "../dataplane/activate.ts";
+import { activate, insertRoute, joinMembers, leaveMembers, removePrefixes } from "../dataplane/activate.ts";
 import { NEWS_WORDS } from "../dataplane/mac_news.ts";
 import { turnInject, turnSeal, turnSend } from "../dataplane/pipeline.ts";
 import type { Plane, Prefix } from "../dataplane/plane.ts";
@@ -11,6 +11,7 @@ import type { AeadKey } from "../dataplane/ports.ts";
 import { IN_CLIENT, IN_NODE, NO_SESSION } from "../dataplane/tunnels.ts";
 import type { Endpoint, SessionSetup, ToShard, TunnelSetup, Yielded } from "./messages.ts";
 import { own, takeRow, yieldRow } from "./ownership.ts";
+import { sessionsOf } from "./session_batch.ts";
 
 /** Changes the tables as `message` says. False for "stop". `answer` hears what the ones that ask for an answer get. */
 export function apply(p: Plane, message: ToShard, answer?: (message: Yielded) => void): boolean {
@@ -31,6 +32,9 @@ export function apply(p: Plane, message: ToShard, answer?: (message: Yielded) =>
       return true;
     case "session":
       addSession(p, message.session);
+      return true;
+    case "sessions":
+      for (const session of sessionsOf(message.sessions)) addSession(p, session);
       return true;
     case "sender":
       addSender(p, message.index, message.senderId, message.slot, message.key);
@@ -87,7 +91,7 @@ function addTunnel(p: Plane, setup: TunnelSetup): void {
   p.endpoints?.begin(t);
   if (setup.endpoint) setEndpoint(p, t, setup.endpoint);
   p.byMux[setup.mux] = t;
-  p.members[p.memberCount++] = t;
+  joinMembers(p, t);
   if (setup.routes === undefined) p.defaultTunnel = t;
   for (const route of setup.routes ?? []) insertRoute(p, route, t);
 }
@@ -132,15 +136,15 @@ function addSession(p: Plane, setup: SessionSetup): void {
   tunnels.used[t] = 1;
   tunnels.foreign[t] = setup.foreign ? 1 : 0;
   setEndpoint(p, t, setup.endpoint);
-  if (setup.routes !== undefined) p.prefixes.set(t, setup.routes);
+  for (const r of setup.routes ?? []) p.prefixes.add(t, r.family, r.w0, r.w1, r.w2, r.w3, r.length);
   if (setup.pending) tunnels.pending[t] = 1;
   else activate(p, t);
 }
 
 function removeSession(p: Plane, t: number): void {
   const { tunnels } = p;
-  for (const r of p.prefixes.get(t) ?? []) removeRoute(p, r, t);
-  p.prefixes.delete(t);
+  removePrefixes(p, t);
+  p.prefixes.clear(t);
   if (tunnels.session[t] === IN_NODE) p.byIndex.remove(tunnels.index[t]);
   else p.byReceiver[tunnels.index[t]] = -1;
   for (const [senderId, slot] of p.sendersOf.get(t) ?? []) {
@@ -172,8 +176,7 @@ function removeTunnel(p: Plane, t: number, routes: readonly Prefix[]): void {
     else p.routes.remove6(r.w0, r.w1, r.w2, r.w3, r.length);
   }
   if (p.defaultTunnel === t) p.defaultTunnel = -1;
-  const m = p.members.subarray(0, p.memberCount).indexOf(t);
-  if (m >= 0) p.members[m] = p.members[--p.memberCount];
+  leaveMembers(p, t);
   p.replay.removeTunnel(t);
   p.macs.removeOwner(t);
   p.crypto.clear(t);

@@ -87,6 +87,12 @@ export interface InjectedDatagram {
   readonly tos: number;
 }
 
+/** Sessions as numbers; written and read by `session_batch.ts`. */
+export interface PackedSessions {
+  readonly words: Int32Array;
+  readonly keys: Uint8Array;
+}
+
 export type ToShard =
   | { readonly kind: "add"; readonly tunnel: TunnelSetup }
   /** `routes` as they were added. */
@@ -95,6 +101,8 @@ export type ToShard =
   /** The node's own inner addresses, and the directed broadcast addresses of its networks. */
   | { readonly kind: "local"; readonly addresses: readonly PrefixWords[]; readonly broadcasts: readonly number[] }
   | { readonly kind: "session"; readonly session: SessionSetup }
+  /** Several at once; a node with many clients would spend its time on messages otherwise. */
+  | { readonly kind: "sessions"; readonly sessions: PackedSessions }
   /** In a client: another sender of the group, whose packets `openKey` opens. */
   | {
       readonly kind: "sender";

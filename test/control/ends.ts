@@ -144,7 +144,7 @@ export class World {
       },
       ...{ group: "example", privateKey: GROUP.privateKey, publicKey: GROUP.publicKey, addresses: [] },
       ...{ pool: ["198.51.100.0/24", "2001:db8:9::/64"], networks: [], dns: [], clients: [] },
-      ...{ keepaliveMs: 25_000, rekeyMs: 120_000, announce: NO_ANNOUNCE, cluster: undefined },
+      ...{ keepaliveMs: 25_000, rekeyMs: 120_000, sessionsMax: 64, announce: NO_ANNOUNCE, cluster: undefined },
     };
     const host = new Host(this.network, { address: NODE, sessions: "node" });
     host.local(`${NODE_INNER}/32`);

@@ -212,9 +212,18 @@ describe("the table of senders", () => {
     );
   });
 
+  test("tells tunnels apart that differ above their lower 16 bits", () => {
+    const table = new ReplayTable({ slots: 8, sendersPerTunnel: 2, bits: 64 });
+    const slots = [1, 65_537, 131_073].map((tunnel) => table.create(tunnel, 7));
+    expect(new Set(slots).size).toBe(3);
+    table.removeTunnel(65_537);
+    expect([1, 65_537, 131_073].map((tunnel) => table.find(tunnel, 7))).toEqual([slots[0], NONE, slots[2]]);
+  });
+
   test("refuses numbers out of range and sizes that it cannot hold", () => {
     const table = new ReplayTable({ slots: 2, sendersPerTunnel: 2, bits: 64 });
-    expect(table.create(65_536, 0)).toBe(NONE);
+    expect(table.create(2 ** 18, 0)).toBe(NONE);
+    expect(table.find(2 ** 18 - 1, 0)).toBe(NONE);
     expect(table.create(-1, 0)).toBe(NONE);
     expect(table.create(0, 65_536)).toBe(NONE);
     expect(table.create(65_535, 65_535)).not.toBe(NONE);

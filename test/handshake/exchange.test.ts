@@ -47,7 +47,7 @@ function confirm(client: Initiator, node: Responder, ms: number, out: ClientOutp
   const pending = done.flatMap((o) => (o.kind === "pending" ? [o.session] : []))[0];
   const ups: NodeOutput[] = [];
   node.authentic(at(ms), session.index, ups);
-  expect(ups.some((o) => o.kind === "up" && o.session === pending)).toBe(true);
+  expect(ups.some((o) => o.kind === "up" && o.session.index === pending.index)).toBe(true);
   client.heard(at(ms), session.receiver, 0);
   return { client: session, node: pending };
 }
