@@ -1,0 +1,295 @@
+/**
+ * What nodes say to each other over the link: small messages, several in one datagram. Nothing is repeated here that the
+ * link already knows: who says it, and that it is fresh. docs/PROTOCOL.md, "Messages of the link".
+ */
+import { Reader, Writer } from "./bytes.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { BOOT_ID_LEN } from "./envelope.ts";
+import { HEARTBEAT_LEN_MAX, type Heartbeat, readHeartbeat, writeHeartbeat } from "./heartbeat.ts";
+import { PAYLOAD_ALONE_MAX, PAYLOAD_MAX } from "./link.ts";
+import {
+  creatorOf,
+  decodeRecord,
+  encodeRecord,
+  isGroupIndex,
+  RECORD_LEN_MAX,
+  type SessionName,
+  type SessionRecord,
+} from "./record.ts";
+import { readWindow, WINDOW_LEN_MAX, type Window, writeWindow } from "./window.ts";
+
+/** keep: it stays here, forward what you have; stale: an old number; moved: another node owns it; unknown: no such session. */
+const takeResults = ["given", "keep", "stale", "moved", "unknown"] as const;
+export type TakeResult = (typeof takeResults)[number];
+
+export type LinkMessage =
+  | Heartbeat
+  /** A client's packet with this number arrived here: give me its session. */
+  | ({ readonly kind: "take"; readonly seq: number } & SessionName)
+  | Taken
+  /** Who knows this session? */
+  | { readonly kind: "ask"; readonly index: number }
+  | Told
+  /** Answer to ask: no such session here. */
+  | { readonly kind: "absent"; readonly index: number }
+  /** A client's datagram, to be taken as if it had come from `source` there. */
+  | { readonly kind: "forward"; readonly source: Endpoint; readonly tos: number; readonly datagram: Uint8Array }
+  /** The client of a session that you may not own knows this start of you. */
+  | { readonly kind: "sender_acked"; readonly index: number; readonly senderId: number; readonly bootId: Uint8Array }
+  /** It is yours from now on. */
+  | ({ readonly kind: "part"; readonly window: Window; readonly endpoint: Endpoint } & SessionName)
+  /** Which sessions that are up did `creator` make, with an index above `after` (-1 = all)? */
+  | { readonly kind: "list"; readonly creator: number; readonly after: number }
+  | Listed;
+
+export interface Taken extends SessionName {
+  readonly kind: "taken";
+  readonly result: TakeResult;
+  /** Who owns it: with "moved"; else 0. */
+  readonly owner: number;
+  /** With "given"; else undefined. */
+  readonly window: Window | undefined;
+}
+
+/** Answer to ask; also unasked, when a record must get around the bus. */
+export interface Told {
+  readonly kind: "record";
+  readonly record: SessionRecord;
+  /** 0 = not known. */
+  readonly owner: number;
+  /** Highest number of the client that is known; -1 = none. */
+  readonly seq: number;
+  /** Where the client is; undefined = as in the record. */
+  readonly endpoint: Endpoint | undefined;
+}
+
+/** Answer to list, in order of index. */
+export interface Listed {
+  readonly kind: "listed";
+  readonly creator: number;
+  readonly after: number;
+  /** Nothing follows after the last of these. */
+  readonly last: boolean;
+  /** At most LISTED_MAX; more are an error of the caller. */
+  readonly sessions: readonly SessionName[];
+}
+
+/** Sessions of one `listed`. */
+export const LISTED_MAX = 130;
+/** Longest datagram of a client that can be forwarded. */
+export const FORWARD_MAX = 1500;
+
+const HEARTBEAT = 1;
+const TAKE = 2;
+const TAKEN = 3;
+const ASK = 4;
+const RECORD = 5;
+const ABSENT = 6;
+const FORWARD = 7;
+const SENDER_ACKED = 8;
+const PART = 9;
+const LIST = 10;
+const LISTED = 11;
+
+/** Longest message but for forward. */
+const MESSAGE_LEN_MAX = Math.max(
+  1 + HEARTBEAT_LEN_MAX,
+  14 + WINDOW_LEN_MAX + 18,
+  28 + RECORD_LEN_MAX,
+  9 + 10 * LISTED_MAX,
+);
+const NO_NUMBER = 0;
+const NUMBER = 1;
+
+/**
+ * Payloads for `Link.send`, in order: as few as are needed, each of at most PAYLOAD_MAX bytes, but a forward is alone in
+ * one of its own of up to PAYLOAD_ALONE_MAX. A forward that is longer than FORWARD_MAX and a record that is longer than
+ * RECORD_LEN_MAX are left out: neither can have come from a node of the group.
+ */
+export function packMessages(messages: readonly LinkMessage[]): Uint8Array[] {
+  const payloads: Uint8Array[] = [];
+  let parts: Uint8Array[] = [];
+  let length = 0;
+  const flush = () => {
+    if (length > 0) payloads.push(joined(parts, length));
+    parts = [];
+    length = 0;
+  };
+  for (const message of messages) {
+    const bytes = encode(message);
+    if (bytes === undefined) continue;
+    if (message.kind === "forward" || length + bytes.length > PAYLOAD_MAX) flush();
+    parts.push(bytes);
+    length += bytes.length;
+    if (message.kind === "forward") flush();
+  }
+  flush();
+  return payloads;
+}
+
+function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+function encode(message: LinkMessage): Uint8Array | undefined {
+  if (message.kind === "forward") {
+    const { source, tos, datagram } = message;
+    if (datagram.length > FORWARD_MAX) return undefined;
+    const writer = new Writer(PAYLOAD_ALONE_MAX).u8(FORWARD).endpoint(source).u8(tos);
+    return writer.u16(datagram.length).raw(datagram).done();
+  }
+  const writer = new Writer(MESSAGE_LEN_MAX);
+  if (message.kind === "record") return encodeTold(writer, message);
+  if (message.kind === "listed") encodeListed(writer, message);
+  else if (message.kind === "heartbeat") writeHeartbeat(writer.u8(HEARTBEAT), message);
+  else if (message.kind === "take") writer.u8(TAKE).u32(message.index).u48(message.created).u32(message.seq);
+  else if (message.kind === "ask") writer.u8(ASK).u32(message.index);
+  else if (message.kind === "absent") writer.u8(ABSENT).u32(message.index);
+  else if (message.kind === "sender_acked")
+    writer.u8(SENDER_ACKED).u32(message.index).u16(message.senderId).raw(message.bootId);
+  else if (message.kind === "list")
+    writer
+      .u8(LIST)
+      .u16(message.creator)
+      .u32(message.after + 1);
+  else if (message.kind === "part")
+    writeWindow(writer.u8(PART).u32(message.index).u48(message.created).endpoint(message.endpoint), message.window);
+  else encodeTaken(writer, message);
+  return writer.done();
+}
+
+function encodeTaken(writer: Writer, { index, created, result, owner, window }: Taken): void {
+  writer.u8(TAKEN).u32(index).u48(created).u8(takeResults.indexOf(result)).u16(owner);
+  if (window !== undefined) writeWindow(writer, window);
+}
+
+function encodeTold(writer: Writer, { record, owner, seq, endpoint }: Told): Uint8Array | undefined {
+  const bytes = encodeRecord(record);
+  if (bytes === undefined) return undefined;
+  writer.u8(RECORD).u16(owner);
+  if (seq < 0) writer.u8(NO_NUMBER);
+  else writer.u8(NUMBER).u32(seq);
+  if (endpoint === undefined) writer.u8(NO_NUMBER);
+  else writer.u8(NUMBER).endpoint(endpoint);
+  return writer.u16(bytes.length).raw(bytes).done();
+}
+
+function encodeListed(writer: Writer, { creator, after, last, sessions }: Listed): void {
+  writer
+    .u8(LISTED)
+    .u16(creator)
+    .u32(after + 1)
+    .u8(last ? 1 : 0)
+    .u8(sessions.length);
+  for (const { index, created } of sessions) writer.u32(index).u48(created);
+}
+
+/** All messages of a payload, at least one; undefined when one of them is not of this version. */
+export function unpackMessages(payload: Uint8Array): LinkMessage[] | undefined {
+  const reader = new Reader(payload);
+  const messages: LinkMessage[] = [];
+  while (reader.more) {
+    const message = decode(reader);
+    if (message === undefined) return undefined;
+    messages.push(message);
+  }
+  return messages.length === 0 ? undefined : reader.finish(messages);
+}
+
+const decoders: Readonly<Record<number, (reader: Reader) => LinkMessage | undefined>> = {
+  [HEARTBEAT]: readHeartbeat,
+  [TAKE]: (reader) => ({ kind: "take", ...readName(reader), seq: reader.u32() }),
+  [TAKEN]: decodeTaken,
+  [ASK]: (reader) => ({ kind: "ask", index: readIndex(reader) }),
+  [RECORD]: decodeTold,
+  [ABSENT]: (reader) => ({ kind: "absent", index: readIndex(reader) }),
+  [FORWARD]: decodeForward,
+  [SENDER_ACKED]: (reader) => {
+    const index = readIndex(reader);
+    return { kind: "sender_acked", index, senderId: reader.u16(), bootId: reader.raw(BOOT_ID_LEN) };
+  },
+  [PART]: (reader) => {
+    const name = readName(reader);
+    const endpoint = reader.endpoint();
+    return { kind: "part", ...name, endpoint, window: readWindow(reader) };
+  },
+  [LIST]: (reader) => ({ kind: "list", creator: readNode(reader), after: readAfter(reader) }),
+  [LISTED]: decodeListed,
+};
+
+function decode(reader: Reader): LinkMessage | undefined {
+  const message = decoders[reader.u8()]?.(reader);
+  return reader.failed ? undefined : message;
+}
+
+function readIndex(reader: Reader): number {
+  const index = reader.u32();
+  reader.must(isGroupIndex(index));
+  return index;
+}
+
+function readName(reader: Reader): SessionName {
+  return { index: readIndex(reader), created: reader.u48() };
+}
+
+function readNode(reader: Reader): number {
+  const node = reader.u16();
+  reader.must(node >= 1 && node <= 4095);
+  return node;
+}
+
+function readAfter(reader: Reader): number {
+  const after = reader.u32() - 1;
+  reader.must(after <= 0x7fffffff);
+  return after;
+}
+
+function readFlag(reader: Reader): boolean {
+  const flag = reader.u8();
+  reader.must(flag <= 1);
+  return flag === 1;
+}
+
+function decodeTaken(reader: Reader): Taken | undefined {
+  const name = readName(reader);
+  const result = takeResults[reader.u8()];
+  const owner = reader.u16();
+  if (result === undefined) return undefined;
+  reader.must(result === "moved" ? owner >= 1 && owner <= 4095 : owner === 0);
+  return { kind: "taken", ...name, result, owner, window: result === "given" ? readWindow(reader) : undefined };
+}
+
+function decodeTold(reader: Reader): Told | undefined {
+  const owner = reader.u16();
+  reader.must(owner <= 4095);
+  const seq = readFlag(reader) ? reader.u32() : -1;
+  const endpoint = readFlag(reader) ? reader.endpoint() : undefined;
+  const record = decodeRecord(reader.raw(reader.u16()));
+  return record && { kind: "record", record, owner, seq, endpoint };
+}
+
+function decodeForward(reader: Reader): LinkMessage {
+  const [source, tos, length] = [reader.endpoint(), reader.u8(), reader.u16()];
+  reader.must(length <= FORWARD_MAX);
+  return { kind: "forward", source, tos, datagram: reader.raw(length) };
+}
+
+function decodeListed(reader: Reader): Listed {
+  const [creator, after, last, count] = [readNode(reader), readAfter(reader), readFlag(reader), reader.u8()];
+  reader.must(count <= LISTED_MAX);
+  const sessions: SessionName[] = [];
+  let before = after;
+  while (sessions.length < count && !reader.failed) {
+    const session = readName(reader);
+    reader.must(session.index > before && creatorOf(session.index) === creator);
+    before = session.index;
+    sessions.push(session);
+  }
+  return { kind: "listed", creator, after, last, sessions };
+}

@@ -1,0 +1,79 @@
+/** The ticket keys that a group knows: they only come, and go by their own age. docs/PROTOCOL.md, "The book". */
+import { compareBytes, Reader, Writer } from "./bytes.ts";
+
+/** A key a day, from each node at worst, for as long as tickets live: far fewer. */
+export const TICKET_KEYS_MAX = 256;
+const NEW_KEY_MS = 86_400_000;
+const FORMAT = 1;
+const LENGTH = 1 + 4 + 32 + 6 + 6;
+
+export interface BookTicketKey {
+  /** 32 random bits, in clear in every ticket. */
+  readonly id: number;
+  /** 32 bytes. */
+  readonly key: Uint8Array;
+  /** Tickets are sealed with it from then on, ms since 1970. */
+  readonly notBeforeMs: number;
+  /** Tickets are opened with it until then, ms since 1970. */
+  readonly notAfterMs: number;
+}
+
+/** Key on the bus: "t.0012abcd". */
+export const ticketKeyName = (id: number): string => `t.${id.toString(16).padStart(8, "0")}`;
+
+export class TicketKeyRing {
+  readonly #keys = new Map<number, BookTicketKey>();
+  /** Ids that the bus has in this node's own subtree. */
+  readonly #own = new Set<number>();
+
+  encode({ id, key, notBeforeMs, notAfterMs }: BookTicketKey): Uint8Array {
+    return new Writer(LENGTH).u8(FORMAT).u32(id).raw(key).u48(notBeforeMs).u48(notAfterMs).done();
+  }
+
+  /** Undefined for bytes that no node of this version writes. */
+  decode(bytes: Uint8Array): BookTicketKey | undefined {
+    const reader = new Reader(bytes);
+    reader.must(reader.u8() === FORMAT);
+    const key = { id: reader.u32(), key: reader.raw(32), notBeforeMs: reader.u48(), notAfterMs: reader.u48() };
+    reader.must(key.notBeforeMs < key.notAfterMs);
+    return reader.finish(key);
+  }
+
+  /** `own`: it is in this node's own subtree. Two keys of one id (one in 2^32 each): the greater bytes count everywhere. */
+  add(wallMs: number, key: BookTicketKey, own: boolean): "added" | "known" | "expired" | "keys_full" {
+    if (key.notAfterMs <= wallMs) return "expired";
+    const known = this.#keys.get(key.id);
+    if (known === undefined && this.#keys.size >= TICKET_KEYS_MAX) return "keys_full";
+    if (own) this.#own.add(key.id);
+    if (known !== undefined && compareBytes(this.encode(key), this.encode(known)) <= 0) return "known";
+    this.#keys.set(key.id, key);
+    return "added";
+  }
+
+  usable(wallMs: number): BookTicketKey[] {
+    return [...this.#keys.values()].filter(({ notAfterMs }) => notAfterMs > wallMs);
+  }
+
+  /** Greatest (notBefore, id) of those whose time has come. */
+  sealing(wallMs: number): BookTicketKey | undefined {
+    let best: BookTicketKey | undefined;
+    for (const key of this.usable(wallMs))
+      if (key.notBeforeMs <= wallMs && (best === undefined || isLater(key, best))) best = key;
+    return best;
+  }
+
+  wantsKey(wallMs: number): boolean {
+    if (this.sealing(wallMs) === undefined) return true;
+    return this.usable(wallMs).every(({ notBeforeMs }) => wallMs - notBeforeMs >= NEW_KEY_MS);
+  }
+
+  /** Forgets what is expired; `own`: ids that are to be deleted in this node's own subtree. */
+  sweep(wallMs: number): { gone: number; own: number[] } {
+    const expired = [...this.#keys.values()].filter(({ notAfterMs }) => notAfterMs <= wallMs).map(({ id }) => id);
+    for (const id of expired) this.#keys.delete(id);
+    return { gone: expired.length, own: expired.filter((id) => this.#own.delete(id)) };
+  }
+}
+
+const isLater = (a: BookTicketKey, b: BookTicketKey): boolean =>
+  a.notBeforeMs !== b.notBeforeMs ? a.notBeforeMs > b.notBeforeMs : a.id > b.id;
