@@ -1,0 +1,139 @@
+/**
+ * What the parts of the group share: the table of sessions, what was counted, and the ways out. Messages of one batch of
+ * inputs wait here until `flush`, so that ten thousand flips at once are a hundred datagrams.
+ */
+import type { Entry } from "./bus.ts";
+import { Digest } from "./digest.ts";
+import type { Envelope } from "./envelope.ts";
+import type { GroupConfig, GroupOutput, GroupPorts, HeldPacket } from "./group_types.ts";
+import { HoldQueue } from "./hold.ts";
+import { Link, type LinkOutput } from "./link.ts";
+import { FORWARD_MAX, type LinkMessage, packMessages } from "./link_message.ts";
+import { encodeShouts, type Shout } from "./location.ts";
+import type { Now } from "./now.ts";
+import { Outcomes } from "./outcomes.ts";
+import { SessionTable } from "./session_table.ts";
+
+/** Sessions that may wait for another node at once, and what they may keep waiting. */
+export const FLIPS_MAX = 16_384;
+const HOLD = { perSession: 64, packets: FLIPS_MAX, bytes: 8 << 20, sessions: FLIPS_MAX };
+
+export class Core {
+  readonly config: GroupConfig;
+  readonly ports: GroupPorts;
+  readonly table: SessionTable;
+  readonly digest = new Digest();
+  readonly outcomes = new Outcomes();
+  readonly hold = new HoldQueue<HeldPacket>(HOLD);
+  readonly link: Link;
+  readonly #envelope: Envelope;
+  readonly #messages = new Map<number, LinkMessage[]>();
+  #shouts: Shout[] = [];
+  #entries: Entry[] = [];
+  #out: GroupOutput[] = [];
+  /** Values put since the start. */
+  version = 0;
+  /** Time of the present input. */
+  now: Now;
+  /** Numbers of the other nodes. */
+  readonly peers: Set<number>;
+  /** Nodes that drain. */
+  readonly leaving = new Set<number>();
+  #turn = 0;
+  /** When each node was heard last on the link, monotonic ms. */
+  readonly heardMs = new Map<number, number>();
+  /** When the last shout of each node about its sessions came, monotonic ms. */
+  readonly shoutMs = new Map<number, number>();
+
+  constructor(now: Now, config: GroupConfig, ports: GroupPorts, envelope: Envelope) {
+    const { node, bootId, fleetKey, groupPublicKey, peers } = config;
+    this.now = now;
+    this.config = config;
+    this.ports = ports;
+    this.#envelope = envelope;
+    this.peers = new Set(peers.map((peer) => peer.node));
+    this.table = new SessionTable(config.sessionsMax);
+    this.link = new Link({ node, bootId, fleetKey, groupPublicKey, peers, entropy: ports.entropy });
+  }
+
+  emit(output: GroupOutput): void {
+    this.#out.push(output);
+  }
+
+  /** Through the pipeline, behind everything that was emitted before. */
+  inject(packets: readonly HeldPacket[]): void {
+    if (packets.length === 0) return;
+    const last = this.#out.at(-1);
+    if (last?.kind === "inject") last.datagrams.push(...packets);
+    else this.#out.push({ kind: "inject", datagrams: [...packets] });
+  }
+
+  /** To another node, with the next `flush`. */
+  say(node: number, message: LinkMessage): void {
+    const waiting = this.#messages.get(node);
+    if (waiting === undefined) this.#messages.set(node, [message]);
+    else waiting.push(message);
+  }
+
+  /** Packets for the owner of their session, with the next `flush`. */
+  forward(node: number, packets: readonly HeldPacket[]): void {
+    for (const { from, tos, datagram } of packets) {
+      this.outcomes.add(datagram.length > FORWARD_MAX ? "forward_too_long" : "forwarded");
+      this.say(node, { kind: "forward", source: from, tos, datagram });
+    }
+  }
+
+  shout(shout: Shout): void {
+    this.#shouts.push(shout);
+  }
+
+  /** To the bus with the next `flush`; undefined deletes. */
+  put(key: string, plain: Uint8Array | undefined): void {
+    this.version++;
+    this.#entries.push({ key, value: plain && this.#envelope.seal(key, plain) });
+  }
+
+  alive(node: number): boolean {
+    return node !== this.config.node && this.link.isAlive(node);
+  }
+
+  /** Nodes that can be asked now. */
+  living(): number[] {
+    return [...this.peers].filter((node) => this.alive(node));
+  }
+
+  /** A living node to give sessions to, each in turn; undefined when there is none that stays. */
+  successor(): number | undefined {
+    const staying = this.living().filter((node) => !this.leaving.has(node));
+    this.#turn++;
+    return staying[this.#turn % Math.max(1, staying.length)];
+  }
+
+  /** Moves everything that came of the inputs since the last time to `out`. */
+  flush(out: GroupOutput[]): void {
+    const datagrams: LinkOutput[] = [];
+    for (const [node, messages] of this.#messages) {
+      for (const payload of packMessages(messages)) this.link.send(this.now, node, payload, datagrams);
+    }
+    this.#messages.clear();
+    if (this.#entries.length > 0) this.#out.push({ kind: "put", entries: this.#entries });
+    this.#entries = [];
+    for (const plain of this.#shouts.length > 0 ? encodeShouts(this.#shouts) : []) {
+      this.#out.push({ kind: "shout", message: this.#envelope.seal("", plain) });
+    }
+    this.#shouts = [];
+    this.send(datagrams);
+    for (const output of this.#out) out.push(output);
+    this.#out = [];
+  }
+
+  /** What the link wants to send. Returns the rest of what it says. */
+  send(outputs: readonly LinkOutput[]): readonly LinkOutput[] {
+    const rest: LinkOutput[] = [];
+    for (const output of outputs) {
+      if (output.kind === "datagram") this.#out.push({ kind: "link", to: output.to, bytes: output.bytes });
+      else rest.push(output);
+    }
+    return rest;
+  }
+}

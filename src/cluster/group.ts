@@ -1,0 +1,450 @@
+/**
+ * One node of a group, sans-IO: what this node, the bus, the node link and the shard tell goes in with the time; `flush`
+ * gives what is to be done, in the order in which it must be done. Nothing here waits, reads a clock or touches a packet
+ * that was not held. docs/PROTOCOL.md, "The group".
+ *
+ * Every input costs O(1) whatever the number of sessions. Call `flush` after each batch of inputs, so that what goes to one
+ * node goes in few datagrams, and `tick` not later than `nextTimeout` says.
+ */
+import { Askings } from "./asking.ts";
+import { Book, type BookOutput, type BookRefusal } from "./book.ts";
+import { Core } from "./core.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { Envelope } from "./envelope.ts";
+import type {
+  EndReason,
+  GroupConfig,
+  GroupOutput,
+  GroupPorts,
+  GroupSender,
+  HeldPacket,
+  Yielded,
+} from "./group_types.ts";
+import { Handover } from "./handover.ts";
+import type { Heartbeat } from "./heartbeat.ts";
+import { Introductions } from "./introductions.ts";
+import type { LinkOutput } from "./link.ts";
+import { type LinkMessage, type Told, unpackMessages } from "./link_message.ts";
+import type { LinkPeer } from "./link_peer.ts";
+import { decodeShouts } from "./location.ts";
+import { type Advanced, Locations } from "./locations.ts";
+import { Membership } from "./membership.ts";
+import type { Now } from "./now.ts";
+import { Ownership } from "./ownership.ts";
+import { decodeRecord, indexOfKey, type LiveRecord } from "./record.ts";
+import { Records } from "./records.ts";
+import { Resync } from "./resync.ts";
+import { NOBODY, NONE } from "./session_table.ts";
+import { type GroupStatus, statusOf } from "./status.ts";
+
+const DAY_MS = 24 * 3_600_000;
+const BOOK_SWEEP_MS = 60_000;
+/** How long a node that begins waits for the ticket keys of the others before it makes one. */
+const FIRST_KEY_MS = 3000;
+const KEY_LEN = 32;
+const HEADER_LEN = 8;
+
+export class Group {
+  readonly book: Book;
+  readonly #core: Core;
+  readonly #envelope: Envelope;
+  readonly #records: Records;
+  readonly #ownership: Ownership;
+  readonly #handover: Handover;
+  readonly #askings: Askings;
+  readonly #locations: Locations;
+  readonly #introductions: Introductions;
+  readonly #resync: Resync;
+  readonly #membership: Membership;
+  #bookMs: number;
+  #bookMadeMs: number;
+
+  constructor(now: Now, config: GroupConfig, ports: GroupPorts) {
+    this.#envelope = new Envelope(config.fleetKey, config.node, config.bootId);
+    const core = new Core(now, config, ports, this.#envelope);
+    this.#core = core;
+    this.#records = new Records(core);
+    this.#ownership = new Ownership(core);
+    this.#handover = new Handover(
+      core,
+      (name) => this.#records.rowOf(name),
+      (index) => this.#ownership.askedFor(index),
+    );
+    this.#askings = new Askings(core);
+    this.#locations = new Locations(core, this.#records, this.#ownership, this.#handover);
+    this.#introductions = new Introductions(core);
+    this.#resync = new Resync(core, this.#records);
+    this.#membership = new Membership(core, this.#resync);
+    this.book = new Book({ node: config.node, addressesOf: ports.addressesOf });
+    this.#bookMs = now.ms;
+    this.#bookMadeMs = now.ms + FIRST_KEY_MS;
+    this.#ownership.onOwned = (index) => this.#handover.owned(index);
+    this.#ownership.gaveTo = (index) => this.#handover.gaveTo(index);
+    this.#records.onEnd = (row) => this.#leaves(row);
+  }
+
+  // --- Facts of this node ---
+
+  /** This node answered for a session: phase pending. */
+  answered(now: Now, record: LiveRecord): void {
+    this.#core.now = now;
+    this.#records.answered(record);
+  }
+
+  /** The first authentic packet of a session was accepted here. */
+  confirmed(now: Now, index: number): void {
+    this.#core.now = now;
+    this.#records.confirmed(index);
+  }
+
+  /** A session ended here; `created` says which of its index. */
+  ended(now: Now, index: number, created: number, reason: EndReason): void {
+    this.#core.now = now;
+    this.#records.ended(index, created, reason);
+  }
+
+  /** The client of an own session came from another endpoint with packet `seq`. */
+  moved(now: Now, index: number, endpoint: Endpoint, seq: number): void {
+    this.#core.now = now;
+    this.#locations.roamed(index, endpoint, seq);
+  }
+
+  /** Own sessions that advanced; every PROGRESS_MS. `seqHigh`: highest authentic number. */
+  progress(now: Now, advanced: Iterable<Advanced>): void {
+    this.#core.now = now;
+    this.#locations.advanced(advanced);
+  }
+
+  /** A packet that the data plane did not take. */
+  held(now: Now, packet: HeldPacket): void {
+    this.#core.now = now;
+    this.#held(packet);
+  }
+
+  yielded(now: Now, answer: Yielded): void {
+    this.#core.now = now;
+    this.#handover.yielded(answer);
+  }
+
+  /** A client acknowledged a sender of the group in a packet that arrived here. */
+  senderAcked(now: Now, index: number, { senderId, bootId }: GroupSender): void {
+    this.#core.now = now;
+    if (senderId === this.#core.config.node) this.#introductions.acknowledged(index);
+    else this.#core.say(senderId, { kind: "sender_acked", index, senderId, bootId });
+  }
+
+  /** The configuration names other nodes now. Throws AnyhopError for a number that can't be a peer's. */
+  setPeers(now: Now, peers: readonly LinkPeer[]): void {
+    this.#core.now = now;
+    this.#membership.setPeers(peers);
+  }
+
+  /** What this node says of itself from now on. */
+  drain(now: Now, drain: Heartbeat["drain"]): void {
+    this.#core.now = now;
+    this.#membership.drain = drain;
+    for (const node of this.#core.living()) this.#core.say(node, this.#membership.heartbeat());
+  }
+
+  /** Hands these sessions to other nodes. Returns how many of them this node still owns and can hand over. */
+  part(now: Now, indices: Iterable<number>): number {
+    this.#core.now = now;
+    let left = 0;
+    for (const index of indices) {
+      const row = this.#core.table.find(index);
+      if (row !== NONE && this.#handover.part(row)) left++;
+    }
+    return left;
+  }
+
+  /** Adds or changes a client on all nodes; `content` undefined removes it. `clientKey`: 64 hex digits. */
+  putClient(now: Now, clientKey: string, content: Uint8Array | undefined): BookRefusal | undefined {
+    this.#core.now = now;
+    return this.#withBook((out) => this.book.putClient(now.wallMs, clientKey, content, out));
+  }
+
+  // --- The bus ---
+
+  busRecord(now: Now, node: number, key: string, value: Uint8Array | undefined): void {
+    this.#core.now = now;
+    const { outcomes, config } = this.#core;
+    // Deleted: records of sessions end by tombstones, and the book has its own.
+    if (value === undefined) return;
+    const opened = this.#envelope.open(node, key, value);
+    if (typeof opened === "string") {
+      outcomes.add("bus_refused");
+      return;
+    }
+    this.#membership.busSays(opened, false);
+    if (!key.startsWith("s.")) {
+      const refusal = this.#withBook((out) => this.book.receive(now.wallMs, node, key, opened.plain, out));
+      if (refusal === "malformed" || refusal === "too_long") outcomes.add("record_malformed");
+      return;
+    }
+    const record = decodeRecord(opened.plain);
+    if (record === undefined) {
+      outcomes.add("record_malformed");
+      return;
+    }
+    if (indexOfKey(key) !== record.index) {
+      outcomes.add("record_misplaced");
+      return;
+    }
+    // What an earlier start of this node put: nobody has its windows any more.
+    this.#learn({ record, owner: node === config.node ? NOBODY : node, seq: NONE, endpoint: undefined });
+  }
+
+  busShout(now: Now, node: number, message: Uint8Array): void {
+    this.#core.now = now;
+    const { outcomes } = this.#core;
+    const opened = this.#envelope.open(node, "", message);
+    if (typeof opened === "string") {
+      outcomes.add("bus_refused");
+      return;
+    }
+    if (!this.#membership.busSays(opened, true)) {
+      this.#membership.twin(opened);
+      return;
+    }
+    const shouts = decodeShouts(opened.plain);
+    if (shouts === undefined) {
+      outcomes.add("shout_malformed");
+      return;
+    }
+    for (const shout of shouts) {
+      if (shout.kind === "progress") this.#locations.progress(node, shout.sessions);
+      else if (shout.kind === "moved") this.#locations.moved(node, shout);
+      else this.#membership.busBeat(opened, shout);
+    }
+  }
+
+  busState(now: Now, connected: boolean): void {
+    this.#core.now = now;
+    this.#membership.connected = connected;
+    if (!connected) this.#membership.caughtUp = false;
+  }
+
+  caughtUp(now: Now): void {
+    this.#core.now = now;
+    this.#membership.caughtUp = true;
+    this.#bookMadeMs = now.ms;
+  }
+
+  // --- The node link ---
+
+  linkDatagram(now: Now, from: Endpoint, bytes: Uint8Array): void {
+    this.#core.now = now;
+    const out: LinkOutput[] = [];
+    this.#core.link.receive(now, from, bytes, out);
+    this.#linkSays(out);
+  }
+
+  // --- Time ---
+
+  tick(now: Now): void {
+    this.#core.now = now;
+    const out: LinkOutput[] = [];
+    this.#core.link.tick(now, out);
+    this.#linkSays(out);
+    this.#ownership.tick();
+    this.#handover.tick();
+    this.#askings.tick();
+    this.#introductions.tick();
+    this.#resync.tick();
+    this.#records.tick();
+    this.#membership.tick();
+    if (now.ms >= this.#bookDueMs()) this.#tendBook(now);
+  }
+
+  /** Monotonic time at which `tick` is due. */
+  nextTimeout(): number {
+    return Math.min(
+      this.#core.link.nextTimeout(),
+      this.#ownership.nextTimeout(),
+      this.#handover.nextTimeout(),
+      this.#askings.nextTimeout(),
+      this.#introductions.nextTimeout(),
+      this.#resync.nextTimeout(),
+      this.#membership.nextTimeout(),
+      this.#bookDueMs(),
+    );
+  }
+
+  /** Appends what is to be done. */
+  flush(now: Now, out: GroupOutput[]): void {
+    this.#core.now = now;
+    this.#core.flush(out);
+  }
+
+  // --- What is known ---
+
+  /** Who can send to clients now, this node first. */
+  senders(): GroupSender[] {
+    return this.#membership.senders();
+  }
+
+  /** The node that owns a session; 0 = not known. */
+  ownerOf(index: number): number {
+    const row = this.#core.table.find(index);
+    return row === NONE ? NOBODY : this.#core.table.owner[row];
+  }
+
+  status(): GroupStatus {
+    return statusOf(this.#core, this.#membership, this.#resync.disagreements, {
+      tombstones: this.#records.tombstones,
+      moving: this.#ownership.flips,
+      asking: this.#askings.size,
+      introductions: this.#introductions.waiting,
+    });
+  }
+
+  #held(packet: HeldPacket): void {
+    const row = this.#core.table.find(packet.index);
+    if (row === NONE) this.#askings.held(packet);
+    else this.#ownership.held(row, packet);
+  }
+
+  #leaves(row: number): void {
+    const { index } = this.#core.table.records[row]!;
+    this.#ownership.ended(index);
+    this.#handover.ended(index);
+    this.#introductions.ended(index);
+  }
+
+  /** What another node says of a session. Its row, or NONE. */
+  #learn({ record, owner, seq, endpoint }: Omit<Told, "kind">): number {
+    const isNew = this.#records.learn(record, owner, endpoint);
+    const row = this.#records.rowOf(record);
+    if (row === NONE) return NONE;
+    if (isNew) this.#introductions.installed(row);
+    this.#locations.told(row, owner, seq, endpoint);
+    this.#ownership.release(row, this.#askings.learnt(record.index));
+    return row;
+  }
+
+  #linkSays(outputs: readonly LinkOutput[]): void {
+    const { now, heardMs, outcomes } = this.#core;
+    for (const output of this.#core.send(outputs)) {
+      if (output.kind !== "payload") {
+        this.#membership.linkSays(output);
+        continue;
+      }
+      heardMs.set(output.node, now.ms);
+      const messages = unpackMessages(output.payload);
+      if (messages === undefined) outcomes.add("link_malformed");
+      else for (const message of messages) this.#linkMessage(output.node, message);
+    }
+  }
+
+  #linkMessage(node: number, message: LinkMessage): void {
+    switch (message.kind) {
+      case "heartbeat":
+        this.#membership.linkBeat(node, message);
+        return;
+      case "take":
+        this.#handover.take(node, message);
+        return;
+      case "taken":
+        // A node that was handed a session says with "moved" that it has it.
+        if (message.result === "moved" && message.owner === node && this.#handover.arrived(node, message.index)) return;
+        this.#ownership.taken(node, message);
+        return;
+      case "ask":
+        this.#asked(node, message.index);
+        return;
+      case "record":
+        this.#told(node, message);
+        return;
+      case "absent":
+        this.#askings.absent(node, message.index);
+        return;
+      case "forward":
+        this.#forwarded(message);
+        return;
+      case "sender_acked":
+        this.#senderAcked(message);
+        return;
+      case "part":
+        this.#parted(node, message);
+        return;
+      case "list":
+        this.#resync.list(node, message);
+        return;
+      case "listed":
+        this.#resync.listed(node, message);
+        return;
+    }
+  }
+
+  #asked(node: number, index: number): void {
+    const { table } = this.#core;
+    const row = table.find(index);
+    if (row === NONE) {
+      this.#core.say(node, { kind: "absent", index });
+      return;
+    }
+    const [owner, seq, endpoint] = [table.owner[row], table.high[row], table.endpoint(row)];
+    this.#core.say(node, { kind: "record", record: table.record(row), owner, seq, endpoint });
+  }
+
+  #told(node: number, told: Told): void {
+    if (this.#learn(told) === NONE) this.#askings.absent(node, told.record.index);
+  }
+
+  #forwarded({ source: from, tos, datagram }: Extract<LinkMessage, { kind: "forward" }>): void {
+    const { outcomes, table, config } = this.#core;
+    if (datagram.length < HEADER_LEN) {
+      outcomes.add("link_malformed");
+      return;
+    }
+    const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.length);
+    const index = view.getUint16(4) * 2 ** 15 + (view.getUint16(6) & 0x7fff);
+    const packet = { index, seq: view.getUint32(0), datagram, from, tos };
+    outcomes.add("received");
+    const row = table.find(index);
+    if (row === NONE) this.#askings.unknown(packet);
+    else if (table.owner[row] === config.node) this.#core.inject([packet]);
+    else this.#ownership.forwarded(row, packet);
+  }
+
+  #senderAcked({ index, senderId, bootId }: Extract<LinkMessage, { kind: "sender_acked" }>): void {
+    this.#introductions.acknowledged(index);
+    this.#core.emit({ kind: "acked", index, senderId, bootId });
+  }
+
+  #parted(node: number, { index, created, window, endpoint }: Extract<LinkMessage, { kind: "part" }>): void {
+    const { table, config } = this.#core;
+    const row = this.#records.rowOf({ index, created });
+    if (row === NONE) return;
+    if (table.owner[row] !== config.node) this.#ownership.parted(row, window, endpoint);
+    this.#core.say(node, { kind: "taken", index, created, result: "moved", owner: config.node, window: undefined });
+  }
+
+  #bookDueMs(): number {
+    return Math.max(this.#bookMs, this.#bookMadeMs);
+  }
+
+  /** Once a minute: old entries out, and a ticket key when the group has none that is fresh. */
+  #tendBook(now: Now): void {
+    this.#bookMs = now.ms + BOOK_SWEEP_MS;
+    this.#withBook((out) => {
+      this.book.sweep(now.wallMs, out);
+      if (!this.book.wantsTicketKey(now.wallMs)) return;
+      const { entropy } = this.#core.ports;
+      const id = new DataView(entropy.bytes(4).slice().buffer).getUint32(0);
+      const key = entropy.bytes(KEY_LEN);
+      const life = { notBeforeMs: now.wallMs, notAfterMs: now.wallMs + 2 * DAY_MS };
+      this.book.putTicketKey(now.wallMs, { id, key, ...life }, out);
+    });
+  }
+
+  #withBook<T>(act: (out: BookOutput[]) => T): T {
+    const out: BookOutput[] = [];
+    const result = act(out);
+    for (const output of out) {
+      if (output.kind === "put") this.#core.put(output.entry.key, output.entry.value);
+      else this.#core.emit(output);
+    }
+    return result;
+  }
+}

@@ -1,0 +1,106 @@
+/** What goes into the group's state machine and what comes out of it. */
+import type { Entropy } from "../crypto/entropy.ts";
+import type { ClientEntry } from "./book.ts";
+import type { Entry } from "./bus.ts";
+import type { Endpoint } from "./endpoint.ts";
+import type { LinkPeer } from "./link_peer.ts";
+import type { LiveRecord, SessionRecord } from "./record.ts";
+import type { Window } from "./window.ts";
+
+export interface GroupConfig {
+  /** 1 to 4095, unique in the group. */
+  readonly node: number;
+  /** 8 random bytes of this start. */
+  readonly bootId: Uint8Array;
+  /** 32 bytes. */
+  readonly fleetKey: Uint8Array;
+  /** 32 bytes. */
+  readonly groupPublicKey: Uint8Array;
+  readonly peers: readonly LinkPeer[];
+  /** How long a packet waits for an answer of another node, ms; at least 8. */
+  readonly holdMs: number;
+  /** From the answer to the handshake to `expiryMs` of its record. */
+  readonly sessionLifeMs: number;
+  readonly sessionsMax: number;
+}
+
+/** What a held packet says when it is opened with the keys of its session. */
+export interface OpenedPacket {
+  /** Token of the PONG inside, if it is one. */
+  readonly pong: Uint8Array | undefined;
+}
+
+export interface GroupPorts {
+  readonly entropy: Entropy;
+  /** Opens a datagram of the client with the keys of a session; undefined = forged. Must not change the datagram. */
+  open(record: LiveRecord, datagram: Uint8Array): OpenedPacket | undefined;
+  /** Whether a session of the same client that is newer is up here: then an older record is of no use any more. */
+  superseded(record: LiveRecord): boolean;
+  /** Inner addresses of a client of the book, see BookOptions. */
+  addressesOf(content: Uint8Array): readonly string[] | undefined;
+}
+
+/** One packet that the data plane did not take. The datagram belongs to the group from now on. */
+export interface HeldPacket {
+  readonly index: number;
+  readonly seq: number;
+  readonly datagram: Uint8Array;
+  readonly from: Endpoint;
+  /** Of the outer header, for its congestion mark. */
+  readonly tos: number;
+}
+
+/** What a shard answered to `yield`. `moved`: it does not own the row. */
+export interface Yielded {
+  readonly token: number;
+  readonly result: "given" | "keep" | "stale" | "moved";
+  /** Of "given". */
+  readonly window: Window | undefined;
+}
+
+/** "closed" and "removed" are told to the group; the others every node finds out by itself. */
+export type EndReason = "unconfirmed" | "superseded" | "replaced" | "expired" | "removed" | "closed";
+
+export interface GroupSender {
+  readonly senderId: number;
+  readonly bootId: Uint8Array;
+}
+
+export type GroupOutput =
+  | { readonly kind: "put"; readonly entries: readonly Entry[] }
+  | { readonly kind: "shout"; readonly message: Uint8Array }
+  /** A datagram from the node link's socket. */
+  | { readonly kind: "link"; readonly to: Endpoint; readonly bytes: Uint8Array }
+  /** A session that another node answered for: keys, a foreign row; its phase is in the record. */
+  | { readonly kind: "install"; readonly record: LiveRecord; readonly endpoint: Endpoint }
+  /** Its client has confirmed it, at another node: what `NodeSessions.authentic` is for. */
+  | { readonly kind: "up"; readonly index: number }
+  /** It ended elsewhere, or another session has its index now. Forget it. */
+  | { readonly kind: "retire"; readonly index: number; readonly created: number; readonly reason: EndReason }
+  /** Shard: give up the window of this session if `seq` is newer than all in it. Answer: `yielded`. */
+  | { readonly kind: "yield"; readonly index: number; readonly seq: number; readonly token: number }
+  /** Shard: the row is not foreign any more, this is its window. */
+  | { readonly kind: "own"; readonly index: number; readonly window: Window }
+  /** Shard: these as if they had just been received, in order. */
+  | { readonly kind: "inject"; readonly datagrams: HeldPacket[] }
+  /** Seal PING with this token in the session, to where its packet came from. */
+  | { readonly kind: "challenge"; readonly index: number; readonly token: Uint8Array; readonly to: Endpoint }
+  /** Nobody knows the session: UNKNOWN_SESSION. `datagram`: its first 24 bytes. */
+  | { readonly kind: "unknown"; readonly datagram: Uint8Array; readonly from: Endpoint }
+  /** The client is here now; seal to it there. */
+  | { readonly kind: "locate"; readonly index: number; readonly endpoint: Endpoint }
+  /** Introduce this node's sender to the client. */
+  | { readonly kind: "announceSender"; readonly index: number }
+  /** A client acknowledged this node's sender, at another node. */
+  | { readonly kind: "acked"; readonly index: number; readonly senderId: number; readonly bootId: Uint8Array }
+  /** Nodes came, went or started anew: `Group.senders`. */
+  | { readonly kind: "senders" }
+  | { readonly kind: "client"; readonly client: ClientEntry }
+  | { readonly kind: "conflict"; readonly address: string; readonly keeper: string; readonly others: readonly string[] }
+  /** `Group.book` has other ticket keys. */
+  | { readonly kind: "ticket_keys" }
+  /** This node must not go on: it is not who it says. */
+  | { readonly kind: "refuse"; readonly code: string; readonly text: string }
+  | { readonly kind: "notice"; readonly code: string; readonly text: string };
+
+export const live = (record: SessionRecord): record is LiveRecord => record.phase !== "ended";

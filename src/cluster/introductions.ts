@@ -1,0 +1,58 @@
+/**
+ * Introduces this node's sender to clients whose grant could not list it, a bounded number a second: after a restart that
+ * is every session of the group.
+ */
+import type { Core } from "./core.ts";
+import { NONE, STRANGE } from "./session_table.ts";
+
+const PER_SECOND = 500;
+const STEP_MS = 100;
+
+export class Introductions {
+  readonly #core: Core;
+  /** Indices in the order in which they are due; a session waits once. */
+  readonly #queue = new Set<number>();
+  #nextMs = 0;
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  get waiting(): number {
+    return this.#queue.size;
+  }
+
+  /** Something new is known of a session of another node. */
+  installed(row: number): void {
+    const { table } = this.#core;
+    if ((table.flags[row] & STRANGE) !== 0) this.#queue.add(table.records[row]!.index);
+  }
+
+  /** Its client knows this node now. */
+  acknowledged(index: number): void {
+    const { table } = this.#core;
+    this.#queue.delete(index);
+    const row = table.find(index);
+    if (row !== NONE) table.flags[row] &= ~STRANGE;
+  }
+
+  ended(index: number): void {
+    this.#queue.delete(index);
+  }
+
+  tick(): void {
+    const { now } = this.#core;
+    if (this.#queue.size === 0 || now.ms < this.#nextMs) return;
+    this.#nextMs = now.ms + STEP_MS;
+    let left = (PER_SECOND * STEP_MS) / 1000;
+    for (const index of this.#queue) {
+      if (left-- === 0) return;
+      this.#queue.delete(index);
+      this.#core.emit({ kind: "announceSender", index });
+    }
+  }
+
+  nextTimeout(): number {
+    return this.#queue.size === 0 ? Number.POSITIVE_INFINITY : this.#nextMs;
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * Where sessions are, as nodes tell each other: lossy, newest by the client's own number. Only the client can make a newer
+ * number, so no late or repeated message wins, and after a partition all nodes come to the same.
+ */
+import type { Core } from "./core.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { nextRate } from "./forecast.ts";
+import type { Handover } from "./handover.ts";
+import { lifeOf, type Moved, type Progress } from "./location.ts";
+import type { Ownership } from "./ownership.ts";
+import type { Records } from "./records.ts";
+import { NOBODY, NONE } from "./session_table.ts";
+
+/** An own session that advanced, as the data plane sees it. */
+export interface Advanced {
+  readonly index: number;
+  readonly seqHigh: number;
+}
+
+export class Locations {
+  readonly #core: Core;
+  readonly #records: Records;
+  readonly #ownership: Ownership;
+  readonly #handover: Handover;
+
+  constructor(core: Core, records: Records, ownership: Ownership, handover: Handover) {
+    this.#core = core;
+    this.#records = records;
+    this.#ownership = ownership;
+    this.#handover = handover;
+  }
+
+  /** Own sessions that advanced since the last time. */
+  advanced(advanced: Iterable<Advanced>): void {
+    const { table, config } = this.#core;
+    const sessions: Progress[] = [];
+    for (const { index, seqHigh: seq } of advanced) {
+      const row = table.find(index);
+      if (row === NONE || table.owner[row] !== config.node || seq <= table.high[row]) continue;
+      this.#raise(row, seq);
+      table.bounces[row] = 0;
+      sessions.push({ index, life: lifeOf(table.records[row]!.created), seq });
+    }
+    if (sessions.length > 0) this.#core.shout({ kind: "progress", sessions });
+  }
+
+  /** The client of an own session is at another endpoint since packet `seq`. */
+  roamed(index: number, endpoint: Endpoint, seq: number): void {
+    const { table, config } = this.#core;
+    const row = table.find(index);
+    if (row === NONE || table.owner[row] !== config.node) return;
+    table.setEndpoint(row, endpoint);
+    this.#raise(row, seq);
+    const { created } = table.records[row]!;
+    this.#core.shout({ kind: "moved", index, created, seq, owner: config.node, endpoint });
+  }
+
+  /** `node` reports sessions that it owns. */
+  progress(node: number, sessions: readonly Progress[]): void {
+    const { table } = this.#core;
+    for (const { index, life, seq } of sessions) {
+      const row = table.find(index);
+      if (row === NONE || lifeOf(table.records[row]!.created) !== life || seq <= table.high[row]) continue;
+      this.#newer(row, node, seq);
+    }
+  }
+
+  /** `node` took a session over, or its client roamed there. */
+  moved(node: number, moved: Moved): void {
+    const { table, outcomes } = this.#core;
+    if (moved.owner !== node) {
+      outcomes.add("record_misplaced");
+      return;
+    }
+    const row = this.#records.rowOf(moved);
+    if (row === NONE || moved.seq <= table.high[row]) return;
+    if (!this.#newer(row, node, moved.seq, moved.endpoint)) return;
+    table.setEndpoint(row, moved.endpoint);
+    this.#core.emit({ kind: "locate", index: moved.index, endpoint: moved.endpoint });
+  }
+
+  /** What a node that was asked knows of a session. */
+  told(row: number, owner: number, seq: number, endpoint: Endpoint | undefined): void {
+    const { table, config } = this.#core;
+    if (table.owner[row] === config.node || owner === config.node) return;
+    if (owner !== NOBODY && (seq > table.high[row] || table.owner[row] === NOBODY)) {
+      table.owner[row] = owner;
+      if (seq > table.high[row]) this.#raise(row, seq);
+      if (endpoint !== undefined) {
+        table.setEndpoint(row, endpoint);
+        this.#core.emit({ kind: "locate", index: table.records[row]!.index, endpoint });
+      }
+    }
+    this.#ownership.located(row);
+  }
+
+  /** False: this node owns it, and asks its shard who is right. */
+  #newer(row: number, node: number, seq: number, endpoint?: Endpoint): boolean {
+    const { table, config } = this.#core;
+    if (table.owner[row] === config.node) {
+      this.#handover.claimed(row, node, seq, endpoint);
+      return false;
+    }
+    table.owner[row] = node;
+    this.#raise(row, seq);
+    this.#ownership.located(row);
+    return true;
+  }
+
+  #raise(row: number, seq: number): void {
+    const { table, now } = this.#core;
+    const high = table.high[row];
+    if (seq <= high) return;
+    const elapsedMs = now.ms - table.highAtMs[row];
+    table.rate[row] = nextRate(table.rate[row], high === NONE ? seq + 1 : seq - high, high === NONE ? 0 : elapsedMs);
+    table.high[row] = seq;
+    table.highAtMs[row] = now.ms;
+  }
+}

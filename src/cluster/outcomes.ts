@@ -1,0 +1,77 @@
+/**
+ * Every end that a held packet, a message or a record can have in the group, with its name and help text: `anyhop
+ * status`, metrics and the docs come from this table. Nothing is refused without one.
+ */
+export interface Outcome {
+  /** `done`: as it should be. `refused`: thrown away, and worth a look when it grows. */
+  readonly kind: "done" | "refused";
+  readonly help: string;
+}
+
+const done = (help: string): Outcome => ({ kind: "done", help });
+const refused = (help: string): Outcome => ({ kind: "refused", help });
+
+export const outcomes = {
+  held: done("Packets that arrived at this node while another was the owner of their session, or none was known."),
+  injected: done("Held packets that were delivered here in the end."),
+  asked: done("Sessions that this node did not know and asked the group about."),
+  learnt: done("Sessions that another node told this node about when asked."),
+  forwarded: done("Held packets that were sent on to the owner of their session."),
+  received: done("Packets that another node forwarded to this one."),
+  taken: done("Sessions taken over with the exact replay window of the owner before."),
+  given: done("Sessions handed over to another node with their exact replay window."),
+  kept: done("Sessions whose owner kept them: a straggler, or ownership had just moved."),
+  forecast: done("Sessions taken over without their owner, above the forecast of the client's sequence numbers."),
+  challenged: done("Sessions without an owner whose client was asked to prove where it is."),
+  proven: done("Clients that proved where they are, so their session was taken over."),
+  parted: done("Sessions handed to another node because this one drains."),
+  resynced: done("Lists of sessions that were asked for because a digest differed."),
+  stale: refused("Times that an owner had the number of a held packet already, or it is too old: replayed or doubled."),
+  unknown: refused("Packets of sessions that no living node knows; the client is told to resume."),
+  unknown_forwarded: refused(
+    "Forwarded packets of sessions that this node does not know; the client is told to resume.",
+  ),
+  forged: refused("Held packets with a wrong authentication tag."),
+  challenge_failed: refused(
+    "Held packets dropped because no client proved within a second that they are not replayed.",
+  ),
+  forward_too_long: refused("Held packets longer than the node link carries."),
+  hold_full: refused("Packets dropped because too many wait for their state already."),
+  hold_ended: refused("Held packets dropped because their session ended."),
+  flips_full: refused("Packets dropped because too many sessions are moving at once."),
+  row_missing: refused(
+    "Packets of an own session that the data plane did not take, although they were put back often.",
+  ),
+  table_full: refused("Records of sessions beyond the size of the group's table."),
+  record_old: refused("Records of sessions that ended, expired or were replaced; harmless."),
+  record_malformed: refused("Bus records that are authentic but can't be read: another version of anyhop?"),
+  record_misplaced: refused("Bus records whose key, creator or contents contradict each other."),
+  shout_malformed: refused("Bus messages that are authentic but can't be read: another version of anyhop?"),
+  bus_refused: refused("Bus records and messages with a wrong seal: another fleet key, or damaged on the way."),
+  link_malformed: refused("Node link messages that are authentic but can't be read: another version of anyhop?"),
+  take_unknown: refused("Take-overs asked for by a node, of sessions that this node does not know."),
+  yields_full: refused("Take-overs not answered because too many wait for the data plane."),
+  answer_unexpected: refused("Answers of nodes to questions that are settled or were never asked."),
+  peer_unknown: refused("Messages for a node that is not in the configuration of this one."),
+  node_id_taken: refused("Signs of life of another node with this node's number."),
+} as const satisfies Record<string, Outcome>;
+
+export type OutcomeName = keyof typeof outcomes;
+
+export const outcomeNames = Object.keys(outcomes) as readonly OutcomeName[];
+
+export class Outcomes {
+  readonly #counts = new Map<OutcomeName, number>(outcomeNames.map((name) => [name, 0]));
+
+  add(name: OutcomeName, n = 1): void {
+    this.#counts.set(name, this.#counts.get(name)! + n);
+  }
+
+  get(name: OutcomeName): number {
+    return this.#counts.get(name)!;
+  }
+
+  all(): Readonly<Record<OutcomeName, number>> {
+    return Object.fromEntries(this.#counts) as Record<OutcomeName, number>;
+  }
+}

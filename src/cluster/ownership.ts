@@ -1,0 +1,421 @@
+/**
+ * Who owns the replay window of a session, and how it moves: a packet of a session that another node owns is held, the
+ * owner is asked for the window, and whoever has it delivers the packet. Without an owner the window begins above the
+ * forecast of the client's numbers, or where the client proves to be. docs/PROTOCOL.md, "The group".
+ *
+ * The newest authentic number of the client decides everything, and only the client can make a newer one: so a packet that
+ * was recorded anywhere moves nothing.
+ */
+import type { Core } from "./core.ts";
+import { FLIPS_MAX } from "./core.ts";
+import { Deadlines, type Due } from "./deadlines.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { ageMs, forecast } from "./forecast.ts";
+import type { HeldPacket } from "./group_types.ts";
+import type { Taken } from "./link_message.ts";
+import { NOBODY, NONE, STRANGE, UP } from "./session_table.ts";
+import type { Window } from "./window.ts";
+
+const RETRY_MS = 3;
+const TAKES = 3;
+/** An owner that was heard since it was asked is only busy: it gets so many times the hold time. */
+const PATIENCE = 20;
+const REDIRECTS_MAX = 3;
+/** After "keep": packets go to the owner without a question. Also how long a new owner keeps: so nothing ping-pongs. */
+export const KEEP_MS = 20;
+const CHALLENGE_MS = 250;
+const CHALLENGES = 4;
+const TOKEN_LEN = 8;
+/** A client that proved its number n may have lower ones under way. */
+const REORDER = 2048;
+const BOUNCES_MAX = 64;
+
+/** A session on its way to this node. */
+interface Flip extends Due {
+  readonly index: number;
+  state: "asking" | "consulting" | "challenging";
+  /** Number of the authentic packet that the question is about. */
+  seq: number;
+  from: Endpoint;
+  asked: number;
+  readonly sinceMs: number;
+  askedMs: number;
+  tries: number;
+  redirects: number;
+  consulted: boolean;
+  token: Uint8Array | undefined;
+}
+
+export class Ownership {
+  readonly #core: Core;
+  readonly #flips = new Map<number, Flip>();
+  readonly #deadlines = new Deadlines<Flip>();
+  /** Called when a session became this node's. */
+  onOwned: (index: number) => void = () => {};
+  /** Node that this one has just given a session, or NOBODY. */
+  gaveTo: (index: number) => number = () => NOBODY;
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  get flips(): number {
+    return this.#flips.size;
+  }
+
+  /** Node that is being asked for a session, or NOBODY. */
+  askedFor(index: number): number {
+    const flip = this.#flips.get(index);
+    return flip?.state === "asking" ? flip.asked : NOBODY;
+  }
+
+  /** A packet that another node took this one for the owner of: never sent on without a question, so none circles. */
+  forwarded(row: number, packet: HeldPacket): void {
+    const { table, outcomes } = this.#core;
+    outcomes.add("held");
+    table.keptUntilMs[row] = Number.NEGATIVE_INFINITY;
+    this.#wait(row, packet);
+  }
+
+  /** A packet of a session in the table, in row `row`, that the data plane did not take. */
+  held(row: number, packet: HeldPacket): void {
+    const { table, config, outcomes } = this.#core;
+    if (table.owner[row] === config.node) {
+      this.#bounce(row, packet);
+      return;
+    }
+    outcomes.add("held");
+    this.#wait(row, packet);
+  }
+
+  /** Packets that were held for the record of this session, oldest first. */
+  release(row: number, packets: readonly HeldPacket[]): void {
+    if (this.#core.table.owner[row] === this.#core.config.node) this.#core.inject(packets);
+    else for (const packet of packets) this.#wait(row, packet);
+  }
+
+  /** The owner's answer. */
+  taken(node: number, { index, created, result, owner, window }: Taken): void {
+    const { table, outcomes } = this.#core;
+    const flip = this.#flips.get(index);
+    const row = table.find(index);
+    const fits = flip?.state === "asking" && flip.asked === node && row !== NONE;
+    if (!fits || table.records[row]!.created !== created) {
+      outcomes.add("answer_unexpected");
+      return;
+    }
+    switch (result) {
+      case "given":
+        // A window from before this node last had the session is an answer to an earlier question, repeated and late.
+        if (window === undefined || window.highest < table.high[row]) {
+          outcomes.add("answer_unexpected");
+          return;
+        }
+        outcomes.add("taken");
+        this.#own(row, flip, window);
+        return;
+      case "keep":
+        this.#kept(row, flip);
+        return;
+      case "stale":
+        this.#stale(row, flip);
+        return;
+      case "moved":
+        this.#moved(row, flip, owner);
+        return;
+      case "unknown":
+        // What this node gave it is still on its way.
+        if (this.gaveTo(index) === node) this.#kept(row, flip);
+        else this.#withoutOwner(row, flip);
+        return;
+    }
+  }
+
+  /** The owner gets what is held, and for a while what comes. */
+  #kept(row: number, flip: Flip): void {
+    const { table, outcomes, now, hold } = this.#core;
+    outcomes.add("kept");
+    table.keptUntilMs[row] = now.ms + KEEP_MS;
+    this.#end(flip);
+    this.#core.forward(flip.asked, hold.take(flip.index));
+  }
+
+  /** Something was learnt about where a session is. */
+  located(row: number): void {
+    const { table } = this.#core;
+    const flip = this.#flips.get(table.records[row]!.index);
+    const owner = table.owner[row];
+    if (flip?.state === "consulting" && owner !== flip.asked && this.#core.alive(owner)) this.#ask(row, flip, owner);
+  }
+
+  /** Another node handed the window over unasked: it drains. */
+  parted(row: number, window: Window, endpoint: Endpoint): void {
+    const { index } = this.#core.table.records[row]!;
+    const flip = this.#flips.get(index);
+    if (flip !== undefined) {
+      this.#own(row, flip, window);
+      return;
+    }
+    this.#install(row, window, window.highest, endpoint);
+  }
+
+  /** A session leaves the table. */
+  ended(index: number): void {
+    const flip = this.#flips.get(index);
+    if (flip === undefined) return;
+    this.#end(flip);
+    this.#core.outcomes.add("hold_ended", this.#core.hold.take(index).length);
+  }
+
+  tick(): void {
+    const { now, table } = this.#core;
+    for (let flip = this.#deadlines.take(now.ms); flip !== undefined; flip = this.#deadlines.take(now.ms)) {
+      const row = table.find(flip.index);
+      if (flip.state === "asking") this.#unanswered(row, flip);
+      else if (flip.state === "consulting") this.#withoutOwner(row, flip);
+      else this.#challenge(flip);
+    }
+  }
+
+  nextTimeout(): number {
+    return this.#deadlines.next();
+  }
+
+  #wait(row: number, packet: HeldPacket): void {
+    const { table, outcomes, now } = this.#core;
+    const flip = this.#flips.get(packet.index);
+    const owner = table.owner[row];
+    if (flip !== undefined) this.#join(row, flip, packet);
+    else if (table.keptUntilMs[row] > now.ms && this.#core.alive(owner)) this.#core.forward(owner, [packet]);
+    else if (this.#flips.size >= FLIPS_MAX) outcomes.add("flips_full");
+    else if (this.#core.ports.open(table.record(row), packet.datagram) === undefined) outcomes.add("forged");
+    else if (this.#keep(packet)) this.#begin(row, packet);
+  }
+
+  /** The row is this node's: the packet overtook the news on its way to the shard. */
+  #bounce(row: number, packet: HeldPacket): void {
+    const { table, outcomes } = this.#core;
+    if (table.bounces[row] >= BOUNCES_MAX) {
+      outcomes.add("row_missing");
+      return;
+    }
+    table.bounces[row]++;
+    this.#core.inject([packet]);
+  }
+
+  #join(row: number, flip: Flip, packet: HeldPacket): void {
+    if (flip.state !== "challenging") return void this.#keep(packet);
+    const opened = this.#core.ports.open(this.#core.table.record(row), packet.datagram);
+    if (opened === undefined) {
+      this.#core.outcomes.add("forged");
+      return;
+    }
+    if (!this.#keep(packet)) return;
+    if (opened.pong !== undefined && sameBytes(flip.token!, opened.pong)) {
+      this.#proven(row, flip, packet);
+      return;
+    }
+    if (packet.seq <= flip.seq) return;
+    const elsewhere = !sameEndpoint(flip.from, packet.from);
+    flip.seq = packet.seq;
+    flip.from = packet.from;
+    if (packet.seq > this.#floor(row)) this.#forecast(row, flip);
+    else if (elsewhere) this.#ping(flip);
+  }
+
+  /** The client is here: nobody else could answer, and not before it was asked. */
+  #proven(row: number, flip: Flip, { seq, from }: HeldPacket): void {
+    this.#core.outcomes.add("proven");
+    const floor = Math.min(this.#floor(row), Math.max(this.#core.table.high[row], seq - REORDER));
+    flip.seq = Math.max(flip.seq, seq);
+    flip.from = from;
+    this.#own(row, flip, closedUpTo(floor));
+  }
+
+  #keep(packet: HeldPacket): boolean {
+    const refusal = this.#core.hold.hold(packet.index, Number.POSITIVE_INFINITY, packet);
+    if (refusal !== undefined) this.#core.outcomes.add("hold_full");
+    return refusal === undefined;
+  }
+
+  #begin(row: number, packet: HeldPacket): void {
+    const { now, table } = this.#core;
+    const flip: Flip = {
+      ...{ index: packet.index, state: "asking", seq: packet.seq, from: packet.from, asked: NOBODY },
+      ...{ sinceMs: now.ms, askedMs: now.ms, tries: 0, redirects: 0, consulted: false, token: undefined },
+      ...{ dueMs: 0, waitMs: undefined },
+    };
+    this.#flips.set(packet.index, flip);
+    this.#ask(row, flip, table.owner[row]);
+  }
+
+  #ask(row: number, flip: Flip, owner: number): void {
+    if (!this.#core.alive(owner)) {
+      this.#withoutOwner(row, flip);
+      return;
+    }
+    flip.state = "asking";
+    flip.asked = owner;
+    flip.askedMs = this.#core.now.ms;
+    flip.tries = 1;
+    this.#take(row, flip);
+    this.#deadlines.set(this.#core.now.ms, RETRY_MS, flip);
+  }
+
+  #take(row: number, { index, seq, asked }: Flip): void {
+    const { created } = this.#core.table.records[row]!;
+    this.#core.say(asked, { kind: "take", index, created, seq });
+  }
+
+  #unanswered(row: number, flip: Flip): void {
+    const { now, config, heardMs } = this.#core;
+    const { holdMs } = config;
+    const alive = this.#core.alive(flip.asked);
+    const busy = alive && (heardMs.get(flip.asked) ?? 0) > flip.askedMs && now.ms - flip.sinceMs < PATIENCE * holdMs;
+    if (!alive || (flip.tries >= TAKES && !busy)) {
+      this.#withoutOwner(row, flip);
+      return;
+    }
+    flip.tries++;
+    if (flip.tries > TAKES) flip.askedMs = now.ms;
+    this.#take(row, flip);
+    const last = holdMs - (TAKES - 1) * RETRY_MS;
+    this.#deadlines.set(now.ms, flip.tries < TAKES ? RETRY_MS : flip.tries === TAKES ? last : holdMs, flip);
+  }
+
+  /**
+   * The packet that was asked about is not new; one that is newer may be. The others move nothing. They are sent on, since
+   * the owner drops what it has seen, and an answer does not say which question it is for.
+   */
+  #stale(row: number, flip: Flip): void {
+    const { hold, outcomes, ports, table } = this.#core;
+    const packets = hold.take(flip.index);
+    outcomes.add("stale");
+    this.#end(flip);
+    this.#core.forward(
+      flip.asked,
+      packets.filter((packet) => packet.seq <= flip.seq),
+    );
+    const newer = packets.filter((packet) => packet.seq > flip.seq);
+    while (newer.length > 0) {
+      const newest = newer.reduce((best, packet) => (packet.seq > best.seq ? packet : best));
+      if (ports.open(table.record(row), newest.datagram) !== undefined) {
+        for (const packet of newer) this.#keep(packet);
+        this.#begin(row, newest);
+        return;
+      }
+      outcomes.add("forged");
+      newer.splice(newer.indexOf(newest), 1);
+    }
+  }
+
+  #moved(row: number, flip: Flip, owner: number): void {
+    const { table, config } = this.#core;
+    flip.redirects++;
+    if (owner === config.node || flip.redirects > REDIRECTS_MAX) {
+      this.#withoutOwner(row, flip);
+      return;
+    }
+    table.owner[row] = owner;
+    this.#ask(row, flip, owner);
+  }
+
+  /** Nobody can hand the window over. */
+  #withoutOwner(row: number, flip: Flip): void {
+    const { table, now, config } = this.#core;
+    const living = this.#core.living();
+    if (table.high[row] === NONE && !flip.consulted && living.length > 0) {
+      // A node that came later has heard no numbers yet; the others have.
+      flip.state = "consulting";
+      flip.consulted = true;
+      for (const node of living) this.#core.say(node, { kind: "ask", index: flip.index });
+      this.#deadlines.set(now.ms, config.holdMs, flip);
+      return;
+    }
+    if (flip.seq > this.#floor(row)) {
+      this.#forecast(row, flip);
+      return;
+    }
+    flip.state = "challenging";
+    flip.tries = 0;
+    flip.token = this.#core.ports.entropy.bytes(TOKEN_LEN);
+    this.#core.outcomes.add("challenged");
+    this.#challenge(flip);
+  }
+
+  #forecast(row: number, flip: Flip): void {
+    this.#core.outcomes.add("forecast");
+    this.#own(row, flip, closedUpTo(this.#floor(row)));
+  }
+
+  #challenge(flip: Flip): void {
+    const { now, hold, outcomes } = this.#core;
+    if (flip.tries >= CHALLENGES) {
+      this.#end(flip);
+      outcomes.add("challenge_failed", hold.take(flip.index).length);
+      return;
+    }
+    flip.tries++;
+    this.#ping(flip);
+    this.#deadlines.set(now.ms, CHALLENGE_MS, flip);
+  }
+
+  #ping({ index, token, from }: Flip): void {
+    this.#core.emit({ kind: "challenge", index, token: token!, to: from });
+  }
+
+  /** Greatest number that may have been delivered elsewhere; infinite when a session is up and nothing was heard of it. */
+  #floor(row: number): number {
+    const { table, now, shoutMs } = this.#core;
+    const high = table.high[row];
+    if (high === NONE) return table.phase[row] === UP ? Number.POSITIVE_INFINITY : NONE;
+    const at = table.highAtMs[row];
+    return forecast(high, table.rate[row], ageMs(now.ms, at, shoutMs.get(table.owner[row]) ?? at));
+  }
+
+  #own(row: number, flip: Flip, window: Window): void {
+    this.#end(flip);
+    this.#install(row, window, Math.max(flip.seq, window.highest), flip.from);
+  }
+
+  /** This node is the owner from now on. */
+  #install(row: number, window: Window, seq: number, endpoint: Endpoint): void {
+    const { table, config, now, hold } = this.#core;
+    const { index, created } = table.records[row]!;
+    const owner = config.node;
+    table.owner[row] = owner;
+    table.ownedAtMs[row] = now.ms;
+    table.keptUntilMs[row] = Number.NEGATIVE_INFINITY;
+    table.bounces[row] = 0;
+    if (seq > table.high[row]) {
+      table.high[row] = seq;
+      table.highAtMs[row] = now.ms;
+    }
+    table.setEndpoint(row, endpoint);
+    this.onOwned(index);
+    this.#core.emit({ kind: "own", index, window });
+    const packets = hold.take(index);
+    this.#core.outcomes.add("injected", packets.length);
+    this.#core.inject(packets);
+    if ((table.flags[row] & STRANGE) !== 0) this.#core.emit({ kind: "announceSender", index });
+    if (seq >= 0) this.#core.shout({ kind: "moved", index, created, seq, owner, endpoint });
+  }
+
+  #end(flip: Flip): void {
+    this.#deadlines.clear(flip);
+    this.#flips.delete(flip.index);
+  }
+}
+
+/** A window in which everything up to `floor` counts as received; -1: an empty one. */
+function closedUpTo(floor: number): Window {
+  if (floor < 0) return { highest: NONE, words: new Int32Array(0) };
+  const word = floor & 31;
+  return { highest: floor, words: Int32Array.of(word === 31 ? -1 : (1 << (word + 1)) - 1) };
+}
+
+const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((byte, i) => byte === b[i]);
+
+const sameEndpoint = (a: Endpoint, b: Endpoint): boolean =>
+  a.w0 === b.w0 && a.w1 === b.w1 && a.w2 === b.w2 && a.w3 === b.w3 && a.port === b.port;

@@ -1,0 +1,191 @@
+/**
+ * Which sessions there are: records from this node, the bus and the link, merged. A session that ended stays ended: its
+ * tombstone is kept as long as an older record of it may still come. Consequences (a newer session replaces an older one of
+ * its client) are not replicated: every node draws them from the same records.
+ */
+import type { Core } from "./core.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { type EndReason, live } from "./group_types.ts";
+import {
+  creatorOf,
+  encodeRecord,
+  type LiveRecord,
+  recordKey,
+  type SessionName,
+  type SessionRecord,
+  type Tombstone,
+  tombstoneOf,
+} from "./record.ts";
+import { NOBODY, NONE, PENDING, STRANGE, UP } from "./session_table.ts";
+
+/** Sessions that ended, at most; the oldest are forgotten first. */
+const TOMBSTONES_MAX = 131_072;
+/** Nodes hear of each other's starts within this time, and their clocks are closer than that. */
+const CONTACT_MS = 7000;
+
+export class Records {
+  readonly #core: Core;
+  readonly #startWallMs: number;
+  /** By index, in the order of their ends: `created` of the last session that ended, and how long that counts. */
+  readonly #ended = new Map<number, { readonly created: number; readonly expiryMs: number }>();
+  /** Called before a session leaves the table. */
+  onEnd: (row: number) => void = () => {};
+
+  constructor(core: Core) {
+    this.#core = core;
+    this.#startWallMs = core.now.wallMs;
+  }
+
+  get tombstones(): number {
+    return this.#ended.size;
+  }
+
+  /** This node answered for a session: it is its first owner. */
+  answered(record: LiveRecord): void {
+    const { table, outcomes, config } = this.#core;
+    const known = table.find(record.index);
+    if (known !== NONE) this.#drop(known, "superseded");
+    const row = table.add(record, config.node);
+    if (row === NONE) {
+      outcomes.add("table_full");
+      return;
+    }
+    this.#put(record);
+  }
+
+  /** The client's first authentic packet came in at this node. */
+  confirmed(index: number): void {
+    const { table } = this.#core;
+    const row = table.find(index);
+    if (row === NONE || table.phase[row] === UP) return;
+    this.#up(row);
+    this.#put(table.record(row));
+  }
+
+  /** A session of this node's own ended; `created` says which of its index. */
+  ended(index: number, created: number, reason: EndReason): void {
+    const row = this.#rowOf({ index, created });
+    if (row === NONE) return;
+    const record = this.#core.table.records[row]!;
+    this.#drop(row, reason);
+    if (reason === "closed" || reason === "removed") this.#put(tombstoneOf(record));
+  }
+
+  /** Row of exactly this session, or NONE. */
+  rowOf(name: SessionName): number {
+    return this.#rowOf(name);
+  }
+
+  /** Whether exactly this session, or a later one of its index, has ended here. */
+  hasEnded(name: SessionName): boolean {
+    return (this.#ended.get(name.index)?.created ?? -1) >= name.created;
+  }
+
+  /** The tombstone of an index, for a node that missed it. */
+  tombstone(index: number): Tombstone | undefined {
+    const ended = this.#ended.get(index);
+    return ended && { phase: "ended", creator: creatorOf(index), index, ...ended };
+  }
+
+  /**
+   * A record from another node, which probably owns the session if nothing else is known. True when it told something.
+   */
+  learn(record: SessionRecord, owner: number, endpoint: Endpoint | undefined): boolean {
+    const { table, outcomes } = this.#core;
+    if (record.expiryMs <= this.#core.now.wallMs) return this.#old();
+    const row = table.find(record.index);
+    if (row !== NONE && table.records[row]!.created > record.created) return this.#old();
+    if (!live(record)) return this.#learnEnd(row, record);
+    if (this.hasEnded(record)) return this.#old();
+    if (row !== NONE && table.records[row]!.created === record.created) return this.#learnPhase(row, record, owner);
+    if (this.#core.ports.superseded(record)) return this.#old();
+    if (row !== NONE) this.#retire(row, "superseded");
+    const added = table.add(record, owner);
+    if (added === NONE) {
+      outcomes.add("table_full");
+      return false;
+    }
+    if (endpoint !== undefined) table.setEndpoint(added, endpoint);
+    if (record.phase === "up") this.#core.digest.add(this.#core.now.ms, record.index, record.created);
+    if (this.#isStranger(record)) table.flags[added] |= STRANGE;
+    this.#core.emit({ kind: "install", record, endpoint: table.endpoint(added) });
+    return true;
+  }
+
+  #learnPhase(row: number, record: LiveRecord, owner: number): boolean {
+    const { table } = this.#core;
+    if (table.owner[row] === NOBODY) table.owner[row] = owner;
+    if (table.phase[row] !== PENDING || record.phase !== "up") return false;
+    if (table.high[row] === NONE && table.owner[row] !== this.#core.config.node) table.owner[row] = owner;
+    this.#up(row);
+    this.#core.emit({ kind: "up", index: record.index });
+    return true;
+  }
+
+  #learnEnd(row: number, record: SessionRecord): boolean {
+    const fresh = !this.hasEnded(record);
+    this.#bury(record.index, record.created, record.expiryMs);
+    if (row !== NONE) this.#retire(row, "closed");
+    return fresh;
+  }
+
+  /** The client's grant could not list this start of this node: the session is older, or its creator does not hear us. */
+  #isStranger(record: LiveRecord): boolean {
+    const answeredMs = record.expiryMs - this.#core.config.sessionLifeMs;
+    return answeredMs < this.#startWallMs + CONTACT_MS || !this.#core.alive(creatorOf(record.index));
+  }
+
+  #old(): boolean {
+    this.#core.outcomes.add("record_old");
+    return false;
+  }
+
+  #up(row: number): void {
+    const { table, digest } = this.#core;
+    const record = table.records[row]!;
+    table.phase[row] = UP;
+    digest.add(this.#core.now.ms, record.index, record.created);
+  }
+
+  #retire(row: number, reason: EndReason): void {
+    const { index, created } = this.#core.table.records[row]!;
+    this.#drop(row, reason);
+    this.#core.emit({ kind: "retire", index, created, reason });
+  }
+
+  #drop(row: number, reason: EndReason): void {
+    const { table, digest } = this.#core;
+    const { index, created, expiryMs } = table.records[row]!;
+    this.onEnd(row);
+    if (table.phase[row] === UP) digest.remove(this.#core.now.ms, index, created);
+    table.remove(row);
+    // One that was only never confirmed here may have been confirmed elsewhere: its record may come again.
+    if (reason !== "unconfirmed") this.#bury(index, created, expiryMs);
+  }
+
+  #bury(index: number, created: number, expiryMs: number): void {
+    if (this.hasEnded({ index, created })) return;
+    this.#ended.delete(index);
+    this.#ended.set(index, { created, expiryMs });
+    if (this.#ended.size > TOMBSTONES_MAX) this.#ended.delete(this.#ended.keys().next().value!);
+  }
+
+  /** Forgets tombstones of sessions that have expired anyway; a few at a time. */
+  tick(): void {
+    for (const [index, { expiryMs }] of this.#ended) {
+      if (expiryMs > this.#core.now.wallMs) return;
+      this.#ended.delete(index);
+    }
+  }
+
+  #put(record: SessionRecord): void {
+    const plain = encodeRecord(record);
+    if (plain !== undefined) this.#core.put(recordKey(record.index), plain);
+  }
+
+  #rowOf({ index, created }: SessionName): number {
+    const { table } = this.#core;
+    const row = table.find(index);
+    return row !== NONE && table.records[row]!.created === created ? row : NONE;
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * The sessions of the group as one node knows them: what was agreed (the record, shared with the node's own session, not
+ * copied) and where each is now (owner, client's sequence numbers, endpoint). Columns of numbers instead of objects: 100,000
+ * sessions are the normal case. Everything is found by index or row at once; nothing here walks.
+ */
+import { isMapped } from "../base/ip.ts";
+import type { Endpoint } from "./endpoint.ts";
+import type { LiveRecord } from "./record.ts";
+
+/** No such session, or no room. */
+export const NONE = -1;
+
+export const PENDING = 1;
+export const UP = 2;
+
+/** The node that owns a session is not known. */
+export const NOBODY = 0;
+
+/** In `flags`: the client does not know this start of this node as a sender yet, as far as can be told. */
+export const STRANGE = 1;
+
+const ROWS_AT_START = 1024;
+
+export class SessionTable {
+  readonly #max: number;
+  readonly #rows = new Map<number, number>();
+  readonly #free: number[] = [];
+  #used = 0;
+
+  /** As they were first heard; see `record`. */
+  records: (LiveRecord | undefined)[] = [];
+  /** PENDING or UP; 0 in a free row. */
+  phase = new Uint8Array(ROWS_AT_START);
+  flags = new Uint8Array(ROWS_AT_START);
+  owner = new Uint16Array(ROWS_AT_START);
+  /** Since when this node owns it, monotonic ms. */
+  ownedAtMs = new Float64Array(ROWS_AT_START);
+  /** Greatest authentic sequence number that the group told of, or -1; when it was heard; numbers per ms. */
+  high = new Float64Array(ROWS_AT_START);
+  highAtMs = new Float64Array(ROWS_AT_START);
+  rate = new Float64Array(ROWS_AT_START);
+  /** Until when packets go to the owner without a question, monotonic ms: it said that it keeps the session. */
+  keptUntilMs = new Float64Array(ROWS_AT_START);
+  /** Packets that the data plane handed back although this node owns the session, since the last sign that it knows. */
+  bounces = new Uint8Array(ROWS_AT_START);
+  #address = new Int32Array(4 * ROWS_AT_START);
+  #port = new Uint16Array(ROWS_AT_START);
+
+  /** `max`: sessions at most. */
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  get size(): number {
+    return this.#rows.size;
+  }
+
+  /** Rows from 0 to here may be in use; for lists in pieces. */
+  get end(): number {
+    return this.#used;
+  }
+
+  find(index: number): number {
+    return this.#rows.get(index) ?? NONE;
+  }
+
+  /** A new row, or NONE when the table is full. Its index must not be there yet. */
+  add(record: LiveRecord, owner: number): number {
+    if (this.#rows.size >= this.#max) return NONE;
+    const row = this.#free.pop() ?? this.#used++;
+    if (row >= this.phase.length) this.#grow();
+    this.#rows.set(record.index, row);
+    this.records[row] = record;
+    this.phase[row] = record.phase === "up" ? UP : PENDING;
+    this.flags[row] = 0;
+    this.owner[row] = owner;
+    this.ownedAtMs[row] = Number.NEGATIVE_INFINITY;
+    this.high[row] = NONE;
+    this.highAtMs[row] = 0;
+    this.rate[row] = 0;
+    this.keptUntilMs[row] = Number.NEGATIVE_INFINITY;
+    this.bounces[row] = 0;
+    this.setEndpoint(row, record.endpoint);
+    return row;
+  }
+
+  remove(row: number): void {
+    this.#rows.delete(this.records[row]!.index);
+    this.records[row] = undefined;
+    this.phase[row] = 0;
+    this.#free.push(row);
+  }
+
+  /** The record with the phase that counts now. The row must be in use. */
+  record(row: number): LiveRecord {
+    const record = this.records[row]!;
+    const phase = this.phase[row] === UP ? "up" : "pending";
+    return record.phase === phase ? record : { ...record, phase };
+  }
+
+  setEndpoint(row: number, { w0, w1, w2, w3, port }: Endpoint): void {
+    this.#address[4 * row] = w0;
+    this.#address[4 * row + 1] = w1;
+    this.#address[4 * row + 2] = w2;
+    this.#address[4 * row + 3] = w3;
+    this.#port[row] = port;
+  }
+
+  endpoint(row: number): Endpoint {
+    const [w0, w1, w2, w3] = this.#address.subarray(4 * row, 4 * row + 4);
+    return { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: this.#port[row] };
+  }
+
+  /** Twice the rows; amortized one copy a session. */
+  #grow(): void {
+    const rows = this.phase.length * 2;
+    const larger = <T extends { set(from: T): void }>(column: T, empty: T): T => {
+      empty.set(column);
+      return empty;
+    };
+    this.phase = larger(this.phase, new Uint8Array(rows));
+    this.flags = larger(this.flags, new Uint8Array(rows));
+    this.owner = larger(this.owner, new Uint16Array(rows));
+    this.ownedAtMs = larger(this.ownedAtMs, new Float64Array(rows));
+    this.high = larger(this.high, new Float64Array(rows));
+    this.highAtMs = larger(this.highAtMs, new Float64Array(rows));
+    this.rate = larger(this.rate, new Float64Array(rows));
+    this.keptUntilMs = larger(this.keptUntilMs, new Float64Array(rows));
+    this.bounces = larger(this.bounces, new Uint8Array(rows));
+    this.#address = larger(this.#address, new Int32Array(4 * rows));
+    this.#port = larger(this.#port, new Uint16Array(rows));
+  }
+}

@@ -1,0 +1,73 @@
+/** What `anyhop status` and metrics say of the group. Plain values. */
+import type { Core } from "./core.ts";
+import type { Disagreement } from "./digest.ts";
+import type { LinkPeerStatus } from "./link.ts";
+import type { LinkRefusal } from "./link_peer.ts";
+import type { Membership } from "./membership.ts";
+import type { OutcomeName } from "./outcomes.ts";
+
+export interface GroupPeerStatus extends LinkPeerStatus {
+  /** ms since something of it came through the bus; undefined = nothing yet. */
+  readonly syncLagMs: number | undefined;
+  /** Number of puts of its present start; undefined = not said yet. */
+  readonly version: number | undefined;
+  readonly sessions: number | undefined;
+  readonly drain: "serving" | "draining" | "leaving" | undefined;
+  /** What it and this node have disagreed about for too long; empty = the same sessions on both. */
+  readonly disagreements: readonly Disagreement[];
+}
+
+export interface GroupStatus {
+  readonly node: number;
+  readonly bootId: Uint8Array;
+  readonly version: number;
+  readonly drain: "serving" | "draining" | "leaving";
+  readonly sessions: number;
+  readonly tombstones: number;
+  /** Sessions moving here now, sessions that are asked about, packets and bytes that wait. */
+  readonly moving: number;
+  readonly asking: number;
+  readonly waitingPackets: number;
+  readonly waitingBytes: number;
+  /** Clients that this node is still to be introduced to. */
+  readonly introductions: number;
+  readonly engine: { readonly connected: boolean; readonly caughtUp: boolean };
+  readonly peers: readonly GroupPeerStatus[];
+  readonly outcomes: Readonly<Record<OutcomeName, number>>;
+  /** What the node link refused, of peers and strangers. */
+  readonly linkRefusals: Readonly<Partial<Record<LinkRefusal, number>>>;
+}
+
+export interface Sizes {
+  readonly tombstones: number;
+  readonly moving: number;
+  readonly asking: number;
+  readonly introductions: number;
+}
+
+export function statusOf(
+  core: Core,
+  membership: Membership,
+  disagreements: readonly Disagreement[],
+  sizes: Sizes,
+): GroupStatus {
+  const { config, now, table, hold, outcomes, version } = core;
+  const peers = core.link.status().map((peer): GroupPeerStatus => {
+    const member = membership.member(peer.node);
+    return {
+      ...peer,
+      bootId: member?.bootId ?? peer.bootId,
+      syncLagMs: member?.busMs === undefined ? undefined : now.ms - member.busMs,
+      version: member?.heartbeat?.version,
+      sessions: member?.heartbeat?.sessions,
+      drain: member?.heartbeat?.drain,
+      disagreements: disagreements.filter(({ node }) => node === peer.node),
+    };
+  });
+  return {
+    ...{ node: config.node, bootId: config.bootId, version, drain: membership.drain, sessions: table.size, ...sizes },
+    ...{ waitingPackets: hold.packets, waitingBytes: hold.bytes, peers, outcomes: outcomes.all() },
+    linkRefusals: Object.fromEntries(core.link.refusals()),
+    engine: { connected: membership.connected, caughtUp: membership.caughtUp },
+  };
+}

@@ -1,0 +1,488 @@
+/** Several nodes of a group on virtual time: who owns a session, what becomes of packets that arrive elsewhere. */
+import { describe, expect, test } from "vitest";
+import type { GroupOutput } from "../../src/cluster/group_types.ts";
+import { type Client, endpoint, forged, type Node, World } from "./world.ts";
+
+/** A client that has sent `count` packets at node 1, one a millisecond, and everybody has heard of it. */
+function settled(world: World, count = 100): Client {
+  const client = world.session(1);
+  for (let n = 0; n < count; n++) {
+    client.send();
+    world.run(1);
+  }
+  world.run(600);
+  return client;
+}
+
+const notices = (node: Node): string[] =>
+  node.outputs.flatMap((output) => (output.kind === "notice" || output.kind === "refuse" ? [output.code] : []));
+
+const last = <K extends GroupOutput["kind"]>(node: Node, kind: K) =>
+  node.outputs.findLast((output): output is Extract<GroupOutput, { kind: K }> => output.kind === kind);
+
+describe("a living owner", () => {
+  test("hands over the exact window: nothing lost, nothing twice", () => {
+    const world = new World(1, [1, 2]);
+    const client = settled(world);
+    client.at = 2;
+    const numbers = [client.send(), client.send()];
+    world.run(1);
+    for (const seq of numbers) expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.owners(client)).toEqual([2]);
+    expect(world.order.slice(-2)).toEqual(numbers);
+    for (let seq = 0; seq < 100; seq++) world.receive(2, client.packet(seq));
+    world.run(50);
+    for (let seq = 0; seq < 100; seq++) expect(world.acceptedAt(client, seq)).toEqual([1]);
+    expect(world.node(2).outcomes).toMatchObject({ held: 2, taken: 1, injected: 2, forecast: 0, challenged: 0 });
+    expect(world.node(1).outcomes).toMatchObject({ given: 1 });
+    expect(world.node(1).group.ownerOf(client.record.index)).toBe(2);
+  });
+
+  test("hands over a session that nobody has sent in", () => {
+    const world = new World(2, [1, 2]);
+    const client = world.session(1);
+    world.run(5);
+    client.at = 2;
+    const seq = client.send();
+    world.run(2);
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.node(1).count("up")).toBe(1);
+  });
+
+  test("gets stragglers from the node where they arrived", () => {
+    const world = new World(3, [1, 2]);
+    const client = settled(world);
+    const straggler = client.packet();
+    client.at = 2;
+    client.send();
+    world.run(100);
+    world.receive(1, straggler);
+    world.run(2);
+    expect(world.acceptedAt(client, straggler.seq)).toEqual([2]);
+    expect(world.owners(client)).toEqual([2]);
+    expect(world.node(1).outcomes).toMatchObject({ kept: 1, forwarded: 1 });
+    expect(world.node(2).outcomes).toMatchObject({ received: 1 });
+  });
+
+  test("does not let go for recorded packets, wherever they are played", () => {
+    const world = new World(4, [1, 2, 3]);
+    const client = settled(world);
+    for (let seq = 0; seq < 100; seq++) world.receive(2 + (seq % 2), client.packet(seq));
+    world.run(500);
+    for (let seq = 0; seq < 100; seq++) expect(world.acceptedAt(client, seq)).toEqual([1]);
+    expect(world.owners(client)).toEqual([1]);
+    expect(world.node(2).outcomes).toMatchObject({ held: 50, taken: 0 });
+    // Two questions for as many as are held at once, not one for each.
+    expect(world.node(2).outcomes.stale).toBe(2);
+    expect(world.node(2).group.status().waitingPackets).toBe(0);
+  });
+
+  test("is not asked about forged packets", () => {
+    const world = new World(5, [1, 2]);
+    const client = settled(world);
+    const fake = forged(client.packet(5000));
+    world.receive(2, fake);
+    world.run(20);
+    expect(world.node(2).outcomes).toMatchObject({ forged: 1, taken: 0 });
+    expect(world.node(1).outcomes).toMatchObject({ given: 0 });
+    // In front of a good one: it falls when it is put back, like any forged packet.
+    client.at = 2;
+    const seq = client.send();
+    world.receive(2, fake);
+    world.run(20);
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.acceptedAt(client, 5000)).toEqual([]);
+  });
+
+  test("keeps a session for a while after it came: packets by turns at two nodes", () => {
+    const world = new World(6, [1, 2]);
+    const client = settled(world);
+    const from = client.seq;
+    for (let n = 0; n < 400; n++) {
+      client.at = 1 + (n % 2);
+      client.send();
+      world.run(1);
+    }
+    world.run(100);
+    for (let seq = from; seq < from + 400; seq++) expect(world.acceptedAt(client, seq)).toHaveLength(1);
+    const moves = world.node(1).outcomes.taken + world.node(2).outcomes.taken;
+    expect(moves).toBeGreaterThan(1);
+    expect(moves).toBeLessThan(400 / 20 + 2);
+    expect(world.owners(client)).toHaveLength(1);
+  });
+
+  test("is found over a node that gave it on", () => {
+    const world = new World(7, [1, 2, 3]);
+    const client = settled(world);
+    world.weather = { ...world.weather, shoutLoss: 1 };
+    client.at = 2;
+    client.send();
+    world.run(50);
+    client.at = 3;
+    const seq = client.send();
+    world.run(3);
+    expect(world.acceptedAt(client, seq)).toEqual([3]);
+    expect(world.node(3).outcomes).toMatchObject({ taken: 1, forecast: 0 });
+    expect(world.node(2).outcomes).toMatchObject({ given: 1 });
+  });
+
+  test("answers again when its answer was lost, with the same window", () => {
+    const world = new World(8, [1, 2]);
+    const client = settled(world);
+    world.cut.add("1>2");
+    client.at = 2;
+    const seq = client.send();
+    world.run(2);
+    expect(world.owners(client)).toEqual([]);
+    world.cut.clear();
+    world.run(5);
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.node(2).outcomes).toMatchObject({ taken: 1, forecast: 0 });
+    for (let old = 0; old < 100; old++) world.receive(2, client.packet(old));
+    for (let old = 0; old < 100; old++) expect(world.acceptedAt(client, old)).toEqual([1]);
+  });
+
+  test("is only busy while it says something: no forecast", () => {
+    const world = new World(9, [1, 2]);
+    const clients = [settled(world), settled(world)];
+    world.node(1).shardMs = 60;
+    const [one, two] = clients.map((client) => {
+      client.at = 2;
+      return client.send();
+    });
+    // Something is heard of it all the time.
+    for (let n = 0; n < 30; n++) {
+      world.node(1).group.drain(world.now(), "serving");
+      world.node(1).settle();
+      world.run(3);
+    }
+    expect(world.acceptedAt(clients[0], one)).toEqual([2]);
+    expect(world.acceptedAt(clients[1], two)).toEqual([2]);
+    expect(world.node(2).outcomes).toMatchObject({ taken: 2, forecast: 0 });
+  });
+
+  test("a late, repeated answer is not taken for the answer to a later question", () => {
+    const world = new World(17, [1, 2]);
+    const client = settled(world);
+    world.weather = { ...world.weather, minMs: 2, maxMs: 2 };
+    // The question is repeated after 3 ms; the answer to that leaves after 5.
+    const startMs = world.ms;
+    world.lateMs = (from) => (from === 1 && world.ms > startMs + 4 ? 60 : 0);
+    client.at = 2;
+    client.send();
+    world.run(8);
+    expect(world.owners(client)).toEqual([2]);
+    world.lateMs = () => 0;
+    world.run(25);
+    client.at = 1;
+    for (let n = 0; n < 10; n++) client.send();
+    world.run(30);
+    expect(world.owners(client)).toEqual([1]);
+    // The true answer takes longer than what is left of the old one's way.
+    world.node(1).shardMs = 30;
+    client.at = 2;
+    client.send();
+    world.run(100);
+    expect(world.node(2).outcomes.answer_unexpected).toBeGreaterThan(0);
+    for (let seq = 0; seq < client.seq; seq++) {
+      world.receive(world.owners(client)[0], client.packet(seq));
+      expect(world.acceptedAt(client, seq)).toHaveLength(1);
+    }
+  });
+});
+
+describe("an owner that is gone", () => {
+  test("the first packet through the new node is delivered within 20 ms, old ones are not", () => {
+    const world = new World(10, [1, 2]);
+    const client = settled(world, 1000);
+    world.kill(1);
+    client.at = 2;
+    // Ahead of the forecast, as the client of a busy session is after the detection of the failure.
+    client.seq += 2000;
+    const seq = client.send();
+    world.run(20);
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.node(2).outcomes).toMatchObject({ forecast: 1, challenged: 0 });
+    for (let old = 0; old < 1000; old++) world.receive(2, client.packet(old));
+    world.run(10);
+    for (let old = 0; old < 1000; old++) expect(world.acceptedAt(client, old)).toEqual([1]);
+  });
+
+  test("known to be dead, it is not asked at all", () => {
+    const world = new World(11, [1, 2]);
+    const client = settled(world, 20);
+    world.kill(1);
+    world.run(1500);
+    client.seq += 2000;
+    client.at = 2;
+    const seq = client.send();
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(notices(world.node(2))).toContain("peer_dead");
+  });
+
+  test("a number below the forecast is delivered after the client has proven where it is", () => {
+    const world = new World(12, [1, 2]);
+    const client = settled(world, 1000);
+    world.run(-300 + 300);
+    client.send();
+    world.run(1);
+    world.kill(1);
+    world.run(2000);
+    client.at = 2;
+    const seq = client.send();
+    world.run(1.5);
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.node(2).outcomes).toMatchObject({ challenged: 1, proven: 1, forecast: 0 });
+    world.receive(2, client.packet(500));
+    expect(world.acceptedAt(client, 500)).toEqual([1]);
+  });
+
+  test("recorded packets are dropped when no client answers", () => {
+    const world = new World(13, [1, 2]);
+    const client = settled(world, 1000);
+    world.kill(1);
+    world.run(1500);
+    world.clients.delete(client.record.index);
+    for (let old = 900; old < 950; old++) world.receive(2, client.packet(old));
+    world.run(1100);
+    for (let old = 900; old < 950; old++) expect(world.acceptedAt(client, old)).toEqual([1]);
+    expect(world.node(2).outcomes).toMatchObject({ challenged: 1, challenge_failed: 50, forecast: 0 });
+    expect(world.node(2).count("challenge")).toBe(4);
+    expect(world.node(2).group.status()).toMatchObject({ moving: 0, waitingPackets: 0 });
+  });
+
+  test("PING goes to where the client is, not to who played a recorded packet first", () => {
+    const world = new World(14, [1, 2]);
+    const client = settled(world, 1000);
+    client.send();
+    world.run(1);
+    world.kill(1);
+    world.run(2000);
+    world.clients.delete(client.record.index);
+    world.receive(2, { ...client.packet(10), from: endpoint(66, 6666) });
+    client.from = endpoint(101, 5001);
+    client.at = 2;
+    client.send();
+    const asked = last(world.node(2), "challenge")!;
+    expect(asked.to).toEqual(client.from);
+    client.answer(asked.token);
+    expect(world.owners(client)).toEqual([2]);
+    client.answer(new Uint8Array(8));
+    expect(world.node(2).outcomes).toMatchObject({ proven: 1 });
+  });
+
+  test("a node that came later asks the others for what it has not heard", () => {
+    const world = new World(15, [1, 2, 3]);
+    world.kill(3);
+    const client = settled(world, 500);
+    world.start(3);
+    world.run(1500);
+    world.kill(1);
+    client.seq += 3000;
+    client.at = 3;
+    const seq = client.send();
+    world.run(25);
+    expect(world.acceptedAt(client, seq)).toEqual([3]);
+    expect(world.node(3).outcomes).toMatchObject({ forecast: 1, challenged: 0 });
+    for (let old = 0; old < 500; old++) world.receive(3, client.packet(old));
+    for (let old = 0; old < 500; old++) expect(world.acceptedAt(client, old)).toEqual([1]);
+  });
+
+  test("nobody has heard anything: only the client can tell", () => {
+    const world = new World(16, [1, 2]);
+    world.kill(2);
+    const client = settled(world, 500);
+    world.kill(1);
+    world.start(2);
+    client.at = 2;
+    world.receive(2, client.packet(3));
+    world.run(0.1);
+    expect(world.acceptedAt(client, 3)).toEqual([1]);
+    const seq = client.send();
+    world.run(5);
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.node(2).outcomes).toMatchObject({ challenged: 1, proven: 1 });
+  });
+});
+
+describe("unknown sessions", () => {
+  test("engine down: the creator is asked over the link", () => {
+    const world = new World(20, [1, 2, 3]);
+    world.bus.stop();
+    const client = world.session(1);
+    client.send();
+    world.run(50);
+    expect(world.node(2).rows.size).toBe(0);
+    client.at = 2;
+    const numbers = [client.send(), client.send()];
+    world.run(2);
+    for (const seq of numbers) expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.node(2).outcomes).toMatchObject({ held: 2, asked: 1, learnt: 1, taken: 1, unknown: 0 });
+    world.run(30);
+    client.at = 3;
+    const seq = client.send();
+    world.run(30);
+    expect(world.acceptedAt(client, seq)).toEqual([3]);
+  });
+
+  test("the record comes by the bus while it is asked for", () => {
+    const world = new World(21, [1, 2]);
+    world.cut.add("1>2");
+    const client = world.session(1);
+    client.at = 2;
+    const seq = client.send();
+    world.run(1);
+    world.cut.clear();
+    world.run(5);
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.node(2).outcomes).toMatchObject({ unknown: 0 });
+  });
+
+  test("nobody knows it: the client is told once, and others are not asked for every packet", () => {
+    const world = new World(22, [1, 2, 3]);
+    const client = world.session(1);
+    const stranger = { ...client.packet(7), index: client.record.index ^ 1 };
+    world.receive(2, stranger);
+    world.receive(2, stranger);
+    world.run(2);
+    expect(last(world.node(2), "unknown")).toMatchObject({ from: stranger.from });
+    expect(world.node(2).outcomes).toMatchObject({ asked: 1, unknown: 2 });
+    expect(world.node(2).count("unknown")).toBe(1);
+    world.receive(2, stranger);
+    expect(world.node(2).outcomes).toMatchObject({ asked: 1, unknown: 3 });
+    world.run(1100);
+    world.receive(2, stranger);
+    world.run(5);
+    expect(world.node(2).outcomes).toMatchObject({ asked: 2, unknown: 4 });
+  });
+
+  test("the creator is dead: the others are asked at once", () => {
+    const world = new World(23, [1, 2, 3]);
+    world.kill(3);
+    const client = settled(world, 50);
+    client.at = 2;
+    client.send();
+    world.run(300);
+    world.bus.values.clear();
+    world.kill(1);
+    world.start(3);
+    world.run(1500);
+    client.at = 3;
+    const seq = client.send();
+    world.run(2);
+    expect(world.acceptedAt(client, seq)).toEqual([3]);
+    expect(world.node(3).outcomes).toMatchObject({ asked: 1, learnt: 1, taken: 1 });
+  });
+
+  test("a creator that lives but does not answer gets the packets, and tells the client", () => {
+    const world = new World(24, [1, 2]);
+    const client = world.session(1);
+    const stranger = client.packet(7);
+    new DataView(stranger.datagram.buffer).setUint16(6, 0x8000 | ((client.record.index & 0x7fff) ^ 1));
+    world.cut.add("1>2");
+    world.receive(2, { ...stranger, index: client.record.index ^ 1 });
+    world.run(15);
+    expect(world.node(2).outcomes).toMatchObject({ forwarded: 1, unknown: 0 });
+    expect(world.node(1).outcomes).toMatchObject({ received: 1, unknown_forwarded: 1 });
+    expect(last(world.node(1), "unknown")).toMatchObject({ from: stranger.from });
+  });
+});
+
+describe("records", () => {
+  test("a session that ended stays ended, whatever comes later", () => {
+    const world = new World(30, [1, 2, 3]);
+    world.kill(3);
+    const client = world.session(1);
+    client.at = 2;
+    client.send();
+    world.run(50);
+    const { index, created } = client.record;
+    // Its record stays in the subtree of node 2, which confirmed it; its end is in that of node 1.
+    expect([...world.bus.values.keys()].filter((name) => name.includes(" s."))).toHaveLength(2);
+    world.node(1).group.ended(world.now(), index, created, "closed");
+    world.node(1).settle();
+    world.run(50);
+    expect(world.node(2).rows.size).toBe(0);
+    expect(last(world.node(2), "retire")).toMatchObject({ index, created, reason: "closed" });
+    world.bus.snapshot(world.node(1));
+    world.bus.snapshot(world.node(2));
+    world.start(3);
+    world.run(20_000);
+    expect(world.node(1).group.status().sessions).toBe(0);
+    expect(world.node(2).rows.size).toBe(0);
+    expect(world.node(3).rows.size).toBe(0);
+    expect(world.node(1).outcomes.record_old).toBeGreaterThan(0);
+    client.at = 2;
+    client.send();
+    world.run(20);
+    expect(world.node(2).count("unknown")).toBe(1);
+  });
+
+  test("what every node finds out by itself is not told, and does not come back", () => {
+    const world = new World(31, [1, 2]);
+    const client = settled(world, 5);
+    const { index, created } = client.record;
+    const version = world.node(1).group.status().version;
+    world.node(1).group.ended(world.now(), index, created, "expired");
+    world.node(1).settle();
+    expect(world.node(1).group.status().version).toBe(version);
+    world.bus.snapshot(world.node(1));
+    expect(world.node(1).count("install")).toBe(0);
+    expect(world.node(2).group.status().sessions).toBe(1);
+  });
+
+  test("of two sessions with one index the later one counts", () => {
+    const world = new World(32, [1, 2]);
+    const client = settled(world, 5);
+    const later = { ...client.record, created: client.record.created + 1000, secret: new Uint8Array(32).fill(77) };
+    world.node(1).group.answered(world.now(), later);
+    world.node(1).settle();
+    world.run(20);
+    expect(world.node(2).rows.get(later.index)?.record.created).toBe(later.created);
+    world.bus.snapshot(world.node(2));
+    expect(world.node(2).rows.get(later.index)?.record.created).toBe(later.created);
+    // The end of the former one is not the end of this one.
+    world.node(1).group.ended(world.now(), later.index, client.record.created, "closed");
+    expect(world.node(1).group.status().sessions).toBe(1);
+  });
+
+  test("expired and superseded ones are not taken in", () => {
+    const world = new World(33, [1, 2, 3]);
+    world.kill(2);
+    world.kill(3);
+    settled(world, 5);
+    world.superseded = (node) => node.id === 3;
+    world.start(3);
+    expect(world.node(3).rows.size).toBe(0);
+    world.run(700_000);
+    world.start(2);
+    expect(world.node(2).rows.size).toBe(0);
+    expect(world.node(2).outcomes.record_old).toBeGreaterThan(0);
+  }, 60_000);
+
+  test("an earlier start's own sessions come back, and only the client can open them", () => {
+    const world = new World(34, [1, 2]);
+    const client = settled(world, 300);
+    client.seq = 4000;
+    client.send();
+    world.kill(2);
+    world.run(1500);
+    world.kill(1);
+    world.start(1);
+    expect(world.node(1).rows.size).toBe(1);
+    expect(world.node(1).group.ownerOf(client.record.index)).toBe(0);
+    const seq = client.send();
+    world.run(5);
+    expect(world.acceptedAt(client, seq)).toEqual([1]);
+    world.receive(1, client.packet(10));
+    expect(world.acceptedAt(client, 10)).toEqual([1]);
+    expect(world.node(1).outcomes).toMatchObject({ challenged: 1, proven: 1 });
+  });
+
+  test("a table that is full says so", () => {
+    const world = new World(35, [1, 2], { sessionsMax: 10 });
+    for (let n = 0; n < 12; n++) world.session(1);
+    world.run(10);
+    expect(world.node(1).group.status()).toMatchObject({ sessions: 10, outcomes: { table_full: 2 } });
+  });
+});
