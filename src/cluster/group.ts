@@ -36,6 +36,7 @@ import { Records } from "./records.ts";
 import { Resync } from "./resync.ts";
 import { NOBODY, NONE } from "./session_table.ts";
 import { type GroupStatus, statusOf } from "./status.ts";
+import type { BookTicketKey } from "./ticket_keys.ts";
 
 const DAY_MS = 24 * 3_600_000;
 const BOOK_SWEEP_MS = 60_000;
@@ -161,6 +162,12 @@ export class Group {
   putClient(now: Now, clientKey: string, content: Uint8Array | undefined): BookRefusal | undefined {
     this.#core.now = now;
     return this.#withBook((out) => this.book.putClient(now.wallMs, clientKey, content, out));
+  }
+
+  /** A ticket key that this node has made or kept. */
+  putTicketKey(now: Now, key: BookTicketKey): BookRefusal | undefined {
+    this.#core.now = now;
+    return this.#withBook((out) => this.book.putTicketKey(now.wallMs, key, out));
   }
 
   // --- The bus ---

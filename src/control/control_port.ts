@@ -2,8 +2,10 @@
  * What can be asked of a running instance, and changed in it: the API's only way in. Views hold no secret. Everything
  * that fails throws an AnyhopError whose code `api/answers.ts` knows.
  */
+
 import type { AnnounceView } from "./announcing.ts";
 import type { InstanceEvent } from "./event_hub.ts";
+import type { GroupView } from "./group_end.ts";
 import type { Mode } from "./instance.ts";
 import type { LevelName } from "./log_level.ts";
 import type { OutcomeCount, SessionState } from "./ports.ts";
@@ -89,6 +91,8 @@ export interface Control {
   setLogLevel(level: LevelName): void;
   /** Round trip in milliseconds. Throws "unknown_client", "no_session" or "ping_timeout". */
   ping(client: string, timeoutMs: number): Promise<number>;
+  /** This node's view of the group; undefined: it is the whole group. */
+  groupStatus(): GroupView | undefined;
   /** What routers are told, and how the self-test of the data path goes. */
   announcement(): AnnounceView;
   /** Sends the clients to other nodes; at most `maxMs`. `exit`: the daemon ends afterwards. */

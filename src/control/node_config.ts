@@ -49,6 +49,13 @@ export function parseNode(toml: TomlFile, env: ConfigEnv): Parsed<NodeSpec> {
     if (client.name === undefined) missing(path, "name", 'add name = "..."', report);
     else if (!isName(client.name)) report.error([...path, "name"], `client[${i}].name ${NAME_RULE}`);
     else unique(names, client.name, i, `the client name "${client.name}"`, "name", report, "client");
+    // What each node gave from the pool by itself could differ.
+    if (cluster !== undefined && client.addresses.length === 0)
+      report.error(
+        path,
+        `client[${i}] has no addresses, and nodes of one [group] must agree on them`,
+        'add addresses = ["10.9.0.2"], the same on each node, or add the client with anyhop clients add',
+      );
     if (key !== undefined) unique(publicKeys, formatKey(key), i, "this public key", "public_key", report, "client");
     if (key !== undefined && formatKey(key) === formatKey(publicKey))
       report.error([...path, "public_key"], `client[${i}].public_key is the key of the group itself`);

@@ -20,11 +20,14 @@ import type {
 } from "./control_port.ts";
 import type { EventHub, InstanceEvent } from "./event_hub.ts";
 import { formatFault } from "./faults.ts";
+import type { GroupView } from "./group_end.ts";
 import type { NodeSpec } from "./instance.ts";
 import { formatKey } from "./keys/key_text.ts";
 import type { LevelName, LogLevel } from "./log_level.ts";
+import type { NodeGroup } from "./node_group.ts";
 import type { ClientRecord, OutcomeCount, Sessions, Store } from "./ports.ts";
 import { type Change, describeChange, diffNode } from "./reload.ts";
+import { SharedClients } from "./shared_clients.ts";
 
 export interface NodeControlPorts {
   readonly clock: Clock;
@@ -33,6 +36,8 @@ export interface NodeControlPorts {
   readonly store: Store;
   readonly sessions: Sessions;
   readonly announcing: Pick<Announcing, "drain" | "undrain" | "view">;
+  /** Of a node that is one of several. */
+  readonly group?: NodeGroup | undefined;
   /** Sessions tell theirs, too. */
   readonly events: EventHub;
   /** Reads and judges the configuration file again. */
@@ -44,6 +49,7 @@ export interface NodeControlPorts {
 export class NodeControl implements Control {
   readonly #use: NodeControlPorts;
   readonly #book: ClientBook;
+  readonly #shared: SharedClients | undefined;
   #spec: NodeSpec;
 
   /** Admits every client of file and store. Throws AnyhopError when they contradict each other. */
@@ -52,6 +58,14 @@ export class NodeControl implements Control {
     this.#use = ports;
     this.#book = new ClientBook(spec, ports.store, ports.clock);
     for (const client of this.#book.list()) this.#admit(client);
+    const { group, log, sessions } = ports;
+    if (group === undefined) return;
+    this.#shared = new SharedClients({
+      ...{ log, group, book: this.#book },
+      admit: (client) => this.#admit(client),
+      expel: (publicKey) => sessions.expel(publicKey),
+    });
+    group.clients = this.#shared;
   }
 
   service(): ServiceView {
@@ -69,6 +83,7 @@ export class NodeControl implements Control {
   addClient(wish: NewClient): ClientView {
     const client = this.#book.add(wish);
     this.#admit(client);
+    this.#shared?.added(client);
     this.tell("client_added", `Client ${client.name} was added with ${client.addresses.join(", ")}`, client.name);
     return this.#view(client);
   }
@@ -76,6 +91,7 @@ export class NodeControl implements Control {
   removeClient(name: string): void {
     const client = this.#book.remove(name);
     this.#use.sessions.expel(client.publicKey);
+    this.#shared?.removed(client);
     this.tell("client_removed", `Client ${name} was removed`, name);
   }
 
@@ -157,6 +173,10 @@ export class NodeControl implements Control {
 
   #nameOf(publicKey: string): string {
     return this.#book.byPublicKey(publicKey)?.name ?? "";
+  }
+
+  groupStatus(): GroupView | undefined {
+    return this.#use.group?.status();
   }
 
   announcement(): AnnounceView {

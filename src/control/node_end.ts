@@ -10,9 +10,10 @@ import { parsePrefix } from "../base/prefix.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { expand } from "../crypto/kdf.ts";
 import type { PairOf } from "../crypto/x25519.ts";
-import { CONTROL_DATAGRAM, SESSION_CONTROL, UNKNOWN_SESSION } from "../dataplane/control_ring.ts";
+import { CONTROL_DATAGRAM, HELD, HELD_UNKNOWN, SESSION_CONTROL, UNKNOWN_SESSION } from "../dataplane/control_ring.ts";
 import { ALG_AES_128_GCM, ALG_AES_256_GCM, ALG_CHACHA20_POLY1305 } from "../dataplane/layout.ts";
 import type { AeadKey } from "../dataplane/ports.ts";
+import type { Now } from "../handshake/clock.ts";
 import {
   AES_128_GCM,
   AES_256_GCM,
@@ -22,10 +23,10 @@ import {
   groupKey,
   type Sender,
 } from "../handshake/keys.ts";
-import type { NodeOutput, NodeSession } from "../handshake/node_sessions.ts";
+import type { NodeOutput, NodeSession, RetireReason } from "../handshake/node_sessions.ts";
 import { type NodeOutcome, nodeOutcomes, Responder } from "../handshake/responder.ts";
 import * as inside from "../handshake/session_control.ts";
-import type { ToShard } from "../shard/messages.ts";
+import type { ToShard, Yielded } from "../shard/messages.ts";
 import { SessionBatch } from "../shard/session_batch.ts";
 import { IndexMap } from "../table/index_map.ts";
 import { prefixesOf } from "./client_book.ts";
@@ -69,6 +70,24 @@ export interface NodeEndPorts {
   /** Makes the group's key pair. */
   readonly pairOf: PairOf;
   readonly events: EventHub;
+  /** Of a node that is one of several: makes its part in the group. */
+  readonly join?: (node: NodeEnd) => NodeOthers;
+}
+
+/** The other nodes of the group, as `node_group.ts` knows them. */
+export interface NodeOthers {
+  start(shard: ShardPort, firstRow: number, rows: number): void;
+  stop(): void;
+  answered(session: NodeSession): void;
+  confirmed(index: number): void;
+  ended(index: number, timestamp: number, reason: RetireReason): void;
+  /** `row` of the tunnel table: its client is at another endpoint. */
+  moved(row: number): void;
+  held(entry: Handed): void;
+  yielded(answer: Yielded): void;
+  senderAcked(index: number, sender: Sender): void;
+  /** The client of this key (hex) may come from now on. */
+  admitted(clientKey: string): void;
 }
 
 /** How long keys live. */
@@ -81,13 +100,19 @@ export interface NodeTiming {
 
 export class NodeEnd implements SessionEnd, Sessions {
   readonly side = "node";
+  readonly group: boolean;
   readonly rows: number;
+  /** This node as clients know it: its number, and which start. */
+  readonly sender: Sender;
+  readonly failed: Promise<AnyhopError>;
+  fail!: (error: AnyhopError) => void;
   readonly responder: Responder;
   /** Answers the daemon's own self-test (control/health.ts); undefined for any other datagram. */
   answerSelfTest: (datagram: Uint8Array) => Uint8Array | undefined = () => undefined;
   #spec: NodeSpec;
   readonly #use: NodeEndPorts;
-  readonly #sender: Sender;
+  /** Undefined: this node is the whole group. */
+  readonly #others: NodeOthers | undefined;
   /** By public key in base64, as it stands in the record. */
   readonly #clients = new Map<string, Admitted>();
   #nextOwner = FIRST_OWNER;
@@ -119,7 +144,11 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#byIndex = new IndexMap(2 ** Math.ceil(Math.log2(this.rows)));
     this.#indices = new Int32Array(this.rows);
     this.#sinceMs = new Float64Array(this.rows);
-    this.#sender = { senderId: spec.instance.senderId, bootId: ports.entropy.bytes(8) };
+    this.sender = { senderId: spec.instance.senderId, bootId: ports.entropy.bytes(8) };
+    this.group = ports.join !== undefined;
+    this.failed = new Promise((resolve) => {
+      this.fail = resolve;
+    });
     this.responder = new Responder(
       {
         group: ports.pairOf(spec.privateKey),
@@ -128,8 +157,9 @@ export class NodeEnd implements SessionEnd, Sessions {
         cookieSecret: expand(spec.privateKey, "cookie"),
         ticketKeys: this.#freshTicketKeys(),
         ticketLifetimeMs: TICKET_LIFETIME_MS,
+        creator: this.group ? spec.instance.senderId : 0,
         aeads: [AES_256_GCM, AES_128_GCM, CHACHA20_POLY1305],
-        senders: [this.#sender],
+        senders: [this.sender],
         rekeyAfterMs,
         keepaliveMs: spec.keepaliveMs,
         sessions: { sessionsMax: this.rows, pendingMs: 5000, overlapMs, expireAfterMs },
@@ -141,11 +171,17 @@ export class NodeEnd implements SessionEnd, Sessions {
         settings: (client) => clientSettings((client as Admitted).record, this.#shared),
       },
       {
-        greatest: (key) => Number(this.#stamps.get(key) ?? ports.store.highWater(`timestamp ${key}`) ?? -1n),
+        greatest: (key) => {
+          const own = this.#stamps.get(key) ?? ports.store.highWater(`timestamp ${key}`) ?? -1n;
+          // Another node may have answered since.
+          const up = this.responder.sessions.get(this.responder.sessions.upOf(key));
+          return Math.max(Number(own), up?.timestamp ?? -1);
+        },
         advance: (key, timestamp) => void this.#stamps.set(key, BigInt(timestamp)),
       },
       ports.entropy,
     );
+    this.#others = ports.join?.(this);
   }
 
   start(shard: ShardPort, firstRow: number): void {
@@ -153,11 +189,14 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#firstRow = firstRow;
     this.#free = new Rows(firstRow, this.rows);
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    this.#others?.start(shard, firstRow, this.rows);
   }
 
   stop(): void {
     clearInterval(this.#timer);
-    for (let k = 0; k < this.rows; k++) if (this.#indices[k] !== 0) this.#close(this.#firstRow + k, "shutdown");
+    // In a group the sessions go on at other nodes.
+    if (this.#others !== undefined) this.#others.stop();
+    else for (let k = 0; k < this.rows; k++) if (this.#indices[k] !== 0) this.#close(this.#firstRow + k, "shutdown");
     this.#writeStamps();
   }
 
@@ -165,6 +204,10 @@ export class NodeEnd implements SessionEnd, Sessions {
     const answer = entry.kind === CONTROL_DATAGRAM ? this.answerSelfTest(entry.bytes) : undefined;
     if (answer !== undefined) {
       this.#shard.post({ kind: "send", datagram: answer, to: endpointOf(entry.from) });
+      return;
+    }
+    if (entry.kind === HELD || entry.kind === HELD_UNKNOWN) {
+      this.#others?.held(entry);
       return;
     }
     const out: NodeOutput[] = [];
@@ -190,6 +233,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   admit(record: ClientRecord, psk: Uint8Array | undefined): void {
     const owner = this.#clients.get(record.publicKey)?.owner ?? this.#nextOwner++;
     this.#clients.set(record.publicKey, new Admitted(record, psk, owner));
+    this.#others?.admitted(hexOf(record.publicKey));
   }
 
   reconfigure(spec: NodeSpec): void {
@@ -198,16 +242,81 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.responder.update({ rekeyAfterMs: spec.rekeyMs, keepaliveMs: spec.keepaliveMs });
   }
 
-  /** Sessions that were agreed on elsewhere; as `Responder` answered for them. Stops when the table is full. */
-  takeIn(sessions: Iterable<NodeSession>): void {
+  // --- What the other nodes of the group do to sessions of this one (node_group.ts). `settle` ends each round. ---
+
+  /** Row of a session, or undefined. */
+  rowOf(index: number): number | undefined {
+    const row = this.#byIndex.find(index);
+    return row === NO_ROW ? undefined : row;
+  }
+
+  /** Name of the client with this key (hex), if it may come. */
+  clientName(clientKey: string): string | undefined {
+    return this.#clients.get(base64Of(clientKey))?.name;
+  }
+
+  /** A session that another node answered for; `isUp`: its client has confirmed it. False: there is no room. */
+  takeIn(session: NodeSession, isUp: boolean): boolean {
+    const { sessions } = this.responder;
+    if (sessions.full) return false;
     const now = this.#now();
-    for (const session of sessions) {
-      if (this.responder.sessions.full) break;
-      const out: NodeOutput[] = [];
-      this.responder.sessions.add(now, session, out);
-      for (const output of out) this.#obey(output);
+    const out: NodeOutput[] = [];
+    sessions.add(now, session, out);
+    if (isUp) sessions.authentic(now, session.index, out);
+    for (const output of out) {
+      if (output.kind === "pending") this.#open(output.session, { foreign: true, pending: !isUp });
+      else if (output.kind === "retire") this.#retire(output);
     }
+    return true;
+  }
+
+  /** Its client has confirmed a session at another node, which says what is to be said to clients. */
+  confirmedElsewhere(index: number): void {
+    const row = this.#byIndex.find(index);
+    if (row === NO_ROW) return;
+    const out: NodeOutput[] = [];
+    this.responder.authentic(this.#now(), index, out);
+    for (const output of out) if (output.kind === "retire") this.#retire(output);
+    this.#post({ kind: "activate", index: row });
+  }
+
+  retireElsewhere(index: number, timestamp: number, reason: RetireReason): void {
+    const { sessions } = this.responder;
+    if (sessions.get(index)?.timestamp !== timestamp) return;
+    const out: NodeOutput[] = [];
+    sessions.end(index, reason, out);
+    for (const output of out) if (output.kind === "retire") this.#retire(output);
+  }
+
+  /** Seals in a session, to its client or to `to`. */
+  tell(index: number, message: inside.SessionControl, to?: Source): void {
+    const row = this.#byIndex.find(index);
+    if (row !== NO_ROW) this.#seal(row, message, to);
+  }
+
+  /** What the responder decides on something that the group found out. */
+  respond(ask: (responder: Responder, now: Now, out: NodeOutput[]) => void): void {
+    const out: NodeOutput[] = [];
+    ask(this.responder, this.#now(), out);
+    this.#carryOut(out);
+  }
+
+  /** Ticket keys of the whole group. */
+  useTicketKeys(ticketKeys: readonly TicketKey[]): void {
+    this.responder.update({ ticketKeys });
+    this.#use.store.setTicketKeys(ticketKeys);
+  }
+
+  settle(): void {
     this.#flush();
+  }
+
+  moved(row: number): void {
+    this.#others?.moved(row);
+  }
+
+  yielded(answer: Yielded): void {
+    this.#others?.yielded(answer);
   }
 
   expel(publicKey: string): void {
@@ -291,6 +400,7 @@ export class NodeEnd implements SessionEnd, Sessions {
         break;
       case inside.SENDER_ACK:
         this.responder.acknowledged(index, message.sender);
+        this.#others?.senderAcked(index, message.sender);
         break;
       case inside.PATH_PROBE:
         this.#seal(entry.row, { type: inside.PATH_ACK, token: message.token, length: message.length });
@@ -309,10 +419,12 @@ export class NodeEnd implements SessionEnd, Sessions {
         this.#post({ kind: "send", datagram: output.datagram, to: endpointOf(output.to as Source) });
         break;
       case "pending":
-        this.#open(output.session);
+        this.#open(output.session, { foreign: false, pending: true });
+        this.#others?.answered(output.session);
         break;
       case "up":
         this.#up(output.session, output.replaces.length > 0);
+        this.#others?.confirmed(output.session.index);
         break;
       case "close": {
         const row = this.#byIndex.find(output.index);
@@ -332,7 +444,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     }
   }
 
-  #open(session: NodeSession): void {
+  #open(session: NodeSession, { foreign, pending }: { readonly foreign: boolean; readonly pending: boolean }): void {
     const client = this.#clients.get(base64Of(session.clientKey));
     const row = client && this.#free.take();
     if (row === undefined) return;
@@ -342,16 +454,16 @@ export class NodeEnd implements SessionEnd, Sessions {
     if (this.#batch.full) this.#flush();
     this.#batch.add({
       ...{ index: row, owner: client!.owner, end: "node", sessionIndex: session.index, receiver: session.receiver },
-      senderId: this.#sender.senderId,
+      senderId: this.sender.senderId,
       key: aeadKey(
         session.aead,
-        groupKey(session.secret, session.aead, this.#sender),
+        groupKey(session.secret, session.aead, this.sender),
         clientKey(session.secret, session.aead),
       ),
       ...{ window: WINDOW, keepaliveMs: 0, innerMtu: this.#spec.instance.device.mtuBytes },
       routes: prefixesOf(client!.record).map((text) => parsePrefix(text)!),
       endpoint: endpointOf(session.from as Source),
-      pending: true,
+      ...{ pending, foreign },
     });
   }
 
@@ -381,7 +493,8 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#use.events.tell(rekeyed ? "session_rekeyed" : "session_up", `${message}, at ${peer}`, session.clientName);
   }
 
-  #retire({ index, clientName, reason }: Extract<NodeOutput, { kind: "retire" }>): void {
+  #retire({ index, timestamp, clientName, reason }: Extract<NodeOutput, { kind: "retire" }>): void {
+    this.#others?.ended(index, timestamp, reason);
     const row = this.#byIndex.find(index);
     if (row === NO_ROW) return;
     // The others were never up, or a newer one has taken their place.
@@ -397,9 +510,10 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#seal(row, { type: inside.CLOSE, reason });
   }
 
-  #seal(row: number, message: inside.SessionControl): void {
+  #seal(row: number, message: inside.SessionControl, to?: Source): void {
     const payload = inside.encodeSessionControl(message);
-    this.#post({ kind: "seal", index: row, type: message.type, payload });
+    const seal = { kind: "seal", index: row, type: message.type, payload } as const;
+    this.#post(to === undefined ? seal : { ...seal, to: endpointOf(to) });
   }
 
   #tick(): void {
@@ -408,7 +522,9 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.responder.tick(now, out);
     this.#carryOut(out);
     this.#writeStamps();
-    if (now.ms - this.#ticketKeysAtMs >= TICKET_KEYS_MS) this.responder.update({ ticketKeys: this.#freshTicketKeys() });
+    // In a group the book says when it is time for another key.
+    if (this.#others === undefined && now.ms - this.#ticketKeysAtMs >= TICKET_KEYS_MS)
+      this.responder.update({ ticketKeys: this.#freshTicketKeys() });
     this.#noteLoad();
   }
 

@@ -1,4 +1,5 @@
 /** What the control plane needs from outside; drivers implement these. */
+import type { Address } from "../base/ip.ts";
 import type { KeptTicket } from "../handshake/initiator.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 import type { NodeSpec } from "./instance.ts";
@@ -151,3 +152,12 @@ export interface HostNetwork {
 
 /** Names to addresses, as text, best first. Rejects when the name has none. */
 export type Resolver = (host: string) => Promise<readonly string[]>;
+
+/** The socket of the node link (cluster/link.ts). */
+export interface LinkSocket {
+  /** Call once. */
+  onDatagram(receive: (from: Address & { readonly port: number }, bytes: Uint8Array) => void): void;
+  /** May lose the datagram; never throws. */
+  send(to: Address & { readonly port: number }, bytes: Uint8Array): void;
+  close(): void;
+}

@@ -2,6 +2,7 @@
  * The seam between the supervisor, which owns a shard, and what makes sessions on it: a node's responder or a client's
  * initiator. Decodes what the data plane hands over and gives out rows of the tunnel table.
  */
+import type { AnyhopError } from "../base/errors.ts";
 import { MAPPED } from "../base/ip.ts";
 import { CONTROL_WORDS } from "../dataplane/control_ring.ts";
 import type { TunnelTable } from "../dataplane/tunnels.ts";
@@ -50,12 +51,16 @@ export interface SessionEnd {
   handed(entry: Handed): void;
   /** First authentic packet in this row. */
   confirmed(row: number): void;
+  /** In a group: the peer of this row is at another endpoint now. */
+  moved?(row: number): void;
   /** In a group: the shard's answer to "yield" or "take". */
   yielded?(message: Yielded): void;
   /** In a group: MAC addresses that the shard learnt, NEWS_WORDS each, see dataplane/mac_news.ts. */
   learnt?(words: Int32Array): void;
   /** Whose session it is, for the log. */
   nameOf(row: number): string | undefined;
+  /** Settles when the instance must not go on, with the reason. */
+  readonly failed?: Promise<AnyhopError>;
   /** Says farewell; the shard still runs. */
   stop(): void;
 }

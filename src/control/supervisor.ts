@@ -7,7 +7,7 @@ import { AnyhopError } from "../base/errors.ts";
 import { parseAddress } from "../base/ip.ts";
 import { type Logger, LogLimiter } from "../base/log.ts";
 import { parsePrefix } from "../base/prefix.ts";
-import { CONFIRMED, EVENT_WORDS } from "../dataplane/events.ts";
+import { CONFIRMED, ENDPOINT_MOVED, EVENT_WORDS } from "../dataplane/events.ts";
 import { AUTH_NULL, ROLE_LEFT, ROLE_RIGHT } from "../dataplane/layout.ts";
 import type { Offload } from "../dataplane/ports.ts";
 import type { Endpoint, FromShard, PrefixWords } from "../shard/messages.ts";
@@ -90,6 +90,7 @@ export class Supervisor {
     this.failed = new Promise((resolve) => {
       this.fail = resolve;
     });
+    void sessions?.failed?.then((error) => this.fail(error));
   }
 
   /** Resolves when packets flow. Rejects with what is wrong, after undoing what was done. */
@@ -179,7 +180,7 @@ export class Supervisor {
   }
 
   private onEvents(message: Extract<FromShard, { kind: "events" }>): void {
-    this.tellConfirmed(message.words);
+    this.tellSessions(message.words);
     noteEvents(message, {
       ...this.use,
       spec: this.spec,
@@ -202,9 +203,10 @@ export class Supervisor {
     };
   }
 
-  private tellConfirmed(words: Int32Array): void {
+  private tellSessions(words: Int32Array): void {
     for (let at = 0; at < words.length; at += EVENT_WORDS) {
       if (words[at] === CONFIRMED) this.sessions?.confirmed(words[at + 1]);
+      else if (words[at] === ENDPOINT_MOVED) this.sessions?.moved?.(words[at + 1]);
     }
   }
 

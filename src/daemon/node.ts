@@ -5,6 +5,7 @@ import type { NodeSpec } from "../control/instance.ts";
 import type { LogLevel } from "../control/log_level.ts";
 import { NodeControl } from "../control/node_control.ts";
 import { NodeEnd } from "../control/node_end.ts";
+import type { NodeGroup } from "../control/node_group.ts";
 import { entropyOf } from "../crypto/entropy.ts";
 import * as configEnv from "../drivers/config_env.ts";
 import { useNativeHandshake } from "../drivers/native_handshake.ts";
@@ -12,6 +13,7 @@ import { nativePairOf } from "../drivers/native_x25519.ts";
 import { openStore } from "../drivers/store.ts";
 import { type AnnounceParts, createAnnouncing } from "./announce.ts";
 import { systemClock } from "./clock.ts";
+import { prepareGroup } from "./group.ts";
 import { collectGarbage, keepYoungGenerationSmall } from "./heap.ts";
 import { type InstanceHooks, runInstance } from "./instance.ts";
 
@@ -23,7 +25,17 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
   useNativeHandshake();
   const entropy = entropyOf(nativePairOf);
   const events = new EventHub(systemClock);
-  const sessions = new NodeEnd(spec, { clock: systemClock, log, entropy, store, pairOf: nativePairOf, events });
+  const join = spec.cluster && (await prepareGroup(spec, spec.cluster, { log, entropy, store }));
+  let group: NodeGroup | undefined;
+  const sessions = new NodeEnd(spec, {
+    ...{ clock: systemClock, log, entropy, store, pairOf: nativePairOf, events },
+    ...(join && {
+      join: (node: NodeEnd) => {
+        group = join(node);
+        return group;
+      },
+    }),
+  });
   let control: NodeControl | undefined;
   let announce: AnnounceParts | undefined;
   process.on("SIGHUP", () => {
@@ -36,7 +48,7 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
       const tell = (event: string, message: string) => control?.tell(event, message);
       announce = createAnnouncing(spec, supervisor, sessions, tell, log);
       control = new NodeControl(spec, {
-        ...{ clock: systemClock, log, level, store, sessions, announcing: announce.announcing, events },
+        ...{ clock: systemClock, log, level, store, sessions, announcing: announce.announcing, events, group },
         readFile: () => parseFile(configEnv.readText(file) ?? "", file, configEnv),
         deviceName: () => supervisor.deviceName,
       });

@@ -54,6 +54,11 @@ export interface ResponderConfig {
   readonly cookieSecret: Uint8Array;
   readonly ticketKeys: TicketRing;
   readonly ticketLifetimeMs: number;
+  /**
+   * In a group of several nodes: number of this one, 1-4095, which stands in the index of every session that it makes, so
+   * that the others know whom to ask. 0: on its own; then a resumed session keeps its index.
+   */
+  readonly creator: number;
   /** AEADs in the order of preference. */
   readonly aeads: readonly Aead[];
   /** All senders that may send to clients, this node's and known ones of others. */
@@ -87,6 +92,9 @@ export type NodeOutcome = keyof typeof nodeOutcomes;
 
 /** Draws until one fits; with 2^31 indices and bounded tables that is nearly always the first. */
 const INDEX_DRAWS = 16;
+/** Where the creator's number stands in a session index. */
+const CREATOR_SHIFT = 15;
+const CREATOR_BITS = 0xfff << CREATOR_SHIFT;
 
 export class Responder {
   readonly sessions: NodeSessions;
@@ -322,11 +330,14 @@ export class Responder {
   }
 
   #freeIndex(wanted: number): number | undefined {
-    let index = wanted;
+    const { creator } = this.#config;
+    // Another node may know a session by the old index still: in a group each answer makes a new one.
+    let index = creator === 0 ? wanted : -1;
     for (let draw = 0; draw < INDEX_DRAWS; draw++) {
       const fits = index >= 0 && (index & control.INDEX_LOW) !== control.INDEX_LOW;
-      if (fits && this.sessions.get(index) === undefined) return index;
+      if (fits && this.sessions.phase(index) === undefined) return index;
       index = this.#u32() & control.INDEX_MAX;
+      if (creator !== 0) index = (index & ~CREATOR_BITS) | (creator << CREATOR_SHIFT);
     }
     return undefined;
   }

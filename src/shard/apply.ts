@@ -40,7 +40,8 @@ export function apply(p: Plane, message: ToShard, answer?: (message: Yielded) =>
       addSender(p, message.index, message.senderId, message.slot, message.key);
       return true;
     case "seal":
-      turnSeal(p, message.index, message.type, message.payload, p.io.now());
+      if (message.to === undefined) turnSeal(p, message.index, message.type, message.payload, p.io.now());
+      else sealTo(p, message.index, message.type, message.payload, message.to);
       return true;
     case "send":
       turnSend(p, message.datagram, message.to, p.io.now());
@@ -190,6 +191,17 @@ function setEndpoint(p: Plane, t: number, endpoint: Endpoint): void {
   if (p.endpoints && !p.endpoints.publish(t, a0, a1, a2, a3, endpoint.port, endpoint.sock)) return;
   p.tunnels.moveTo(t, a0, a1, a2, a3, endpoint.port, endpoint.sock);
   p.tunnels.innerMtu[t] = p.tunnels.configuredMtu[t];
+}
+
+/** Seals to another endpoint than the peer's, which stays what it is. */
+function sealTo(p: Plane, t: number, type: number, payload: Uint8Array, to: Endpoint): void {
+  const { addr0, addr1, addr2, addr3, port, sock, known } = p.tunnels;
+  const before = [addr0[t], addr1[t], addr2[t], addr3[t], port[t], sock[t]] as const;
+  const wasKnown = known[t];
+  p.tunnels.moveTo(t, ...to.words, to.port, to.sock);
+  turnSeal(p, t, type, payload, p.io.now());
+  p.tunnels.moveTo(t, ...before);
+  known[t] = wasKnown;
 }
 
 function learnMacs(p: Plane, words: Int32Array): void {

@@ -111,8 +111,14 @@ export type ToShard =
       readonly slot: number;
       readonly key: AeadKey;
     }
-  /** Seal `payload` as payload type `type` in row `index`; type -1 = empty packet. */
-  | { readonly kind: "seal"; readonly index: number; readonly type: number; readonly payload: Uint8Array }
+  /** Seal `payload` as payload type `type` in row `index`; type -1 = empty packet. `to`: there, instead of to the peer. */
+  | {
+      readonly kind: "seal";
+      readonly index: number;
+      readonly type: number;
+      readonly payload: Uint8Array;
+      readonly to?: Endpoint;
+    }
   /** Send a datagram as it is. */
   | { readonly kind: "send"; readonly datagram: Uint8Array; readonly to: Endpoint }
   /** What other shards learnt, NEWS_WORDS an address, see dataplane/mac_news.ts. */

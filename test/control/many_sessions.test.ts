@@ -123,7 +123,8 @@ function install(from: number, to: number): { us: number; messages: number } {
   for (let first = from; first < to; first += 500) {
     const sessions = Array.from({ length: Math.min(500, to - first) }, (_, k) => sessionOf(first + k));
     const began = cpuUs();
-    node.takeIn(sessions);
+    for (const session of sessions) node.takeIn(session, false);
+    node.settle();
     messages += posted.length;
     for (const message of posted.splice(0)) apply(plane, message);
     us += cpuUs() - began;

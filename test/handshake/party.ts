@@ -64,6 +64,7 @@ export class Group implements Clients, Timestamps {
       cookieSecret: this.entropy.bytes(32),
       ticketKeys: [ticketKey(1, this.entropy.bytes(32))],
       ticketLifetimeMs: 3_600_000,
+      creator: 0,
       aeads: [AES_256_GCM, CHACHA20_POLY1305],
       senders: [],
       rekeyAfterMs: 120_000,

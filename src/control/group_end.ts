@@ -1,0 +1,332 @@
+/**
+ * This node's part in the group: carries what the group's state machine (cluster/group.ts) decides to the shard, the
+ * node link, the engine and the sessions of this node, and what those tell back to it. Decides nothing and keeps no packet.
+ */
+import type { Clock } from "../base/clock.ts";
+import { AnyhopError } from "../base/errors.ts";
+import { isMapped } from "../base/ip.ts";
+import type { Logger } from "../base/log.ts";
+import type { Bus, BusListener, BusStatus } from "../cluster/bus.ts";
+import type { Endpoint } from "../cluster/endpoint.ts";
+import { Group } from "../cluster/group.ts";
+import type {
+  EndReason,
+  GroupConfig,
+  GroupOutput,
+  GroupPorts,
+  GroupSender,
+  HeldPacket,
+} from "../cluster/group_types.ts";
+import type { LiveRecord } from "../cluster/record.ts";
+import type { GroupStatus } from "../cluster/status.ts";
+import type { Yielded } from "../shard/messages.ts";
+import type { LinkSocket, TicketKey } from "./ports.ts";
+import { endpointOf, type Handed, type ShardPort } from "./session_end.ts";
+
+/** How often the others hear how far the clients of this node's sessions are: what is lost of it can be replayed. */
+const PROGRESS_MS = 250;
+
+export interface GroupEndPorts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  openBus(listener: BusListener): Bus;
+  readonly link: LinkSocket;
+}
+
+/** What the group asks of this node's sessions. */
+export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | "addressesOf"> {
+  /** Row of a session in the tunnel table, or undefined. */
+  rowOf(index: number): number | undefined;
+  install(record: LiveRecord, endpoint: Endpoint): void;
+  /** The client confirmed it at another node. */
+  up(index: number): void;
+  retire(index: number, created: number, reason: EndReason): void;
+  challenge(index: number, token: Uint8Array, to: Endpoint): void;
+  unknown(datagram: Uint8Array, from: Endpoint): void;
+  announceSender(index: number): void;
+  acked(index: number, sender: GroupSender): void;
+  /** Who can send to clients now, this node first. */
+  senders(senders: readonly GroupSender[]): void;
+  ticketKeys(): void;
+  /** Another node added, changed or (undefined) removed a client. `clientKey` in hex. */
+  client(clientKey: string, content: Uint8Array | undefined): void;
+  /** This node must not go on. */
+  refuse(error: AnyhopError): void;
+  /** The engine has told all that it knows. */
+  caughtUp(): void;
+  /** The end of what is decided in one go. */
+  settled(): void;
+}
+
+export interface GroupView {
+  readonly group: GroupStatus;
+  readonly bus: BusStatus;
+}
+
+export class GroupEnd {
+  readonly group: Group;
+  readonly #use: GroupEndPorts;
+  readonly #sessions: GroupSessions;
+  #shard!: ShardPort;
+  #bus!: Bus;
+  #first = 0;
+  #end = 0;
+  /** By row: the number that the group was told of last. */
+  #told!: Float64Array;
+  #progress: NodeJS.Timeout | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #flushing = false;
+
+  constructor(config: GroupConfig, entropy: GroupPorts["entropy"], ports: GroupEndPorts, sessions: GroupSessions) {
+    this.#use = ports;
+    this.#sessions = sessions;
+    const { open, superseded, addressesOf } = sessions;
+    this.group = new Group(this.#now(), config, {
+      entropy,
+      open: open.bind(sessions),
+      superseded: superseded.bind(sessions),
+      addressesOf: addressesOf.bind(sessions),
+    });
+  }
+
+  /** Rows [first, first + count) of the tunnel table are for sessions. */
+  start(shard: ShardPort, first: number, count: number): void {
+    this.#shard = shard;
+    this.#first = first;
+    this.#end = first + count;
+    this.#told = new Float64Array(this.#end);
+    this.#use.link.onDatagram((from, bytes) => this.#in((group) => group.linkDatagram(this.#now(), from, bytes)));
+    this.#bus = this.#use.openBus({
+      record: (node, key, value) => this.#in((group) => group.busRecord(this.#now(), node, key, value)),
+      shout: (node, message) => this.#in((group) => group.busShout(this.#now(), node, message)),
+      state: (connected) => this.#in((group) => group.busState(this.#now(), connected)),
+      caughtUp: () => {
+        this.#in((group) => group.caughtUp(this.#now()));
+        // After what the snapshot said of clients.
+        this.#flush();
+        this.#sessions.caughtUp();
+      },
+    });
+    this.#progress = setInterval(() => this.#tellProgress(), PROGRESS_MS);
+    this.#in((group) => group.tick(this.#now()));
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#progress);
+    clearTimeout(this.#timer);
+    this.#flush();
+    this.#flushing = true;
+    this.#use.link.close();
+    await this.#bus.close();
+  }
+
+  // --- What this node tells the group ---
+
+  answered(record: LiveRecord): void {
+    this.#in((group) => group.answered(this.#now(), record));
+  }
+
+  confirmed(index: number): void {
+    this.#in((group) => group.confirmed(this.#now(), index));
+  }
+
+  ended(index: number, created: number, reason: EndReason): void {
+    this.#in((group) => group.ended(this.#now(), index, created, reason));
+  }
+
+  /** The client of the session in `row` is at another endpoint. */
+  moved(row: number): void {
+    const { tunnels } = this.#shard;
+    const [w0, w1, w2, w3] = [tunnels.addr0[row], tunnels.addr1[row], tunnels.addr2[row], tunnels.addr3[row]];
+    const endpoint: Endpoint = { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: tunnels.port[row] };
+    const seq = tunnels.seqHigh[row] - 1;
+    this.#in((group) => group.moved(this.#now(), tunnels.index[row], endpoint, seq));
+  }
+
+  held({ row, bytes, from, tos }: Handed): void {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const index = row < 0 ? view.getUint16(4) * 2 ** 15 + (view.getUint16(6) & 0x7fff) : this.#shard.tunnels.index[row];
+    const packet: HeldPacket = { index, seq: view.getUint32(0), datagram: bytes, from, tos };
+    this.#in((group) => group.held(this.#now(), packet));
+  }
+
+  yielded(answer: Yielded): void {
+    const { token, result } = answer;
+    const window = answer.result === "given" ? { highest: answer.highest, words: answer.words } : undefined;
+    this.#in((group) => group.yielded(this.#now(), { token, result, window }));
+  }
+
+  senderAcked(index: number, sender: GroupSender): void {
+    this.#in((group) => group.senderAcked(this.#now(), index, sender));
+  }
+
+  /** `content` undefined removes the client. */
+  putClient(clientKey: string, content: Uint8Array | undefined): void {
+    this.#in((group) => {
+      const refusal = group.putClient(this.#now(), clientKey, content);
+      if (refusal !== undefined)
+        throw new AnyhopError("group_refused", `The other nodes can't be told of this client (${refusal}).`);
+    });
+  }
+
+  putTicketKey(key: TicketKey): void {
+    this.#in((group) => void group.putTicketKey(this.#now(), key));
+  }
+
+  drain(state: "serving" | "draining" | "leaving"): void {
+    this.#in((group) => group.drain(this.#now(), state));
+  }
+
+  /** Hands the sessions that this node still owns to other nodes. Returns how many are still to go. */
+  part(): number {
+    const { tunnels } = this.#shard;
+    const own: number[] = [];
+    for (let row = this.#first; row < this.#end; row++)
+      if (tunnels.used[row] === 1 && tunnels.foreign[row] === 0 && tunnels.pending[row] === 0)
+        own.push(tunnels.index[row]);
+    const left = this.group.part(this.#now(), own);
+    this.#soon();
+    return left;
+  }
+
+  status(): GroupView {
+    return { group: this.group.status(), bus: this.#bus.status() };
+  }
+
+  #tellProgress(): void {
+    const { used, foreign, seqHigh, index } = this.#shard.tunnels;
+    const told = this.#told;
+    const advanced: { index: number; seqHigh: number }[] = [];
+    for (let row = this.#first; row < this.#end; row++) {
+      if (used[row] === 0 || foreign[row] === 1) continue;
+      const high = seqHigh[row] >>> 0;
+      if (high === told[row]) continue;
+      told[row] = high;
+      if (high > 0) advanced.push({ index: index[row], seqHigh: high - 1 });
+    }
+    if (advanced.length > 0) this.#in((group) => group.progress(this.#now(), advanced));
+  }
+
+  #in(tell: (group: Group) => void): void {
+    tell(this.group);
+    this.#soon();
+  }
+
+  /** Once for all that is told in one go, so that what goes to one node goes in few datagrams. */
+  #soon(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    queueMicrotask(() => {
+      this.#flushing = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    const out: GroupOutput[] = [];
+    this.group.flush(this.#now(), out);
+    for (const output of out) {
+      // The shard must have the rows before it is told what to do with them.
+      if (output.kind !== "install") this.#sessions.settled();
+      this.#carryOut(output);
+    }
+    this.#sessions.settled();
+    clearTimeout(this.#timer);
+    const wait = Math.max(0, this.group.nextTimeout() - this.#use.clock.monotonicMs());
+    this.#timer = setTimeout(() => this.#in((group) => group.tick(this.#now())), Math.min(wait, 60_000));
+  }
+
+  #carryOut(output: GroupOutput): void {
+    switch (output.kind) {
+      case "put":
+        this.#bus.put(output.entries);
+        break;
+      case "shout":
+        this.#bus.shout(output.message);
+        break;
+      case "link":
+        this.#use.link.send(output.to, output.bytes);
+        break;
+      case "install":
+        this.#sessions.install(output.record, output.endpoint);
+        break;
+      case "up":
+        this.#sessions.up(output.index);
+        break;
+      case "retire":
+        this.#sessions.retire(output.index, output.created, output.reason);
+        break;
+      case "yield":
+        this.#yield(output.index, output.seq, output.token);
+        break;
+      case "own": {
+        const index = this.#sessions.rowOf(output.index);
+        if (index !== undefined) this.#shard.post({ kind: "own", index, ...output.window });
+        break;
+      }
+      case "inject": {
+        const datagrams = output.datagrams.map(({ datagram, from, tos }) => {
+          return { bytes: datagram, from: this.#toShard(from), tos };
+        });
+        this.#shard.post({ kind: "inject", datagrams });
+        break;
+      }
+      case "locate": {
+        const index = this.#sessions.rowOf(output.index);
+        const endpoint = this.#toShard(output.endpoint);
+        if (index !== undefined && endpoint.sock >= 0) this.#shard.post({ kind: "endpoint", index, endpoint });
+        break;
+      }
+      case "challenge":
+        this.#sessions.challenge(output.index, output.token, output.to);
+        break;
+      case "unknown":
+        this.#sessions.unknown(output.datagram, output.from);
+        break;
+      case "announceSender":
+        this.#sessions.announceSender(output.index);
+        break;
+      case "acked":
+        this.#sessions.acked(output.index, output);
+        break;
+      case "senders":
+        this.#sessions.senders(this.group.senders());
+        break;
+      case "client":
+        this.#sessions.client(output.client.clientKey, output.client.content);
+        break;
+      case "conflict": {
+        const { address, others } = output;
+        this.#use.log.error(
+          "address_conflict",
+          `The inner address ${address} was given to ${others.length + 1} clients at different nodes; the oldest keeps it`,
+        );
+        break;
+      }
+      case "ticket_keys":
+        this.#sessions.ticketKeys();
+        break;
+      case "refuse":
+        this.#sessions.refuse(new AnyhopError(output.code, output.text));
+        break;
+      case "notice":
+        this.#use.log.warning(output.code, output.text);
+        break;
+    }
+  }
+
+  #yield(sessionIndex: number, seq: number, token: number): void {
+    const index = this.#sessions.rowOf(sessionIndex);
+    if (index === undefined)
+      this.#in((group) => group.yielded(this.#now(), { token, result: "moved", window: undefined }));
+    else this.#shard.post({ kind: "yield", index, seq, token });
+  }
+
+  #toShard(endpoint: Endpoint) {
+    return endpointOf({ ...endpoint, sock: this.#shard.socketFor(endpoint.family) });
+  }
+
+  #now() {
+    return { ms: this.#use.clock.monotonicMs(), wallMs: this.#use.clock.wallMs() };
+  }
+}

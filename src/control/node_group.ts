@@ -1,0 +1,292 @@
+/**
+ * Between a node's sessions (`node_end.ts`) and its part in the group (`group_end.ts`): turns sessions into records and
+ * back, and opens held packets for the group to see whose they are.
+ */
+import type { AnyhopError } from "../base/errors.ts";
+import { isMapped } from "../base/ip.ts";
+import type { Endpoint } from "../cluster/endpoint.ts";
+import type { EndReason, GroupSender, OpenedPacket } from "../cluster/group_types.ts";
+import type { LiveRecord } from "../cluster/record.ts";
+import { openAead } from "../crypto/aead.ts";
+import type { Entropy } from "../crypto/entropy.ts";
+import { type Aead, clientKey, groupKey } from "../handshake/keys.ts";
+import type { NodeSession, RetireReason } from "../handshake/node_sessions.ts";
+import * as inside from "../handshake/session_control.ts";
+import { NO_SETTINGS } from "../handshake/settings.ts";
+import type { Yielded } from "../shard/messages.ts";
+import { GroupEnd, type GroupEndPorts, type GroupSessions, type GroupView } from "./group_end.ts";
+import type { ClusterSpec, NodeSpec } from "./instance.ts";
+import { aeadAlgorithms, type NodeEnd, type NodeOthers } from "./node_end.ts";
+import type { TicketKey } from "./ports.ts";
+import type { Handed, ShardPort, Source } from "./session_end.ts";
+
+/** From the answer to the handshake until no node keeps the record: longer than any session lives. */
+const SESSION_LIFE_MS = 900_000;
+/** Sessions of clients that this node has not heard of yet; the book comes another way than records do. */
+const WAITING_MAX = 4096;
+const HEADER_LEN = 8;
+
+export interface NodeGroupPorts extends GroupEndPorts {
+  readonly entropy: Entropy;
+  /** The peers' node links, resolved. */
+  readonly peers: readonly { readonly node: number; readonly endpoint: Endpoint }[];
+  /** Ticket keys that were on disk. */
+  readonly ticketKeys: () => readonly TicketKey[];
+}
+
+/** Clients that other nodes added, as bytes that only the client book can read. */
+export interface ReplicatedClients {
+  /** Canonical text of the inner prefixes in a client's content; undefined: it is none. */
+  addressesOf(content: Uint8Array): readonly string[] | undefined;
+  /** Undefined: it was removed. */
+  learn(clientKey: string, content: Uint8Array | undefined): void;
+  /** The engine has told all that it knows. */
+  caughtUp(): void;
+}
+
+export class NodeGroup implements GroupSessions, NodeOthers {
+  readonly #node: NodeEnd;
+  readonly #use: NodeGroupPorts;
+  readonly #end: GroupEnd;
+  readonly #waiting = new Map<string, { readonly record: LiveRecord; readonly endpoint: Endpoint }[]>();
+  #waitingCount = 0;
+  #shard!: ShardPort;
+  /** Set by who keeps the client book, before packets flow. */
+  clients: ReplicatedClients = { addressesOf: () => undefined, learn: () => {}, caughtUp: () => {} };
+
+  constructor(node: NodeEnd, spec: NodeSpec, cluster: ClusterSpec, ports: NodeGroupPorts) {
+    this.#node = node;
+    this.#use = ports;
+    const { fleetKey, holdMs } = cluster;
+    this.#end = new GroupEnd(
+      {
+        ...{ node: cluster.node, bootId: node.sender.bootId, fleetKey, groupPublicKey: spec.publicKey },
+        ...{ peers: ports.peers, holdMs, sessionLifeMs: SESSION_LIFE_MS, sessionsMax: spec.sessionsMax },
+      },
+      ports.entropy,
+      ports,
+      this,
+    );
+  }
+
+  start(shard: ShardPort, firstRow: number, rows: number): void {
+    this.#shard = shard;
+    this.#end.start(shard, firstRow, rows);
+    for (const key of this.#use.ticketKeys()) this.#end.putTicketKey(key);
+    this.ticketKeys();
+    this.senders(this.#end.group.senders());
+  }
+
+  stop(): void {
+    void this.#end.stop();
+  }
+
+  status(): GroupView {
+    return this.#end.status();
+  }
+
+  /** A client was added or changed here; `content` undefined: removed. Throws AnyhopError when it can't be told. */
+  putClient(key: string, content: Uint8Array | undefined): void {
+    this.#end.putClient(key, content);
+  }
+
+  hasClient(key: string): boolean {
+    return this.#end.group.book.client(key) !== undefined;
+  }
+
+  drain(state: "serving" | "draining" | "leaving"): void {
+    this.#end.drain(state);
+  }
+
+  part(): number {
+    return this.#end.part();
+  }
+
+  // --- What this node tells ---
+
+  answered(session: NodeSession): void {
+    this.#end.answered(this.#recordOf(session));
+  }
+
+  confirmed(index: number): void {
+    this.#end.confirmed(index);
+  }
+
+  ended(index: number, timestamp: number, reason: RetireReason): void {
+    this.#end.ended(index, timestamp, reason);
+  }
+
+  moved(row: number): void {
+    this.#end.moved(row);
+  }
+
+  held(entry: Handed): void {
+    this.#end.held(entry);
+  }
+
+  yielded(answer: Yielded): void {
+    this.#end.yielded(answer);
+  }
+
+  senderAcked(index: number, sender: GroupSender): void {
+    this.#end.senderAcked(index, sender);
+  }
+
+  /** Somebody may come now: what was agreed with them at other nodes can be taken in. */
+  admitted(key: string): void {
+    const waiting = this.#waiting.get(key);
+    if (waiting === undefined) return;
+    this.#waiting.delete(key);
+    this.#waitingCount -= waiting.length;
+    for (const { record, endpoint } of waiting) this.install(record, endpoint);
+    this.settled();
+  }
+
+  // --- What the group tells (GroupSessions) ---
+
+  open(record: LiveRecord, datagram: Uint8Array): OpenedPacket | undefined {
+    const { secret, aead } = record;
+    const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.length);
+    if (datagram.length < HEADER_LEN) return undefined;
+    const header = { seq: view.getUint32(0), senderId: view.getUint16(4), mux: view.getUint16(6) };
+    const openKey = clientKey(secret, aead);
+    const sealKey = groupKey(secret, aead, this.#node.sender);
+    const opened = openAead({ algorithm: aeadAlgorithms[aead as Aead], openKey, sealKey }, datagram, header);
+    if (opened.result !== "opened") return undefined;
+    const message = inside.decodeSessionControl(opened.payloadType, opened.inner);
+    return { pong: message?.type === inside.PONG ? message.token : undefined };
+  }
+
+  superseded(record: LiveRecord): boolean {
+    const { sessions } = this.#node.responder;
+    const up = sessions.get(sessions.upOf(hex(record.clientKey)));
+    return up !== undefined && up.timestamp > record.created;
+  }
+
+  addressesOf(content: Uint8Array): readonly string[] | undefined {
+    return this.clients.addressesOf(content);
+  }
+
+  rowOf(index: number): number | undefined {
+    return this.#node.rowOf(index);
+  }
+
+  install(record: LiveRecord, endpoint: Endpoint): void {
+    const key = hex(record.clientKey);
+    const name = this.#node.clientName(key);
+    if (name === undefined) {
+      if (this.#waitingCount >= WAITING_MAX) return;
+      this.#waitingCount++;
+      this.#waiting.set(key, [...(this.#waiting.get(key) ?? []), { record, endpoint }]);
+      return;
+    }
+    this.#node.takeIn(this.#sessionOf(key, name, record, endpoint), record.phase === "up");
+  }
+
+  up(index: number): void {
+    this.#node.confirmedElsewhere(index);
+  }
+
+  retire(index: number, created: number, reason: EndReason): void {
+    for (const [key, waiting] of this.#waiting) {
+      const left = waiting.filter(({ record }) => record.index !== index || record.created !== created);
+      if (left.length === waiting.length) continue;
+      this.#waitingCount -= waiting.length - left.length;
+      if (left.length > 0) this.#waiting.set(key, left);
+      else this.#waiting.delete(key);
+    }
+    this.#node.retireElsewhere(index, created, reason);
+  }
+
+  challenge(index: number, token: Uint8Array, to: Endpoint): void {
+    this.#node.tell(index, { type: inside.PING, token }, this.#source(to));
+  }
+
+  unknown(datagram: Uint8Array, from: Endpoint): void {
+    this.#node.respond((responder, now, out) => responder.unknownSession(now, datagram, this.#source(from), out));
+  }
+
+  announceSender(index: number): void {
+    const row = this.#node.rowOf(index);
+    if (row === undefined) return;
+    const { known, addr0, addr1, addr2, addr3, port } = this.#shard.tunnels;
+    const from = this.#node.responder.sessions.get(index)?.from;
+    // The shard may not have opened the row yet.
+    const [w0, w1, w2, w3] = [addr0[row], addr1[row], addr2[row], addr3[row]];
+    const now: Endpoint = { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: port[row] };
+    const to = known[row] === 1 ? this.#source(now) : from && this.#source(from);
+    if (to === undefined) return;
+    this.#node.respond((responder, at, out) => responder.announce(at, index, this.#node.sender, to, out));
+  }
+
+  acked(index: number, sender: GroupSender): void {
+    this.#node.responder.acknowledged(index, sender);
+  }
+
+  senders(senders: readonly GroupSender[]): void {
+    this.#node.responder.update({ senders });
+  }
+
+  ticketKeys(): void {
+    this.#node.useTicketKeys(this.#end.group.book.ticketKeys(this.#use.clock.wallMs()));
+  }
+
+  client(key: string, content: Uint8Array | undefined): void {
+    this.clients.learn(key, content);
+  }
+
+  refuse(error: AnyhopError): void {
+    this.#node.fail(error);
+  }
+
+  caughtUp(): void {
+    this.clients.caughtUp();
+  }
+
+  settled(): void {
+    this.#node.settle();
+  }
+
+  #recordOf(session: NodeSession): LiveRecord {
+    const { index, timestamp, receiver, aead, modes, secret, settings, from } = session;
+    return {
+      ...{
+        index,
+        created: timestamp,
+        phase: "pending",
+        creator: this.#node.sender.senderId,
+        receiver,
+        aead,
+        modes,
+        secret,
+      },
+      clientKey: Buffer.from(session.clientKey, "hex"),
+      instance: Buffer.from(session.instance, "hex"),
+      expiryMs: this.#use.clock.wallMs() + SESSION_LIFE_MS,
+      addresses: settings.addresses,
+      endpoint: { family: from.family, w0: from.w0, w1: from.w1, w2: from.w2, w3: from.w3, port: from.port },
+    };
+  }
+
+  #sessionOf(key: string, clientName: string, record: LiveRecord, endpoint: Endpoint): NodeSession {
+    const { index, created, receiver, instance, aead, modes, secret } = record;
+    return {
+      ...{ index, receiver, clientKey: key, clientName, instance: hex(instance) },
+      ...{
+        aead,
+        modes,
+        secret,
+        settings: NO_SETTINGS,
+        from: this.#source(endpoint),
+        timestamp: created,
+        resumed: false,
+      },
+    };
+  }
+
+  #source(endpoint: Endpoint): Source {
+    return { ...endpoint, sock: this.#shard.socketFor(endpoint.family) };
+  }
+}
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");

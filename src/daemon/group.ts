@@ -1,0 +1,72 @@
+/** Wires a node's part in a group to this operating system: node link, state engine, names of the other nodes. */
+import { randomBytes } from "node:crypto";
+import { lookup } from "node:dns/promises";
+import { AnyhopError } from "../base/errors.ts";
+import { parseAddress } from "../base/ip.ts";
+import type { Logger } from "../base/log.ts";
+import type { Bus, BusListener } from "../cluster/bus.ts";
+import type { Endpoint } from "../cluster/endpoint.ts";
+import type { ClusterSpec, LinkPlace, NodeSpec } from "../control/instance.ts";
+import type { NodeEnd } from "../control/node_end.ts";
+import { NodeGroup } from "../control/node_group.ts";
+import type { Store } from "../control/ports.ts";
+import type { Entropy } from "../crypto/entropy.ts";
+import { openEmbeddedBus } from "../drivers/embedded_bus.ts";
+import { bindLink } from "../drivers/link_socket.ts";
+import { openNatsBus } from "../drivers/nats_bus.ts";
+import { systemClock } from "./clock.ts";
+
+/** Binds the node link and finds the peers. The result makes the node's part in the group. Rejects with AnyhopError. */
+export async function prepareGroup(
+  spec: NodeSpec,
+  cluster: ClusterSpec,
+  { log, entropy, store }: { readonly log: Logger; readonly entropy: Entropy; readonly store: Store },
+): Promise<(node: NodeEnd) => NodeGroup> {
+  const peers = await Promise.all(
+    cluster.peers.map(async ({ node, link }) => ({ node, endpoint: await endpointOf(link) })),
+  );
+  const link = await bindLink(cluster.link.host, cluster.link.port);
+  return (node) =>
+    new NodeGroup(node, spec, cluster, {
+      ...{ clock: systemClock, log, entropy, peers, link },
+      openBus: (listener) => openBus(spec, cluster, log, listener),
+      ticketKeys: () => store.ticketKeys(),
+    });
+}
+
+async function endpointOf({ host, port }: LinkPlace): Promise<Endpoint> {
+  const known = parseAddress(host);
+  if (known !== undefined) return { ...known, port };
+  try {
+    const { address } = await lookup(host);
+    return { ...parseAddress(address)!, port };
+  } catch (error) {
+    throw new AnyhopError(
+      "peer_link",
+      `The node link ${host} of a peer was not found (${(error as Error).message}); write its address in [[group.peer]].`,
+    );
+  }
+}
+
+function openBus(spec: NodeSpec, { engine, node, peers }: ClusterSpec, log: Logger, listener: BusListener): Bus {
+  const { instance, group } = spec;
+  if (engine.kind === "embedded")
+    return openEmbeddedBus({ stateDir: instance.stateDir, scope: instance.name, node }, listener);
+  const { url, nkeySeed, ca, cert, key } = engine;
+  const hasTls = ca !== undefined || cert !== undefined;
+  return openNatsBus(
+    {
+      ...{ url, group, node, others: peers.map((peer) => peer.node), clock: systemClock, logger: log },
+      nkeySeed: nkeySeed === undefined ? undefined : new TextEncoder().encode(nkeySeed),
+      tls: hasTls
+        ? {
+            ...(ca === undefined ? {} : { ca }),
+            ...(cert === undefined ? {} : { cert }),
+            ...(key === undefined ? {} : { key }),
+          }
+        : undefined,
+      randomName: () => randomBytes(8).toString("hex"),
+    },
+    listener,
+  );
+}
