@@ -7,8 +7,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { clientPair, type LoadOrder, type LoadRound } from "./handshake_load.ts";
 import { createPair, must, type Namespace, OUTER, type Program, sleep } from "./netns.ts";
-import { ANYHOP, BENCH, usage } from "./peers.ts";
+import { usage } from "./peers.ts";
 import { median } from "./statistics.ts";
+import { ANYHOP, BENCH } from "./tunnel_ends.ts";
 
 const PORT = 4444;
 /** Every address of these networks is one client machine: a node limits the requests of each. */

@@ -136,14 +136,6 @@ program
     const { runFlood } = await import("./flood_load.ts");
     await runFlood(JSON.parse(order));
   });
-program
-  .command("static-end <side>", { hidden: true })
-  .description("one end of the tunnel with static AES-128-GCM keys, in the namespace of the benchmark")
-  .action(async (side: string) => {
-    const { runStaticEnd } = await import("./static_end.ts");
-    await runStaticEnd(side === "left" ? "left" : "right");
-  });
-
 program.parseAsync().catch((error: unknown) => {
   say(`anyhop-bench: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = EXIT_UNUSABLE;

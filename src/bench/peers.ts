@@ -3,15 +3,10 @@
  * 10.9.0.2 (right). Measuring and printing are elsewhere.
  */
 import { mkdir, readFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import { OUTER, type Pair, type Program, run } from "./netns.ts";
 import { startFastd, startOpenvpn, startTinc, startWireguard } from "./peer_programs.ts";
-import { DEVICE, INNER, other, type Side, type Start, startBoth } from "./tunnel_ends.ts";
-
-/** The command under test, beside this package's `dist` (or `src`, in the tests). */
-export const ANYHOP = fileURLToPath(new URL("../../bin/anyhop", import.meta.url));
-/** This benchmark's own entry, for what runs in a namespace. */
-export const BENCH = fileURLToPath(new URL("../../dist/bench/main.js", import.meta.url));
+import { startSession } from "./session_ends.ts";
+import { ANYHOP, DEVICE, INNER, other, type Side, type Start, startBoth } from "./tunnel_ends.ts";
 
 export interface Peer {
   readonly name: string;
@@ -85,10 +80,9 @@ export const peers: readonly Peer[] = [
   ours("ours", "anyhop classic, aes-ctr-128, sha1/10", AES),
   ours("ours-null", "anyhop classic, no cipher, no authentication", NULL),
   {
-    ...{ name: "ours-gcm", ours: true, needs: [], target: INNER.right },
-    help: "anyhop's data plane with static AES-128-GCM keys, only in this benchmark",
-    start: async (pair, _dir, started) =>
-      startBoth(pair, started, (side) => [process.execPath, BENCH, "static-end", side]),
+    ...{ name: "ours-session", ours: true, needs: [], target: INNER.right },
+    help: "anyhop run, a session of a client with a node, AES-256-GCM",
+    start: startSession,
   },
 ];
 

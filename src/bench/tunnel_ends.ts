@@ -2,7 +2,14 @@
  * What all tunnels of the end-to-end benchmark have in common: two sides, their addresses, and how a program is started
  * on both. How each program is told so is in `peers.ts` and `peer_programs.ts`.
  */
+import { fileURLToPath } from "node:url";
 import type { Namespace, Pair, Program } from "./netns.ts";
+
+/** The command under test, beside this package's `dist` (or `src`, in the tests). */
+export const ANYHOP = fileURLToPath(new URL("../../bin/anyhop", import.meta.url));
+
+/** This benchmark's own entry, for what runs in a namespace. */
+export const BENCH = fileURLToPath(new URL("../../dist/bench/main.js", import.meta.url));
 
 export const INNER = { left: "10.9.0.1", right: "10.9.0.2" } as const;
 export const DEVICE = "vt0";

@@ -50,7 +50,7 @@ describe("the page", () => {
   });
 
   it("says which goals are reached", () => {
-    const speeds = { raw: [10_000], openvpn: [1000], "ours-gcm": [3500] };
+    const speeds = { raw: [10_000], openvpn: [1000], "ours-session": [3500] };
     const rows = page({ format: 1, endToEnd: endToEnd(speeds) }).split("\n");
     const of = (start: string) => rows.find((row) => row.includes(start));
     expect(of("30 % of the bare cable")).toContain("0.350x | yes |");

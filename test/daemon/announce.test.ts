@@ -5,7 +5,7 @@
 import { writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { must, type Program, sleep } from "../../src/bench/netns.ts";
-import { ANYHOP } from "../../src/bench/peers.ts";
+import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
 import { BirdWorld, CLIENT, PREFIXES, SERVICE } from "../announce/bird_world.ts";
 import { whyNoNetns } from "../support/netns.ts";
 

@@ -7,7 +7,7 @@ import { readFileSync, statSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { type Status, statusSchema } from "../../src/api/contract.ts";
 import { must, type Output, type Program } from "../../src/bench/netns.ts";
-import { ANYHOP } from "../../src/bench/peers.ts";
+import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
 import { ticketName } from "../../src/control/kept_ticket.ts";
 import { publicKeyOf } from "../../src/control/keys/x25519.ts";
 import { openStore } from "../../src/drivers/store.ts";

@@ -7,8 +7,9 @@ import { availableParallelism, loadavg } from "node:os";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ask } from "../../src/api/client.ts";
 import { OUTER, type Program, sleep } from "../../src/bench/netns.ts";
-import { BENCH, usage } from "../../src/bench/peers.ts";
+import { usage } from "../../src/bench/peers.ts";
 import { median } from "../../src/bench/statistics.ts";
+import { BENCH } from "../../src/bench/tunnel_ends.ts";
 import { whyNoNetns } from "../support/netns.ts";
 import { INNER_NODE, SessionPair, until } from "./session_pair.ts";
 

@@ -5,7 +5,7 @@
 import { access, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createPair, type Output, type Pair, run, sleep } from "../../src/bench/netns.ts";
-import { ANYHOP } from "../../src/bench/peers.ts";
+import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
 import { commandOf, DEFAULTS, DEVICE, deviceReady, end, scratch, socketOf, startEnd } from "../interop/tunnel.ts";
 import { readStatus } from "./status.ts";
 

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Status } from "../../src/api/contract.ts";
 import type { Namespace, Program } from "../../src/bench/netns.ts";
-import { ANYHOP } from "../../src/bench/peers.ts";
+import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
 import { whyNoNetns } from "../support/netns.ts";
 import { INNER_NODE, SessionPair, until } from "./session_pair.ts";
 

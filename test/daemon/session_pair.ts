@@ -13,7 +13,7 @@ import {
   type Program,
   sleep,
 } from "../../src/bench/netns.ts";
-import { ANYHOP } from "../../src/bench/peers.ts";
+import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
 
 export const POOL = ["10.9.0.0/24", "2001:db8:9::/64"];
 /** Of the node; clients get the ones after it, in the order of invitations. */

@@ -5,7 +5,7 @@
 import { writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createPair, findProgram, Namespace, OUTER, type Pair, type Program, sleep } from "../../src/bench/netns.ts";
-import { ANYHOP } from "../../src/bench/peers.ts";
+import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
 import { grown, readStatus } from "../daemon/status.ts";
 import { DEVICE, PORT, scratch } from "./tunnel.ts";
 

@@ -8,7 +8,7 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { afterAll } from "vitest";
 import { type Namespace, OUTER, type Pair, type Program, run, sleep } from "../../src/bench/netns.ts";
-import { ANYHOP } from "../../src/bench/peers.ts";
+import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
 
 export type Side = "left" | "right";
 export type Speaker = "anyhop" | "anytun" | "uanytun";
