@@ -18,6 +18,7 @@ const packages = {
   bird2: { program: "bird", why: "speaks BGP for the nodes and the router of the tests and the lab" },
   exabgp: { program: "exabgp", why: "speaks BGP by another driver, for the tests" },
   "nats-server": { program: "nats-server", why: "the state engine, for its tests and the lab" },
+  tcpdump: { program: "tcpdump", why: "watches the wire of the lab: what is measured has the kernel's times" },
   iperf3: { program: "iperf3", why: "makes and measures the traffic of the benchmarks" },
   openvpn: { program: "openvpn", why: "peer in the benchmarks" },
   openssl: { program: "openssl", why: "makes the certificates of the state engine, and the keys of openvpn" },
@@ -29,7 +30,7 @@ const packages = {
 
 const build = ["gcc", "g++", "make", "python3"];
 const network = [...build, "iproute2", "iputils-ping"];
-const lab = [...network, "bird2", "nats-server", "openssl"];
+const lab = [...network, "bird2", "nats-server", "openssl", "tcpdump"];
 /** What each kind of set-up needs. */
 export const needs = {
   build,

@@ -16,7 +16,7 @@ const GREETING = 1;
 export class BirdDriver implements Driver {
   readonly #spec: BirdSpec;
   readonly #onLost: () => void;
-  #link: Link | undefined;
+  #link: BirdLink | undefined;
 
   /** `onLost`: BIRD has ended or was restarted. */
   constructor(spec: BirdSpec, onLost: () => void) {
@@ -53,9 +53,9 @@ export class BirdDriver implements Driver {
     return { on: [], off: [...protocols, ...drainProtocols] };
   }
 
-  async #connected(): Promise<Link> {
+  async #connected(): Promise<BirdLink> {
     if (this.#link !== undefined) return this.#link;
-    this.#link = await Link.open(this.#spec.socket, this.#spec.timeoutMs, (ended) => {
+    this.#link = await BirdLink.open(this.#spec.socket, this.#spec.timeoutMs, (ended) => {
       if (this.#link !== ended) return;
       this.#link = undefined;
       this.#onLost();
@@ -63,7 +63,7 @@ export class BirdDriver implements Driver {
     return this.#link;
   }
 
-  async #ask(link: Link, command: string, protocol?: string): Promise<readonly ReplyLine[]> {
+  async #ask(link: BirdLink, command: string, protocol?: string): Promise<readonly ReplyLine[]> {
     const reply = await link.ask(command, this.#spec.timeoutMs);
     const refusal = refusalOf(reply);
     if (refusal === undefined) return reply;
@@ -78,13 +78,13 @@ export class BirdDriver implements Driver {
 }
 
 /** One connection. Commands are asked one after the other. */
-class Link {
+export class BirdLink {
   readonly #path: string;
   readonly #socket: Socket;
   readonly #reader = new ReplyReader();
   #take: ((reply: readonly ReplyLine[] | AnyhopError) => void) | undefined;
 
-  private constructor(path: string, socket: Socket, onEnd: (link: Link) => void) {
+  private constructor(path: string, socket: Socket, onEnd: (link: BirdLink) => void) {
     this.#path = path;
     this.#socket = socket;
     socket.setEncoding("latin1");
@@ -103,8 +103,8 @@ class Link {
   }
 
   /** Connects and reads the greeting. */
-  static async open(path: string, timeoutMs: number, onEnd: (link: Link) => void): Promise<Link> {
-    const link = new Link(path, createConnection({ path }), onEnd);
+  static async open(path: string, timeoutMs: number, onEnd: (link: BirdLink) => void): Promise<BirdLink> {
+    const link = new BirdLink(path, createConnection({ path }), onEnd);
     const [greeting] = await link.#answer("its greeting", timeoutMs);
     if (greeting.code === GREETING) return link;
     link.end();

@@ -10,12 +10,13 @@ import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { ask, getStatus } from "../api/client.ts";
 import type { ApiSession } from "../api/contract/control.ts";
+import type { Answer, Asked, OperationName } from "../api/contract/operations.ts";
 import type { Status } from "../api/contract.ts";
 import { formatKey } from "../control/keys/key_text.ts";
 import { privateKeyFrom, publicKeyOf } from "../control/keys/x25519.ts";
 import { ended, spawnIn, stop } from "./host.ts";
 import { addReport, type DaemonState, type LabState } from "./state.ts";
-import { configText } from "./topology.ts";
+import { configText, type ExtraClient } from "./topology.ts";
 
 const program = fileURLToPath(new URL("../../bin/anyhop", import.meta.url));
 const READY_MS = 15_000;
@@ -40,15 +41,26 @@ interface Daemon {
 export class Daemons {
   readonly #state: LabState;
   readonly #daemons: Daemon[];
+  readonly #publicKeys: ReadonlyMap<string, string>;
 
-  /** Makes keys and configuration files below `directory` and starts the daemons. */
-  constructor(state: LabState, directory: string) {
+  /** Makes keys and configuration files below `directory` and starts the daemons. `extra`: nodes know them too. */
+  constructor(state: LabState, directory: string, extra: readonly ExtraClient[] = []) {
     this.#state = state;
     const places = state.topology.places.filter(({ daemon }) => daemon !== undefined);
-    const publicKeys = new Map(places.map(({ name }) => [name, makeKey(join(directory, name))]));
+    // Nodes of one group have one key, and a fleet key beside it.
+    const groups = new Map<string, GroupKeys>();
+    this.#publicKeys = new Map(
+      places.map(({ name, daemon }) => {
+        const keyOf = daemon?.kind === "node" ? daemon.member?.keyOf : undefined;
+        if (keyOf === undefined) return [name, writeKeys(join(directory, name), makeKeys())];
+        const shared = groups.get(keyOf) ?? { ...makeKeys(), fleetKey: randomBytes(32) };
+        groups.set(keyOf, shared);
+        return [name, writeKeys(join(directory, name), shared)];
+      }),
+    );
     this.#daemons = places.map(({ name: place, daemon }) => {
       const own = join(directory, place);
-      const text = configText(state.topology, place, own, publicKeys);
+      const text = configText(state.topology, place, own, this.#publicKeys, extra);
       writeFileSync(configFile(own), text, { mode: 0o600 });
       const child = this.#spawn(place, own);
       const made: Daemon = {
@@ -108,6 +120,49 @@ export class Daemons {
     }
   }
 
+  /** SIGKILL, also of a frozen one; resolves when it is gone. */
+  async kill(place: string): Promise<void> {
+    const daemon = this.#of(place);
+    daemon.asked = "SIGKILL";
+    daemon.child.kill("SIGKILL");
+    this.#state.daemons.delete(place);
+    if (!(await ended(daemon.child, GRACE_MS))) this.#fail(daemon, "did not die of SIGKILL");
+  }
+
+  /** SIGSTOP: it still is there, and says nothing any more. */
+  freeze(place: string): void {
+    this.#of(place).child.kill("SIGSTOP");
+  }
+
+  /** Starts the daemon of a killed one again. */
+  start(place: string): void {
+    const daemon = this.#of(place);
+    daemon.asked = undefined;
+    daemon.child = this.#spawn(place, daemon.directory);
+    this.#watch(daemon);
+  }
+
+  /** Whether the daemon at `place` answers now. */
+  async answers(place: string): Promise<boolean> {
+    this.#state.daemons.delete(place);
+    await this.#askOne(this.#of(place));
+    return this.#state.daemons.has(place);
+  }
+
+  /** 44 characters of base64. */
+  publicKeyOf(place: string): string {
+    return this.#publicKeys.get(place)!;
+  }
+
+  /** Any question to the daemon at `place`. Throws AnyhopError. */
+  question<K extends OperationName>(place: string, name: K, asked: Asked<K>): Promise<Answer<K>> {
+    return ask(join(this.#of(place).directory, "control.sock"), name, asked, ASK_MS);
+  }
+
+  #of(place: string): Daemon {
+    return this.#daemons.find((one) => one.place === place)!;
+  }
+
   #fail({ place, directory }: Daemon, what: string): void {
     const log = readFileSync(join(directory, "log"), "utf8").trimEnd().split("\n").slice(-LOG_LINES);
     this.#state.problems.push(`The daemon at ${place} ${what}. Its last words:\n  ${log.join("\n  ")}`);
@@ -165,11 +220,18 @@ export class Daemons {
 
 const configFile = (directory: string): string => join(directory, "anyhop.toml");
 
-/** Makes the folder of a place with a private key in it. Returns the public key. */
-function makeKey(directory: string): string {
+interface GroupKeys {
+  readonly privateKey: Uint8Array;
+  readonly fleetKey?: Uint8Array;
+}
+
+const makeKeys = (): GroupKeys => ({ privateKey: privateKeyFrom(randomBytes(32)) });
+
+/** Makes the folder of a place with its keys in it. Returns the public key. */
+function writeKeys(directory: string, { privateKey, fleetKey }: GroupKeys): string {
   mkdirSync(join(directory, "state"), { recursive: true, mode: 0o700 });
-  const privateKey = privateKeyFrom(randomBytes(32));
   writeFileSync(join(directory, "key"), `${formatKey(privateKey)}\n`, { mode: 0o600 });
+  if (fleetKey !== undefined) writeFileSync(join(directory, "fleet.key"), `${formatKey(fleetKey)}\n`, { mode: 0o600 });
   return formatKey(publicKeyOf(privateKey));
 }
 
@@ -182,6 +244,7 @@ function reportOf(place: string, status: Status, sessions: readonly ApiSession[]
     sessions: sessions.map(({ id, client, endpoint, cipher, rx, tx }) => {
       return { place, id, client, endpoint, cipher, rx, tx };
     }),
+    resumed: status.services.flatMap((service) => service.sessions.flatMap(({ id, resumed }) => (resumed ? [id] : []))),
     drops: status.drops.filter(({ count }) => count > 0).map(({ name, count, help }) => ({ place, name, count, help })),
   };
 }

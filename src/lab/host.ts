@@ -2,7 +2,7 @@
  * The lab's only way to the machine: runs programs to their end, starts programs inside namespaces, finds and removes
  * what a lab left behind. Knows no topology. Kills by process id only, and only what runs in the lab's own namespaces.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, type StdioOptions, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,15 +22,23 @@ export function run(command: readonly string[]): string {
 /**
  * Starts a program in a namespace. The kernel sends it SIGTERM when the lab dies, however the lab dies; `ip netns exec`
  * and setpriv replace themselves with the program, so the child's process id is the program's.
- * `output`: file descriptor for standard output and error, or "pipe" for a standard input and output to talk to.
+ * `output`: file descriptor for standard output and error, "pipe" for a standard input and output to talk to,
+ * or "capture" for standard output and error to read.
  */
-export function spawnIn(namespace: string, command: readonly string[], output: number | "pipe"): ChildProcess {
+export function spawnIn(
+  namespace: string,
+  command: readonly string[],
+  output: number | "pipe" | "capture",
+): ChildProcess {
   const args = ["netns", "exec", namespace, "setpriv", "--pdeathsig", "TERM", "--", ...command];
   // A process group of its own: Ctrl-C at the terminal reaches the lab alone, which then stops everything in order.
-  return spawn("ip", args, {
-    detached: true,
-    stdio: output === "pipe" ? ["pipe", "pipe", "inherit"] : ["ignore", output, output],
-  });
+  const stdio: StdioOptions =
+    output === "pipe"
+      ? ["pipe", "pipe", "inherit"]
+      : output === "capture"
+        ? ["ignore", "pipe", "pipe"]
+        : ["ignore", output, output];
+  return spawn("ip", args, { detached: true, stdio });
 }
 
 /** Waits until a child has ended, at most `ms`. False: it still runs. */

@@ -50,6 +50,8 @@ export interface DaemonState {
   readonly pid: number;
   readonly tunnels: readonly TunnelState[];
   readonly sessions: readonly SessionState[];
+  /** Of a client: its sessions that were made by ticket. */
+  readonly resumed?: readonly number[];
   readonly drops: readonly DropState[];
 }
 

@@ -33,6 +33,22 @@ export interface NodeDaemon {
   readonly networks: readonly string[];
   /** Places of the clients that may come. */
   readonly clients: readonly string[];
+  /** One of several nodes that share the service address; undefined: a node on its own. */
+  readonly member?: Member;
+}
+
+/** What makes a node one of a group. Its service addresses are those that it listens on. */
+export interface Member {
+  readonly node: number;
+  /** Place whose private key all nodes of the group have. */
+  readonly keyOf: string;
+  /** Own unicast address with port, and those of the others. */
+  readonly link: string;
+  readonly peers: readonly { readonly node: number; readonly link: string }[];
+  /** Of the NATS server on its own loopback. */
+  readonly engine: string;
+  /** Protocols of its BIRD beside any4 and any6 that it steers. */
+  readonly protocols: readonly string[];
 }
 
 export interface ClientDaemon {
@@ -72,9 +88,15 @@ export interface Topology {
   readonly paths: readonly Path[];
 }
 
-const PORT = 4444;
-const GROUP = "lab";
+export const PORT = 4444;
+export const GROUP = "lab";
 export const DEVICE = "anyhop0";
+/** Holds the service addresses of a node in a group. */
+export const SERVICE_DEVICE = "anyc0";
+/** Files of `anyhop init engine` for the node of a place. */
+export const engineDirectory = (directory: string): string => `${directory}/engine`;
+/** Control socket of the BIRD of a place. */
+export const birdSocket = (directory: string): string => `${directory}/bird.ctl`;
 /** Fits the tunnel's overhead (IPv6 40 + UDP 8 + SATP 8 + type 2 + tag 16) into a 1500-byte underlay with room to spare. */
 const INNER_MTU = 1400;
 const INNER4 = "10.9.0.0/24";
@@ -221,10 +243,13 @@ export function configText(
   place: string,
   directory: string,
   publicKeys: ReadonlyMap<string, string>,
+  extra: readonly ExtraClient[] = [],
 ): string {
   const { daemon } = topology.places.find(({ name }) => name === place)!;
   if (daemon === undefined) throw new Error(`there is no daemon at ${place}`);
   const tables = daemon.kind === "node" ? nodeTables(topology, daemon, publicKeys) : clientTables(daemon, publicKeys);
+  if (daemon.kind === "node") tables.push(...extra.flatMap(clientLines));
+  if (daemon.kind === "node" && daemon.member) tables.push(...memberTables(daemon, daemon.member, directory));
   const paths = [
     "[paths]",
     `state = ${quoted(`${directory}/state`)}`,
@@ -232,6 +257,21 @@ export function configText(
   ];
   return `${[`name = ${quoted(place)}`, ...paths, ...tables].join("\n")}\n`;
 }
+
+/** A client without a place: nodes know it, and the lab has other means to speak for it. */
+export interface ExtraClient {
+  readonly name: string;
+  /** 44 characters of base64. */
+  readonly publicKey: string;
+  readonly addresses: readonly string[];
+}
+
+const clientLines = ({ name, publicKey, addresses }: ExtraClient): string[] => [
+  "[[client]]",
+  `name = ${quoted(name)}`,
+  `public_key = ${quoted(publicKey)}`,
+  `addresses = ${list(addresses)}`,
+];
 
 function nodeTables(topology: Topology, node: NodeDaemon, publicKeys: ReadonlyMap<string, string>): string[] {
   const lines = [
@@ -243,18 +283,40 @@ function nodeTables(topology: Topology, node: NodeDaemon, publicKeys: ReadonlyMa
     "[listen]",
     `addresses = ${list(node.listen)}`,
     `port = ${PORT}`,
-    `sender_id = ${node.senderId}`,
+    ...(node.member === undefined ? [`sender_id = ${node.senderId}`] : []),
     "[device]",
     `name = ${quoted(DEVICE)}`,
     `mtu = ${INNER_MTU}`,
     `addresses = ${list(node.addresses)}`,
   ];
   for (const name of node.clients) {
-    const inner = innerAddresses(topology, name);
-    lines.push("[[client]]", `name = ${quoted(name)}`, `public_key = ${quoted(publicKeys.get(name)!)}`);
-    lines.push(`addresses = ${list(inner)}`);
+    const addresses = innerAddresses(topology, name);
+    lines.push(...clientLines({ name, publicKey: publicKeys.get(name)!, addresses }));
   }
   return lines;
+}
+
+/** [group], [engine] and [announce] of a node; the keys of the group and BIRD's socket are in `directory`. */
+function memberTables({ listen }: NodeDaemon, member: Member, directory: string): string[] {
+  return [
+    "[group]",
+    `node = ${member.node}`,
+    'fleet_key_file = "fleet.key"',
+    `link = ${quoted(member.link)}`,
+    ...member.peers.flatMap(({ node, link }) => ["[[group.peer]]", `node = ${node}`, `link = ${quoted(link)}`]),
+    "[engine]",
+    'kind = "nats"',
+    `url = [${quoted(member.engine)}]`,
+    `nkey_file = ${quoted(`${engineDirectory(directory)}/engine.nk`)}`,
+    "[announce]",
+    'kind = "bird"',
+    `device = ${quoted(SERVICE_DEVICE)}`,
+    `addresses = ${list(listen)}`,
+    `socket = ${quoted(birdSocket(directory))}`,
+    `protocols = ${list(["any4", "any6", ...member.protocols])}`,
+    // One good self-test is enough: nodes come back many times in a run.
+    "good = 1",
+  ];
 }
 
 const clientTables = ({ node, remote }: ClientDaemon, publicKeys: ReadonlyMap<string, string>): string[] => [

@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { expect, type TestContext, test } from "vitest";
+import { findProgram } from "../../src/bench/netns.ts";
+import type { GroupResult } from "../../src/lab/group_result.ts";
 import { run, sweepLeftovers } from "../../src/lab/host.ts";
 import type { Result } from "../../src/lab/result.ts";
 import { namespaceOf, oneNode } from "../../src/lab/topology.ts";
@@ -61,7 +63,7 @@ const launch = (...args: string[]) =>
 
 test("--for 3 --json: every path carries traffic, one object on standard output, nothing left", async (context) => {
   needsRoot(context);
-  const child = launch("--for", "3", "--json");
+  const child = launch("--scenario", "traffic", "--for", "3", "--json");
   const { status, out, err } = await ending(child);
   const result = JSON.parse(out) as Result;
   expect(result.problems).toEqual([]);
@@ -113,9 +115,54 @@ test("--scenario restart: the node is killed, every session resumes and every pa
   expect(traces(child.pid!)).toEqual([]);
 });
 
+/** Whether the programs of the anycast lab are here. */
+function needsGroup(context: TestContext): void {
+  needsRoot(context);
+  for (const name of ["bird", "nats-server", "tcpdump", "openssl"])
+    if (findProgram(name) === undefined) context.skip(`the program \`${name}\` is missing`);
+}
+
+/** Numbers of a result that are no matter of how busy this machine is at the moment. */
+const numberOf = (result: GroupResult, name: RegExp) => result.numbers.find((one) => name.test(one.name));
+
+test("--scenario flip: routes change under load between three nodes with real BGP, and nothing is lost", async (context) => {
+  needsGroup(context);
+  const child = launch("--scenario", "flip", "--for", "6", "--json");
+  const { status, out } = await ending(child);
+  const result = JSON.parse(out) as GroupResult;
+  expect(result.problems).toEqual([]);
+  expect(status).toBe(result.ok ? 0 : 1);
+  expect(result.ok).toBe(result.numbers.every(({ ok }) => ok));
+  expect(numberOf(result, /took place/)).toMatchObject({ ok: true, of: 14 });
+  // A receiver that a busy machine keeps waiting loses some itself; nodes that know nothing of each other lose half.
+  const { measured, of } = numberOf(result, /packets lost/)!;
+  expect(of).toBeGreaterThan(10_000);
+  expect(measured).toBeLessThan(of * 0.03);
+  expect(numberOf(result, /TCP/)).toMatchObject({ ok: true });
+  expect(result).toMatchObject({ scenario: "flip", replayed: 0 });
+  const through = result.events.filter(({ what, client }) => what === "through" && client === "c1");
+  expect(new Set(through.map(({ node }) => node))).toEqual(new Set(["n1", "n2", "n3"]));
+  expect(traces(child.pid!)).toEqual([]);
+}, 40_000);
+
+test("--scenario kill: owners die, every client goes on at another node", async (context) => {
+  needsGroup(context);
+  const child = launch("--scenario", "kill", "--for", "12", "--json");
+  const { status, out } = await ending(child);
+  const result = JSON.parse(out) as GroupResult;
+  expect(result.problems).toEqual([]);
+  expect(status).toBe(result.ok ? 0 : 1);
+  expect(numberOf(result, /successor served/)).toMatchObject({ ok: true, of: 21 });
+  expect(numberOf(result, /new node, max/)!.measured).toBeLessThan(1000);
+  expect(result.events.filter(({ what }) => what === "kill")).toHaveLength(7);
+  expect(result.events.filter(({ what }) => what === "silent death")).toHaveLength(1);
+  expect(result.replayed).toBe(0);
+  expect(traces(child.pid!)).toEqual([]);
+}, 60_000);
+
 test("SIGTERM while measuring: the result so far, then nothing is left", async (context) => {
   needsRoot(context);
-  const child = launch("--for", "60", "--json");
+  const child = launch("--scenario", "traffic", "--for", "60", "--json");
   const end = ending(child);
   await progress(child, /measuring, [1-9]/);
   child.kill("SIGTERM");
@@ -129,7 +176,7 @@ test("SIGTERM while measuring: the result so far, then nothing is left", async (
 // A lab that starts elsewhere at the same time may sweep first; what is expected here holds then too.
 test("killed: its processes end by themselves, and the next lab removes what is left", async (context) => {
   needsRoot(context);
-  const child = launch("--for", "60");
+  const child = launch("--scenario", "traffic", "--for", "60");
   const end = ending(child);
   await progress(child, /measuring/);
   const places = oneNode.places.map(({ name }) => namespaceOf(child.pid!, name));
@@ -174,8 +221,9 @@ test.each([
   [["--for", "soon"], "number from 1"],
   [["--nonsense"], "unknown option"],
   [["extra"], "too many arguments"],
-  [["--scenario", "flood"], "Allowed choices are traffic, restart"],
+  [["--scenario", "flood"], "Allowed choices are tour, flip, kill, drain"],
   [["--scenario", "restart", "--for", "9"], "needs --for 10 or more"],
+  [["--scenario", "storm", "--for", "39"], "needs --for 40 or more"],
 ])("%j is refused with status 2", (args, complaint) => {
   const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args], { encoding: "utf8" });
   expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
@@ -185,7 +233,7 @@ test.each([
 test("without root: says what to type", (context) => {
   // A root that may become somebody else can play somebody else.
   const nobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
-  const { status, stdout, stderr, error } = spawnSync(process.execPath, [program, "--for", "2"], {
+  const { status, stdout, stderr, error } = spawnSync(process.execPath, [program, "--for", "5"], {
     encoding: "utf8",
     cwd: "/",
     ...nobody,
@@ -193,5 +241,5 @@ test("without root: says what to type", (context) => {
   if (error !== undefined) context.skip(`cannot run as another user: ${error.message}`);
   if (/EACCES|Cannot find module/.test(stderr)) context.skip("another user may not read this folder");
   expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
-  expect(stderr).toBe("The lab makes network namespaces and devices and needs root; type: sudo npm start -- --for 2\n");
+  expect(stderr).toBe("The lab makes network namespaces and devices and needs root; type: sudo npm start -- --for 5\n");
 });

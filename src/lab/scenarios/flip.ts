@@ -1,0 +1,56 @@
+/** Route changes between living nodes under load: nothing is lost, and nobody feels more than a few milliseconds. */
+import { setTimeout as pause } from "node:timers/promises";
+import { type GroupLab, type Scenario, streamFrom, wallMs } from "../group_lab.ts";
+import { addedGaps, all, atMost, type LabNumber, percentile, shown } from "../group_result.ts";
+import { NODES } from "../group_topology.ts";
+
+/** 50 Mbit/s of inner payload. */
+const SECONDS = 30;
+const BYTES = 1300;
+const PACKETS_PER_SECOND = Math.round(50e6 / 8 / BYTES);
+const FLIPS = 100;
+/** From flip to flip. The first half belongs to the flip, the second is quiet and says what is usual. */
+const PERIOD_MS = 250;
+const WARM_UP_MS = 1000;
+const TAIL_MS = 1500;
+const STREAM = streamFrom("c1");
+
+export const flip: Scenario = {
+  seconds: SECONDS,
+  secondsMin: 5,
+  help: "100 route changes between living nodes, with 50 Mbit/s",
+  async run(lab, seconds = SECONDS, signal): Promise<LabNumber[]> {
+    const flips = Math.min(FLIPS, Math.floor((seconds * 1000 - WARM_UP_MS - TAIL_MS) / PERIOD_MS));
+    lab.streams.send(STREAM, PACKETS_PER_SECOND, BYTES);
+    await pause(WARM_UP_MS, undefined, { signal });
+    const startMs = wallMs();
+    for (let i = 0; i < flips; i++) {
+      const node = NODES[(i + 1) % NODES.length]!;
+      // The way back changes too, every now and then, and not at the same moment.
+      if (i % 5 === 4) await lab.flip(["s"], NODES[(i + 2) % NODES.length]!);
+      await lab.flip(["c1"], node);
+      const next = startMs + (i + 1) * PERIOD_MS;
+      await pause(Math.max(0, next - wallMs()), undefined, { signal });
+    }
+    lab.streams.stop(STREAM);
+    await pause(TAIL_MS, undefined, { signal });
+    return evaluate(lab, startMs, flips);
+  },
+};
+
+function evaluate(lab: GroupLab, startMs: number, flips: number): LabNumber[] {
+  const arrivals = lab.arrivals("c1", startMs);
+  const trace = lab.wire.trace(STREAM);
+  const half = PERIOD_MS / 2;
+  const during = arrivals.map(({ atMs }) => trace.longestGap(atMs - 1, atMs + half));
+  const quiet = arrivals.slice(0, -1).map(({ atMs }) => trace.longestGap(atMs + half, atMs + PERIOD_MS - 10));
+  const added = addedGaps(during, quiet);
+  const { sent, received } = lab.count(STREAM);
+  return [
+    all("route changes that took place", arrivals.length, flips),
+    atMost("packets lost", sent - received, 0, "", sent),
+    atMost("gap that a flip adds, p99", percentile(added, 0.99), 5, "ms", added.length),
+    shown("usual longest gap without a flip, median of ms", percentile(quiet, 0.5), quiet.length),
+    atMost("TCP connections that broke", lab.streams.tcp().problems.length, 0, "", lab.streams.tcp().received),
+  ];
+}

@@ -1,0 +1,113 @@
+/**
+ * Packets of a client are captured before its node and sent again by a stranger with the client's address, at another
+ * node: while the owner of the session lives none is delivered; when it has just died, no more than the documented bound.
+ */
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { Capture } from "../capture.ts";
+import { type GroupLab, type Scenario, streamFrom, WAYS } from "../group_lab.ts";
+import { atMost, type LabNumber } from "../group_result.ts";
+import { cableOf, ROUTER, SERVICE4, STRANGER } from "../group_topology.ts";
+import { run, spawnIn } from "../host.ts";
+import type { Replayed, ReplayOrder } from "../replayer.ts";
+import { PORT } from "../topology.ts";
+
+const SECONDS = 50;
+const PACKETS = 100_000;
+const BYTES = 64;
+const REPORT_MS = 700;
+const RECORD_PPS = 7000;
+const REPLAY_PPS = 15_000;
+/** Of the short replay after the owner's death. */
+const LATE_PACKETS = 2000;
+const LATE_PPS = 1000;
+/** Numbers that the owner saw after its last word to the others can come in once more: docs/PROTOCOL.md, "The group". */
+const EXPOSURE_MS = 350;
+/** Beside sending everything twice. */
+const OTHER_S = 14;
+const STREAM = streamFrom("c1");
+
+export const replay: Scenario = {
+  seconds: SECONDS,
+  secondsMin: 20,
+  help: "100,000 captured packets sent again at another node",
+  async run(lab, seconds = SECONDS, signal): Promise<LabNumber[]> {
+    const perPacketS = 1 / RECORD_PPS + 1 / REPLAY_PPS;
+    const count = Math.min(PACKETS, Math.floor((seconds - OTHER_S) / perPacketS));
+    const stranger = lab.state.namespaces.get(STRANGER)!;
+    run(["ip", "-n", stranger, "address", "add", `${cableOf("c1").place4}/32`, "dev", "lo"]);
+    // The client's kernel would hand several datagrams over as one, and a capture would show them as one.
+    const single = ["gso_max_segs", "1"];
+    run(["ip", "-n", lab.state.namespaces.get("c1")!, "link", "set", "dev", "c1", ...single]);
+    const file = join(lab.directory, "captured.pcap");
+    await record(lab, file, count, RECORD_PPS, signal);
+    await lab.flip(["c1"], "n2");
+    lab.streams.send(STREAM, 50, BYTES);
+    await pause(1000, undefined, { signal });
+    await lab.flip(["x"], "n3");
+    const living = await replayFile(lab, file);
+    await pause(1000, undefined, { signal });
+    // Now the owner dies, and what it saw last is sent again elsewhere at once.
+    const late = join(lab.directory, "late.pcap");
+    await record(lab, late, LATE_PACKETS, LATE_PPS, signal);
+    await lab.kill("n2");
+    const dead = await replayFile(lab, late);
+    await pause(1500, undefined, { signal });
+    const bound = Math.ceil((LATE_PPS * EXPOSURE_MS) / 1000);
+    return [
+      atMost("packets that were not captured and sent again", Math.max(0, count - living.sent), 0, "", count),
+      atMost("replayed packets delivered, owner alive", living.delivered, 0, "", living.sent),
+      atMost("replayed packets delivered, owner dead", dead.delivered, bound, "", dead.sent),
+    ];
+  },
+};
+
+/** Sends `count` packets in the stream, and keeps everything that the client sends meanwhile. */
+async function record(
+  lab: GroupLab,
+  file: string,
+  count: number,
+  packetsPerSecond: number,
+  signal: AbortSignal,
+): Promise<void> {
+  lab.note({ what: "capture", client: "c1" });
+  const filter = `inbound and udp and src host ${cableOf("c1").place4} and dst port ${PORT}`;
+  const capture = await Capture.toFile(lab.state, ROUTER, filter, file);
+  lab.streams.send(STREAM, packetsPerSecond, BYTES, count);
+  await pause(REPORT_MS, undefined, { signal });
+  const done = () => (lab.count(STREAM).done ? true : undefined);
+  await lab.until("the packets are not sent", done, signal, 60_000);
+  await pause(REPORT_MS, undefined, { signal });
+  await capture.end();
+}
+
+/** Packets that came in twice, of every stream from the client. */
+const twice = (lab: GroupLab): number =>
+  WAYS.filter(({ from }) => from === "c1").reduce((sum, { id }) => sum + lab.count(id).duplicates, 0);
+
+/** Everything in the file once more, from the stranger. */
+async function replayFile(lab: GroupLab, file: string): Promise<{ readonly sent: number; readonly delivered: number }> {
+  const node = lab.router.preferences.x;
+  lab.note({ what: "replay", node });
+  const before = twice(lab);
+  // The router cannot tell the stranger from the client.
+  lab.wire.paused = true;
+  const program = fileURLToPath(new URL("../replayer.js", import.meta.url));
+  const order: ReplayOrder = {
+    ...{ file, packetsPerSecond: REPLAY_PPS, source: cableOf("c1").place4, sourcePort: PORT },
+    ...{ target: SERVICE4, port: PORT },
+  };
+  const stranger = lab.state.namespaces.get(STRANGER)!;
+  const child = spawnIn(stranger, [process.execPath, program, JSON.stringify(order)], "pipe");
+  let out = "";
+  child.stdout!.on("data", (chunk) => {
+    out += chunk;
+  });
+  await new Promise((resolve) => child.once("close", resolve));
+  const { sent } = JSON.parse(out) as Replayed;
+  await pause(REPORT_MS);
+  lab.wire.paused = false;
+  lab.note({ what: "replayed", node });
+  return { sent, delivered: twice(lab) - before };
+}
