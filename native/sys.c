@@ -1,11 +1,14 @@
 /*
- * Plain system calls that a daemon needs and Node lacks: syslog, chroot, and entering a network namespace.
+ * Plain system calls that a daemon needs and Node lacks: syslog, chroot, entering a network namespace, giving memory back.
  * Cold; they change the process or the thread, not the environment.
  */
 #include "sys.h"
 
 #include <fcntl.h>
 #include <limits.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
@@ -66,7 +69,18 @@ static napi_value sys_enter_netns(napi_env napi, napi_callback_info info) {
   return return_int(napi, result);
 }
 
+/* trimMemory() -> 1 when pages went back to the system, 0 when there were none or the C library keeps them. */
+static napi_value sys_trim_memory(napi_env napi, napi_callback_info info) {
+  (void)info;
+#ifdef __GLIBC__
+  return return_int(napi, malloc_trim(0));
+#else
+  return return_int(napi, 0);
+#endif
+}
+
 int sys_register(napi_env napi, napi_value exports) {
   return export_function(napi, exports, "syslog", sys_syslog) | export_function(napi, exports, "chroot", sys_chroot) |
-         export_function(napi, exports, "enterNetns", sys_enter_netns);
+         export_function(napi, exports, "enterNetns", sys_enter_netns) |
+         export_function(napi, exports, "trimMemory", sys_trim_memory);
 }

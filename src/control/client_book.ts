@@ -26,7 +26,10 @@ const NO_PREFIXES: readonly string[] = [];
 const TUNNEL_ONLY: ClientRecord["modes"] = ["tunnel"];
 function slim(record: ClientRecord): ClientRecord {
   const modes = record.modes.length === 1 && record.modes[0] === "tunnel" ? TUNNEL_ONLY : record.modes;
-  return { ...record, prefixes: record.prefixes.length === 0 ? NO_PREFIXES : record.prefixes, modes };
+  const { name, publicKey, psk, addresses, origin, createdMs } = record;
+  const prefixes = record.prefixes.length === 0 ? NO_PREFIXES : record.prefixes;
+  // All named, because V8 keeps what is spread in two objects.
+  return { name, publicKey, psk, addresses, prefixes, modes, origin, createdMs };
 }
 
 /**

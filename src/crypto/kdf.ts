@@ -28,8 +28,20 @@ export function hkdf3(chainingKey: Uint8Array, input: Uint8Array): [Uint8Array, 
  * One block of HKDF-Expand (RFC 5869 section 2.3) with info = "anyhop 1 " || label || context: 32 bytes. `secret` is
  * uniform, so the extract step is left out.
  */
-export function expand(secret: Uint8Array, label: string, context: Uint8Array = new Uint8Array(0)): Uint8Array {
-  return hmac(secret, encoder.encode(`anyhop 1 ${label}`), context, ONE);
+export function expand(secret: Uint8Array, label: string, context: Uint8Array = NO_CONTEXT): Uint8Array {
+  return hmac(secret, labelBytes(label), context, ONE);
+}
+
+const NO_CONTEXT = new Uint8Array(0);
+/** There are about ten labels, and each is needed for every session. */
+const labels = new Map<string, Uint8Array>();
+function labelBytes(label: string): Uint8Array {
+  let bytes = labels.get(label);
+  if (bytes === undefined) {
+    bytes = encoder.encode(`anyhop 1 ${label}`);
+    labels.set(label, bytes);
+  }
+  return bytes;
 }
 
 /** Compares in constant time; false when lengths differ. */

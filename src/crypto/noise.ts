@@ -71,7 +71,8 @@ const EMPTY = new Uint8Array(0);
 /** Section 12.3: 32 zero bits, then the counter, little endian. */
 export function noiseNonce(n: number): Uint8Array {
   const nonce = new Uint8Array(NONCE_LEN);
-  new DataView(nonce.buffer).setUint32(4, n, true);
+  // Byte by byte: a view would move the small array out of V8's heap.
+  for (let k = 0; k < 4; k++) nonce[4 + k] = n >>> (8 * k);
   return nonce;
 }
 

@@ -2,19 +2,41 @@
  * Keeps the heap of the control thread near what is in use. A node may hold 100,000 clients and answer a thousand
  * handshakes a second, and garbage of both would otherwise stay resident for long.
  */
-import { setFlagsFromString } from "node:v8";
+import { performance } from "node:perf_hooks";
+import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { trimMemory } from "../drivers/native.ts";
+
+const LOOK_MS = 2000;
+/** Part of the time that a control thread works which has nothing urgent to do. */
+const CALM = 0.1;
+/** A collection takes about a millisecond for each megabyte in use: for so many of garbage it is worth it. */
+const GARBAGE_BYTES = 8 << 20;
+/** And not more often than this: a session that moves to this node just then waits for it. */
+const PAUSE_MS = 60_000;
 
 /**
- * Keeps the young generation at its first 2 MB instead of 48 MB: it is collected more often for that, which costs a
- * tenth of the processor time where nothing but objects is made. Call it before much is allocated.
+ * Lets the heap grow slowly, and has what is gone given back when there is time. The young generation stays at its first
+ * 2 MB instead of 48 MB, and the old one is collected when it has grown by a fifth: 58 MB less after 20,000 handshakes.
+ * Call it before much is allocated.
  */
-export function keepYoungGenerationSmall(): void {
+export function keepHeapSmall(): void {
   setFlagsFromString("--semi-space-growth-factor=1");
-}
-
-/** Gives back what only the start needed. Takes about a millisecond for each megabyte in use, so once. */
-export function collectGarbage(): void {
+  setFlagsFromString("--heap-growing-percent=20");
   setFlagsFromString("--expose-gc");
-  (runInNewContext("gc") as () => void)();
+  const collect = runInNewContext("gc") as () => void;
+  let kept = 0;
+  let collectedMs = Number.NEGATIVE_INFINITY;
+  let before = performance.eventLoopUtilization();
+  setInterval(() => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, before);
+    before = now;
+    if (utilization > CALM || performance.now() - collectedMs < PAUSE_MS) return;
+    if (getHeapStatistics().used_heap_size < kept + GARBAGE_BYTES) return;
+    collectedMs = performance.now();
+    collect();
+    trimMemory();
+    kept = getHeapStatistics().used_heap_size;
+  }, LOOK_MS).unref();
 }

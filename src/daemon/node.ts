@@ -14,11 +14,11 @@ import { openStore } from "../drivers/store.ts";
 import { type AnnounceParts, createAnnouncing } from "./announce.ts";
 import { systemClock } from "./clock.ts";
 import { prepareGroup } from "./group.ts";
-import { collectGarbage, keepYoungGenerationSmall } from "./heap.ts";
+import { keepHeapSmall } from "./heap.ts";
 import { type InstanceHooks, runInstance } from "./instance.ts";
 
 export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hooks: InstanceHooks): Promise<number> {
-  keepYoungGenerationSmall();
+  keepHeapSmall();
   const { instance } = spec;
   const { log } = hooks;
   const store = openStore(instance.stateDir, instance.name);
@@ -52,7 +52,6 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
         readFile: () => parseFile(configEnv.readText(file) ?? "", file, configEnv),
         deviceName: () => supervisor.deviceName,
       });
-      collectGarbage();
       return control;
     },
     arrive: async () => announce?.arrive(),

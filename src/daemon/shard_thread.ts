@@ -1,6 +1,7 @@
 /**
- * Starts a shard in a worker thread and wakes it: a message alone would wait until the loop's next packet, so every
- * post also rings the shard's eventfd.
+ * Starts a shard in a worker thread and wakes it: a message alone would wait until the loop's next packet, so the shard's
+ * eventfd is rung. What is posted in one go of the event loop travels together: an answered handshake is three messages,
+ * and a transfer of its own for each would cost more than the copy. A message must not change after it was posted.
  */
 import { Worker } from "node:worker_threads";
 import type { ShardHandle } from "../control/ports.ts";
@@ -8,7 +9,7 @@ import { wake } from "../drivers/native.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 
 /** Some milliseconds of a busy control plane: nothing waits longer for company. */
-const MESSAGES_PER_RING = 32;
+const MESSAGES_TOGETHER = 32;
 
 export function startShardThread(setup: ShardSetup): ShardHandle {
   const worker = new Worker(new URL("./shard_worker.js", import.meta.url), {
@@ -18,10 +19,11 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
   });
   let wakeFd = -1;
   let rings = false;
-  let waiting = 0;
+  let waiting: ToShard[] = [];
   let listener: (message: FromShard) => void = () => {};
   const ring = () => {
-    waiting = 0;
+    if (waiting.length > 0) worker.postMessage(waiting);
+    waiting = [];
     if (wakeFd >= 0) wake(wakeFd);
   };
   worker.on("message", (message: FromShard) => {
@@ -42,14 +44,13 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
   );
   return {
     post(message: ToShard) {
-      worker.postMessage(message);
-      if (++waiting >= MESSAGES_PER_RING) ring();
+      waiting.push(message);
+      if (waiting.length >= MESSAGES_TOGETHER) ring();
       else if (!rings) {
-        // One ring for all messages of this go of the event loop, whatever number of datagrams it answers.
         rings = true;
         setImmediate(() => {
           rings = false;
-          if (waiting > 0) ring();
+          if (waiting.length > 0) ring();
         });
       }
     },

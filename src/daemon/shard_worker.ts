@@ -41,12 +41,18 @@ function main(): void {
       wakeFd: io.wakeFd,
       offloads: io.offloads(),
     });
+    let inbox: readonly ToShard[] = [];
+    let read = 0;
     const errno = runLoop(plane, sockets.filter((s) => s >= 0).length, {
       readInbox() {
         for (let left = MESSAGES_A_ROUND; left > 0; left--) {
-          const next = receiveMessageOnPort(port);
-          if (next === undefined) return true;
-          if (!apply(plane, next.message as ToShard, tell)) return false;
+          if (read === inbox.length) {
+            const next = receiveMessageOnPort(port);
+            if (next === undefined) return true;
+            inbox = next.message as readonly ToShard[];
+            read = 0;
+          }
+          if (!apply(plane, inbox[read++], tell)) return false;
         }
         // The rest after one batch of packets.
         wake(io.wakeFd);

@@ -34,6 +34,7 @@ export interface Addon {
   syslog(facility: number, ident: string, priority: number, line: string): number;
   chroot(directory: string): number;
   enterNetns(path: string): number;
+  trimMemory(): number;
   without(bits: number): number;
   feature(bit: number): number;
   /** Both halves of the device without a device, for tests: see native/device_frame.c. */
@@ -155,6 +156,11 @@ export function createNativeIo(
 /** Ends the wait of a shard in another thread. False: that shard is gone. */
 export function wake(wakeFd: number, addon: Addon = loadAddon()): boolean {
   return addon.wake(wakeFd) === 0;
+}
+
+/** Gives free memory of the C library back to the system. */
+export function trimMemory(): void {
+  loadAddon().trimMemory();
 }
 
 /** syslog(3). Facility 0-23 and priority 0-7 as in RFC 5424 section 6.2.1; a line is cut after 2047 bytes. */

@@ -5,6 +5,7 @@
 import { type Blake2s, hashWith } from "../crypto/blake2s.ts";
 import { type ChaChaPoly, sealWith } from "../crypto/chachapoly.ts";
 import { loadAddon } from "./native.ts";
+import { placed, placeFor } from "./native_bytes.ts";
 
 /** The addon's functions that only this file calls: 0 or -EINVAL. */
 interface HandshakeAddon {
@@ -22,10 +23,27 @@ function must(result: number): void {
 export function nativeHandshake(): Blake2s & ChaChaPoly {
   const addon = loadAddon() as unknown as HandshakeAddon;
   return {
-    blake2s: (out, a, b) => must(addon.blake2s(out, a, b)),
-    hmac: (out, key, a, b, c) => must(addon.hmacBlake2s(out, key, a, b, c)),
-    seal: (out, key, nonce, aad, plain) => must(addon.sealChaChaPoly(out, key, nonce, aad, plain)),
-    open: (out, key, nonce, aad, sealed) => addon.openChaChaPoly(out, key, nonce, aad, sealed) === 0,
+    blake2s(out, a, b) {
+      const to = placeFor(0, out);
+      must(addon.blake2s(to, placed(1, a), b && placed(2, b)));
+      if (to !== out) out.set(to);
+    },
+    hmac(out, key, a, b, c) {
+      const to = placeFor(0, out);
+      must(addon.hmacBlake2s(to, placed(1, key), placed(2, a), b && placed(3, b), c && placed(4, c)));
+      if (to !== out) out.set(to);
+    },
+    seal(out, key, nonce, aad, plain) {
+      const to = placeFor(0, out);
+      must(addon.sealChaChaPoly(to, placed(1, key), placed(2, nonce), placed(3, aad), placed(4, plain)));
+      if (to !== out) out.set(to);
+    },
+    open(out, key, nonce, aad, sealed) {
+      const to = placeFor(0, out);
+      const read = addon.openChaChaPoly(to, placed(1, key), placed(2, nonce), placed(3, aad), placed(4, sealed));
+      if (read === 0 && to !== out) out.set(to);
+      return read === 0;
+    },
   };
 }
 

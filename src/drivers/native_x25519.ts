@@ -5,6 +5,7 @@
  */
 import { checkPrivateKey, KEY_LEN, type KeyPair } from "../crypto/x25519.ts";
 import { loadAddon } from "./native.ts";
+import { placed, placeFor } from "./native_bytes.ts";
 
 /** The addon's functions that only this file calls. A number is 0 or -errno. */
 interface X25519Addon {
@@ -17,13 +18,21 @@ export function nativePairOf(raw: Uint8Array): KeyPair {
   checkPrivateKey(raw);
   const addon = loadAddon() as unknown as X25519Addon;
   const publicKey = new Uint8Array(KEY_LEN);
-  const key = addon.x25519Key(raw, publicKey);
+  const from = placed(0, raw);
+  const to = placeFor(1, publicKey);
+  const key = addon.x25519Key(from, to);
+  from.fill(0);
+  publicKey.set(to);
   if (typeof key === "number") throw new RangeError(`The X25519 key cannot be made (errno ${-key}).`);
   return {
     publicKey,
     shared(remote) {
       const secret = new Uint8Array(KEY_LEN);
-      return addon.x25519Shared(key, remote, secret) === 0 ? secret : undefined;
+      const to = placeFor(1, secret);
+      if (addon.x25519Shared(key, placed(0, remote), to) !== 0) return undefined;
+      secret.set(to);
+      to.fill(0);
+      return secret;
     },
   };
 }

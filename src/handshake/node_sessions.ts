@@ -87,12 +87,25 @@ export class NodeSessions {
     for (let row = this.#rows.firstOf("up"); row >= 0; row = this.#rows.after(row)) yield this.#rows.indexOf(row);
   }
 
-  /** A session was answered for. Its index must be free, and the table not full (RangeError). */
-  add(now: Now, session: NodeSession, out: NodeOutput[]): void {
+  /** What `add` was last told of this client, of sessions that are still there. `clientKey` in hex. */
+  staticSharedOf(clientKey: string): Uint8Array | undefined {
+    const own = this.#rows.ofClient(clientKey);
+    for (let k = own.length - 1; k >= 0; k--) {
+      const secret = this.#rows.staticSharedOf(own[k]);
+      if (secret !== undefined) return secret;
+    }
+    return undefined;
+  }
+
+  /**
+   * A session was answered for. Its index must be free, and the table not full (RangeError). `staticShared`: the secret of
+   * the client's static key and the group's, for the client's next handshake.
+   */
+  add(now: Now, session: NodeSession, out: NodeOutput[], staticShared?: Uint8Array): void {
     const own = this.#rows.ofClient(session.clientKey);
     const pending = own.filter((row) => this.#rows.phaseOf(row) === "pending");
     if (pending.length >= PENDING_PER_CLIENT) this.#end(pending[0], "superseded", out);
-    this.#rows.add(session, now.ms + this.#limits.pendingMs);
+    this.#rows.add(session, now.ms + this.#limits.pendingMs, staticShared);
     out.push({ kind: "pending", session });
   }
 

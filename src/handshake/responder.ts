@@ -19,7 +19,6 @@ import { LoadDetector, type LoadLimits, SourceBuckets } from "./limits.ts";
 import { checkMac1, checkMac2, cookieFor, type Endpoint, hasMac2, mac1Key, slotAt } from "./macs.ts";
 import { type NodeOutput, type NodeSession, NodeSessions, type SessionLimits } from "./node_sessions.ts";
 import { decodeOffer, groupNameBytes, prologueOf } from "./offer.ts";
-import { Recent } from "./recent.ts";
 import { Announcer } from "./senders.ts";
 import type { InnerPrefix, Settings } from "./settings.ts";
 import { openTicket, SALT_LEN, sealingKey, sealTicket, type TicketRing } from "./ticket.ts";
@@ -109,8 +108,6 @@ export class Responder {
   readonly #announcer = new Announcer();
   readonly #mac1Key: Uint8Array;
   readonly #groupName: Uint8Array;
-  /** A rekey is spared one DH of four. As many as there can be sessions. */
-  readonly #staticShared: Recent<Uint8Array>;
 
   constructor(config: ResponderConfig, clients: Clients, timestamps: Timestamps, entropy: Entropy) {
     this.#config = config;
@@ -118,7 +115,6 @@ export class Responder {
     this.#timestamps = timestamps;
     this.#entropy = entropy;
     this.sessions = new NodeSessions(config.sessions);
-    this.#staticShared = new Recent(config.sessions.sessionsMax);
     this.#load = new LoadDetector(config.load);
     this.#requests = new SourceBuckets({ ...config.requestsPerSource, cells: 8192, seed: this.#u32() });
     this.#unknown = new SourceBuckets({ perSecond: 4, burst: 8, cells: 8192, seed: this.#u32() });
@@ -200,9 +196,9 @@ export class Responder {
     const clientKey = toHex(claimed.remoteStatic);
     const client = this.#clients.find(clientKey);
     if (client === undefined) return "client_unknown";
-    const first = openFirst(group, claimed, this.#staticShared.get(clientKey));
+    // A rekey is spared one DH of five.
+    const first = openFirst(group, claimed, this.sessions.staticSharedOf(clientKey));
     if (first === undefined) return "forged";
-    this.#staticShared.put(clientKey, first.staticShared);
     const offer = decodeOffer(first.payload);
     if (offer === undefined) return "malformed";
     const agreed = agree(first, this.#entropy.keyPair(), client.psk);
@@ -225,7 +221,7 @@ export class Responder {
     const response = control.begin(control.RESPONSE, control.NOISE + message.length, transactionOf(datagram));
     control.viewOf(response).setUint16(control.RECEIVER, receiver);
     response.set(message, control.NOISE);
-    return this.#finish(now, response, session, answer, from, out);
+    return this.#finish(now, response, session, answer, from, out, first.staticShared);
   }
 
   #resume(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
@@ -284,16 +280,19 @@ export class Responder {
     if (index === undefined) return plain({ kind: "refused", reason: "node_full" });
     const settings = this.#clients.settings(request.client, request.wanted);
     if (settings === undefined) return plain({ kind: "refused", reason: "no_address" });
+    // Read once: they may be made when they are asked for.
+    const { addresses, routes, mtuBytes, dns, searchDomains } = settings;
     const { clientKey, instance, receiver, secret, timestamp, from, resumed } = request;
     const key = sealingKey(this.#config.ticketKeys, now.wallMs);
     const contents = {
       ...{ aead, modes, index, secret, clientKey: request.clientStatic, expiryMs: request.expiryMs },
       instance: Buffer.from(instance, "hex"),
-      addresses: settings.addresses,
+      addresses,
     };
     const ticket = (key && sealTicket(key, this.#entropy.bytes(SALT_LEN), contents)) ?? new Uint8Array(0);
     const grant: Grant = {
-      ...{ kind: "grant", index, aead, modes, rekeyAfterMs, keepaliveMs, senders, ticket, settings },
+      ...{ kind: "grant", index, aead, modes, rekeyAfterMs, keepaliveMs, senders, ticket },
+      settings: { addresses, routes, mtuBytes, dns, searchDomains },
       expireAfterMs: sessions.expireAfterMs,
     };
     const answer = encodeAnswer(grant);
@@ -319,10 +318,11 @@ export class Responder {
     answer: Uint8Array,
     from: Endpoint,
     out: NodeOutput[],
+    staticShared?: Uint8Array,
   ): NodeOutcome {
     if (session !== undefined) {
       this.#timestamps.advance(session.clientKey, session.timestamp);
-      this.sessions.add(now, session, out);
+      this.sessions.add(now, session, out, staticShared);
     }
     out.push({ kind: "send", datagram, to: from });
     if (session === undefined) return answer[0] === 1 ? "stale" : "refused";

@@ -1,5 +1,5 @@
 /**
- * Memory of a node's sessions: one row each in columns of numbers, about 200 bytes where objects take 1,100. Memory of
+ * Memory of a node's sessions: one row each in columns of numbers, about 250 bytes where objects take 1,100. Memory of
  * rows that were never used costs nothing. Finds rows by session index and by client, and keeps them in one queue per
  * phase; what phases mean is `node_sessions.ts`.
  */
@@ -59,7 +59,9 @@ const INSTANCE = 32;
 const INSTANCE_LEN = 8;
 const SECRET = 40;
 const SECRET_LEN = 32;
-const ROW_BYTES = 72;
+/** The secret of both static keys, all zero when it is not known: X25519 is never agreed on zero. */
+const STATIC_SHARED = 72;
+const ROW_BYTES = 104;
 
 export class SessionRows {
   size = 0;
@@ -143,8 +145,15 @@ export class SessionRows {
     return this.#ints[row * ROW_INTS + AFTER] - 1;
   }
 
+  /** See NodeSessions.add. */
+  staticSharedOf(row: number): Uint8Array | undefined {
+    const at = row * ROW_BYTES + STATIC_SHARED;
+    const secret = this.#bytes.slice(at, at + SECRET_LEN);
+    return secret.some((byte) => byte !== 0) ? secret : undefined;
+  }
+
   /** Copies a session into a free row, pending. Throws RangeError when there is none. */
-  add(session: NodeSession, dueMs: number): number {
+  add(session: NodeSession, dueMs: number, staticShared?: Uint8Array): number {
     const row = this.#freed > 0 ? this.#freed - 1 : this.#used;
     if (row === this.#capacity) throw new RangeError(`There is no room for more than ${this.#capacity} sessions.`);
     if (row === this.#used) this.#used++;
@@ -169,6 +178,7 @@ export class SessionRows {
     this.#bytes.set(Buffer.from(session.clientKey, "hex"), byte + KEY);
     this.#bytes.set(Buffer.from(session.instance, "hex"), byte + INSTANCE);
     this.#bytes.set(session.secret, byte + SECRET);
+    if (staticShared !== undefined) this.#bytes.set(staticShared, byte + STATIC_SHARED);
     this.#timestamps[row] = session.timestamp;
     this.#names[row] = session.clientName;
     this.#settings[row] = session.settings;
@@ -185,7 +195,7 @@ export class SessionRows {
     this.#enqueue(row, PHASES.indexOf(phase), dueMs);
   }
 
-  /** Frees a row and wipes its secret. */
+  /** Frees a row and wipes its secrets. */
   remove(row: number): void {
     const at = row * ROW_INTS;
     this.#dequeue(row);

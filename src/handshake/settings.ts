@@ -29,9 +29,15 @@ const DNS = 4;
 const SEARCH = 5;
 const MAPPED = 0xffff;
 
+const WORDS = ["w0", "w1", "w2", "w3"] as const;
+
 function addressBytes(address: Address): number[] {
-  const words = address.family === 4 ? [address.w3] : [address.w0, address.w1, address.w2, address.w3];
-  return words.flatMap((w) => [(w >>> 24) & 255, (w >>> 16) & 255, (w >>> 8) & 255, w & 255]);
+  const bytes: number[] = [];
+  for (let k = address.family === 4 ? 3 : 0; k < 4; k++) {
+    const word = address[WORDS[k]];
+    bytes.push((word >>> 24) & 255, (word >>> 16) & 255, (word >>> 8) & 255, word & 255);
+  }
+  return bytes;
 }
 
 function addressOf(view: DataView, at: number, length: number): Address | undefined {

@@ -19,6 +19,7 @@ import { createTunnelMemory, IN_NODE } from "../../src/dataplane/tunnels.ts";
 import { createMemoryStore } from "../../src/drivers/memory_store.ts";
 import { createNativeIo } from "../../src/drivers/native.ts";
 import { createNativeCrypto } from "../../src/drivers/native_crypto.ts";
+import { useNativeHandshake } from "../../src/drivers/native_handshake.ts";
 import { AES_256_GCM } from "../../src/handshake/keys.ts";
 import type { NodeSession } from "../../src/handshake/node_sessions.ts";
 import { NO_SETTINGS } from "../../src/handshake/settings.ts";
@@ -29,9 +30,9 @@ import { NO_ANNOUNCE } from "../announce/parts.ts";
 const SESSIONS = 20_000;
 const ROWS = 131_072;
 const WINDOW = 2048;
-const INSTALL_US_MAX = 60;
+const INSTALL_US_MAX = 50;
 const CONFIRM_US_MAX = 60;
-const SESSION_BYTES_MAX = 2200;
+const SESSION_BYTES_MAX = 1800;
 
 const bytesOf = (n: number, seed: number) => {
   const bytes = new Uint8Array(32).fill(seed);
@@ -67,6 +68,7 @@ const resident = () => {
 
 beforeAll(() => {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  useNativeHandshake();
   const privateKey = new Uint8Array(32).fill(1);
   const spec: NodeSpec = {
     instance: {
