@@ -16,7 +16,8 @@ import { SessionTable } from "./session_table.ts";
 
 /** Sessions that may wait for another node at once, and what they may keep waiting. */
 export const FLIPS_MAX = 16_384;
-const HOLD = { perSession: 64, packets: FLIPS_MAX, bytes: 8 << 20, sessions: FLIPS_MAX };
+/** Of one session: 100 ms of 100 Mbit/s, which a busy machine may take. */
+const HOLD = { perSession: 1024, packets: FLIPS_MAX, bytes: 32 << 20, sessions: FLIPS_MAX };
 
 export class Core {
   readonly config: GroupConfig;

@@ -266,7 +266,8 @@ export class GroupEnd {
       }
       case "inject": {
         const datagrams = output.datagrams.map(({ datagram, from, tos }) => {
-          return { bytes: datagram, from: this.#toShard(from), tos };
+          // A copy, because a view would take the whole batch that it was held in along to the shard.
+          return { bytes: new Uint8Array(datagram), from: this.#toShard(from), tos };
         });
         this.#shard.post({ kind: "inject", datagrams });
         break;

@@ -293,12 +293,12 @@ describe("bounds and strangers", () => {
       world.node(2).group.held(world.now(), { ...stranger, index: (1 * 2 ** 15 + n + 40_000) % 2 ** 31 });
     }
     client.at = 2;
-    for (let n = 0; n < 200; n++) world.node(2).group.held(world.now(), client.packet());
+    for (let n = 0; n < 1200; n++) world.node(2).group.held(world.now(), client.packet());
     const { asking, moving, waitingPackets } = world.node(2).group.status();
     expect(asking).toBe(4096);
     expect(moving).toBe(1);
-    expect(waitingPackets).toBe(4096 + 64);
-    expect(world.node(2).outcomes.hold_full).toBe(200 - 64);
+    expect(waitingPackets).toBe(4096 + 1024);
+    expect(world.node(2).outcomes.hold_full).toBe(1200 - 1024);
     other.at = 2;
     const seq = other.send();
     world.run(20);
