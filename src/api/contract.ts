@@ -4,6 +4,7 @@
  * No secrets.
  */
 import { z } from "zod";
+import { groupSchema } from "./contract/group.ts";
 
 const counts = z.object({ packets: z.int(), bytes: z.int() });
 
@@ -144,7 +145,9 @@ export const statusSchema = z.object({
     .array(z.object({ name: z.string(), count: z.int(), help: z.string() }))
     .describe("Every drop reason with its meaning, zeros included."),
   host: z.array(z.string()).describe("What was changed on this machine."),
+  faults: z.array(z.string()).describe("What is wrong now and wants a person, a sentence each."),
   announce: announceSchema.nullable().describe("Of a node: what routers are told of it."),
+  group: groupSchema.nullable().describe("Of a node that is one of several: the others, and how well they agree."),
 });
 
 export type AnnounceStatus = z.output<typeof announceSchema>;

@@ -33,7 +33,10 @@ export function createHandlers({ status, control, client }: Answerers): Handlers
       const handshakes = (control?.handshakes() ?? []).map(({ name, help, done, count }) => {
         return { name: `handshake_${name}`, kind: done ? ("done" as const) : ("drop" as const), help, count };
       });
-      return { counters: [...packets, ...handshakes] };
+      const group = (control?.groupStatus()?.counters ?? []).map(({ name, help, done, count }) => {
+        return { name, kind: done ? ("done" as const) : ("drop" as const), help, count };
+      });
+      return { counters: [...packets, ...handshakes, ...group] };
     },
     service: () => copy(need().service()),
     listClients({ after, limit }) {
@@ -68,6 +71,7 @@ export function createHandlers({ status, control, client }: Answerers): Handlers
     announcement: () => copy(need().announcement()),
     drain: ({ maxS, exit }) => copy(need().drain(maxS * 1000, exit)),
     undrain: () => copy(need().undrain()),
+    resync: ({ node }) => ({ nodes: [...need().resync(node)] }),
     ping: async ({ client: name, timeoutMs }) => ({
       client: name,
       rttMs: await (client ?? need()).ping(name, timeoutMs),

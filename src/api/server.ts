@@ -41,6 +41,8 @@ const httpCodes: Readonly<Record<string, number>> = {
   unknown_client: 404,
   unknown_service: 404,
   unknown_session: 404,
+  no_group: 409,
+  peer_away: 409,
   no_sessions: 409,
   no_session: 409,
   client_exists: 409,
@@ -54,6 +56,7 @@ const httpCodes: Readonly<Record<string, number>> = {
   config_faults: 422,
   too_many: 429,
   ping_timeout: 504,
+  state_full: 507,
 };
 
 /**

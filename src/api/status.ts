@@ -3,10 +3,12 @@ import type { Clock } from "../base/clock.ts";
 import { formatEndpoint } from "../base/ip.ts";
 import type { AnnounceView } from "../control/announcing.ts";
 import type { ClientControl, ServiceStatus as ServiceView } from "../control/control_port.ts";
+import type { GroupView } from "../control/group_end.ts";
 import type { Supervisor } from "../control/supervisor.ts";
 import { describeTransforms } from "../control/transforms.ts";
 import { verdicts } from "../dataplane/verdict.ts";
 import type { AnnounceStatus, ServiceStatus, Status, TunnelStatus } from "./contract.ts";
+import { groupStatus } from "./group.ts";
 import { bestKnown, countersOf, dropsOf, latest, shardStatus, total } from "./totals.ts";
 
 export interface StatusParts {
@@ -15,12 +17,16 @@ export interface StatusParts {
   readonly client?: ClientControl | undefined;
   /** What routers are told; undefined where there is nothing to announce. */
   readonly announce?: AnnounceView | undefined;
+  /** What is wrong now. */
+  readonly faults?: readonly string[] | undefined;
+  /** Of a node that is one of several. */
+  readonly group?: GroupView | undefined;
   /** Packets for a device that the kernel dropped. */
   readonly queueDrops: (device: string) => number | undefined;
 }
 
 export function buildStatus(instance: Supervisor, clock: Clock, parts: StatusParts): Status {
-  const { version, client, announce, queueDrops } = parts;
+  const { version, client, announce, group, queueDrops } = parts;
   const services = client?.services() ?? [];
   const given = services.find(({ device }) => device === instance.deviceName)?.addresses ?? [];
   const { spec } = instance;
@@ -56,7 +62,9 @@ export function buildStatus(instance: Supervisor, clock: Clock, parts: StatusPar
       .map(({ name, count, help }) => ({ name, count, help })),
     services: services.map(serviceStatus),
     host: [...new Set([...instance.hostChanges, ...services.flatMap(({ host }) => host)])],
+    faults: [...(parts.faults ?? [])],
     announce: announce === undefined ? null : copyOf(announce),
+    group: group === undefined ? null : groupStatus(group),
   };
 }
 

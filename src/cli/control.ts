@@ -11,6 +11,7 @@ import { addDrainCommands } from "./drain.ts";
 import { renderChanges, renderClient, renderClients, renderRoutes, renderSessions } from "./render.ts";
 import { answeredMs, serviceLines } from "./services.ts";
 import { findSocket } from "./sockets.ts";
+import { addSyncCommands } from "./sync.ts";
 
 export interface ControlIo {
   readonly socketDir: string;
@@ -104,6 +105,7 @@ export function addControlCommands(program: Command, io: ControlIo, done: (code:
     async (options: Common) =>
       show(options, await ask(socketOf(options), "routes", {}), ({ routes }) => renderRoutes(routes)),
   );
+  addSyncCommands(command, program, socketOf, show);
   command(program, "reload", "read the configuration file again; what did not change goes on", "anyhop reload").action(
     async (options: Common) => show(options, await ask(socketOf(options), "reload", {}, 30_000), renderChanges),
   );

@@ -18,16 +18,25 @@ export function renderClients(clients: readonly ApiClient[]): string {
 
 export function renderSessions(sessions: readonly ApiSession[], nowMs: number): string {
   if (sessions.length === 0) return "Nobody is connected.\n";
+  const inGroup = sessions.some(({ owner, foreign }) => foreign || owner !== null);
   const rows = sessions.map((session) => [
     String(session.id),
     session.client,
     session.endpoint,
-    `${duration(Math.max(0, nowMs - session.heardMs))} ago`,
+    heard(session, nowMs),
+    ...(inGroup ? [session.owner === null ? "not known" : String(session.owner)] : []),
     duration(Math.max(0, nowMs - session.sinceMs)),
     `${session.rx.packets} (${bytes(session.rx.bytes)})`,
     `${session.tx.packets} (${bytes(session.tx.bytes)})`,
   ]);
-  return lines(align([["SESSION", "CLIENT", "PEER", "HEARD", "AGE", "RECEIVED", "SENT"], ...rows]));
+  const head = ["SESSION", "CLIENT", "PEER", "HEARD", ...(inGroup ? ["NODE"] : []), "AGE", "RECEIVED", "SENT"];
+  return lines(align([head, ...rows]));
+}
+
+/** Of a session at another node this one hears nothing. */
+function heard({ foreign, heardMs }: ApiSession, nowMs: number): string {
+  if (foreign) return "elsewhere";
+  return heardMs === null ? "not here yet" : `${duration(Math.max(0, nowMs - heardMs))} ago`;
 }
 
 export function renderRoutes(routes: Answer<"routes">["routes"]): string {

@@ -11,6 +11,14 @@ export interface InitNodeOptions {
   readonly group: string | undefined;
   readonly address: readonly string[];
   readonly pool: readonly string[];
+  /** Number in a group of several; undefined: a node on its own. */
+  readonly groupNode: string | undefined;
+  /** "NODE=HOST[:PORT]". */
+  readonly peer: readonly string[];
+  /** undefined: an address of this machine. */
+  readonly link: string | undefined;
+  /** undefined: fleet.key in `dir`, made when missing. */
+  readonly fleetKeyFile: string | undefined;
   readonly force: boolean;
 }
 
@@ -87,9 +95,19 @@ export function addSetupCommands(program: Command, load: LoadSetup, done: (code:
     .option("--group <name>", "name of the group (default: the name of the instance)")
     .option("--address <host:port>", "where clients find it (default: an address of this machine)", collect, [])
     .option("--pool <prefix>", "inner addresses (default: 10.9.0.0/24 and a random fd00::/8 prefix)", collect, [])
-    .addHelpText("after", "\nExample:\n  anyhop init node --address vpn.example.net:4444 --pool 10.9.0.0/24")
-    .action(async (options: InitNodeOptions) =>
-      done(await (await load()).initNode({ ...options, group: options.group })),
+    .option("--group-node <number>", "one of several nodes that share the service address: its number")
+    .option("--peer <node=host:port>", "node link of another node (default port 4445)", collect, [])
+    .option("--link <host:port>", "own node link (default: an address of this machine, port 4445)")
+    .option("--fleet-key-file <file>", "fleet key of the group (default: fleet.key in --dir, made when missing)")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  anyhop init node --address vpn.example.net:4444 --pool 10.9.0.0/24
+  anyhop init node --address 192.0.2.1:4444 --group-node 1 --link 198.51.100.1 --peer 2=198.51.100.2`,
+    )
+    .action(async (options: Omit<InitNodeOptions, keyof typeof ON_ITS_OWN>) =>
+      done(await (await load()).initNode({ ...ON_ITS_OWN, ...options })),
     );
   folder(init.command("client"), "client")
     .description("files of a client, with a key of its own; prints what the node has to know")
@@ -161,6 +179,7 @@ function addInitEngine(init: Command, load: LoadSetup, done: (code: number) => v
     );
 }
 
+const ON_ITS_OWN = { group: undefined, groupNode: undefined, link: undefined, fleetKeyFile: undefined };
 const NO_ENGINE = { address: undefined, ca: undefined, installed: undefined };
 const NO_PLACE = { config: undefined, instance: undefined, socket: undefined, output: undefined };
 

@@ -1,6 +1,7 @@
 /** `anyhop status` for people: the daemon's answer as lines of text. Pure. Only drops that happened are shown. */
 import type { Status, TunnelStatus } from "../api/contract.ts";
 import { progress } from "./drain.ts";
+import { groupCounters, groupLines } from "./group.ts";
 import { answeredMs, serviceLines } from "./services.ts";
 import { align, bytes, duration } from "./text.ts";
 
@@ -18,13 +19,17 @@ export function renderStatus(status: Status): string {
     lines.push(`         ${device.queueDropped} packets found its queue full: the shard had no time on the processor`);
   lines.push(...shardLines(status), ...offloadLines(status), ...bufferLines(status));
   if (status.host.length > 0) lines.push(`host     ${status.host.join("\n         ")}`);
+  lines.push(...status.faults.map((fault) => `       ! ${fault}`));
   lines.push(...announceLines(status));
+  if (status.group !== null) lines.push(...groupLines(status.group));
   if (status.services.length > 0) lines.push("", ...serviceLines(status.services, answeredMs(status)));
   else lines.push("", ...tunnelTable(status.tunnels));
   for (const tunnel of status.tunnels) lines.push(...tunnelProblem(tunnel));
   if (status.tunnels.length <= SMALL_TABLE_MAX)
     for (const tunnel of status.tunnels) lines.push("", ...tunnelDetails(tunnel));
   lines.push("", ...dropTable(status));
+  const between = status.group === null ? [] : groupCounters(status.group);
+  if (between.length > 0) lines.push("", ...between);
   return `${lines.map((line) => line.trimEnd()).join("\n")}\n`;
 }
 

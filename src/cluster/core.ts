@@ -8,7 +8,7 @@ import type { Envelope } from "./envelope.ts";
 import type { GroupConfig, GroupOutput, GroupPorts, HeldPacket } from "./group_types.ts";
 import { HoldQueue } from "./hold.ts";
 import { Link, type LinkOutput } from "./link.ts";
-import { FORWARD_MAX, type LinkMessage, packMessages } from "./link_message.ts";
+import { FORWARD_MAX, type LinkMessage, packMessages, SHOUT_MAX } from "./link_message.ts";
 import { encodeShouts, type Shout } from "./location.ts";
 import type { Now } from "./now.ts";
 import { Outcomes } from "./outcomes.ts";
@@ -38,6 +38,8 @@ export class Core {
   now: Now;
   /** Numbers of the other nodes. */
   readonly peers: Set<number>;
+  /** This node ends now: it takes nothing over any more. */
+  departing = false;
   /** Nodes that drain. */
   readonly leaving = new Set<number>();
   #turn = 0;
@@ -113,6 +115,7 @@ export class Core {
   /** Moves everything that came of the inputs since the last time to `out`. */
   flush(out: GroupOutput[]): void {
     const datagrams: LinkOutput[] = [];
+    if (this.config.tellsOverLink) this.#shoutOverLink();
     for (const [node, messages] of this.#messages) {
       for (const payload of packMessages(messages)) this.link.send(this.now, node, payload, datagrams);
     }
@@ -126,6 +129,16 @@ export class Core {
     this.send(datagrams);
     for (const output of this.#out) out.push(output);
     this.#out = [];
+  }
+
+  /** All but heartbeats: the link has its own. */
+  #shoutOverLink(): void {
+    const nodes = this.living();
+    const shouts = this.#shouts.filter(({ kind }) => kind !== "heartbeat");
+    this.#shouts = [];
+    if (nodes.length === 0 || shouts.length === 0) return;
+    for (const plain of encodeShouts(shouts, SHOUT_MAX))
+      for (const node of nodes) this.say(node, { kind: "shout", plain });
   }
 
   /** What the link wants to send. Returns the rest of what it says. */

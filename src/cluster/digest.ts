@@ -173,6 +173,11 @@ export class Comparison {
     return found;
   }
 
+  /** Something of this node was compared since it came. */
+  has(node: number): boolean {
+    return this.#peers.has(node);
+  }
+
   /** The peer is dead, or has started anew. */
   forget(node: number): void {
     this.#peers.delete(node);

@@ -144,6 +144,7 @@ export class Group {
   drain(now: Now, drain: Heartbeat["drain"]): void {
     this.#core.now = now;
     this.#membership.drain = drain;
+    this.#core.departing = drain === "leaving";
     for (const node of this.#core.living()) this.#core.say(node, this.#membership.heartbeat());
   }
 
@@ -156,6 +157,13 @@ export class Group {
       if (row !== NONE && this.#handover.part(row)) left++;
     }
     return left;
+  }
+
+  /** Asks a living node, or all, which sessions they know, and for what is missing here. Returns the nodes asked. */
+  resync(now: Now, node?: number): number[] {
+    this.#core.now = now;
+    const nodes = node === undefined ? this.#core.living() : [node];
+    return nodes.filter((one) => this.#resync.all(one) > 0);
   }
 
   /** Adds or changes a client on all nodes; `content` undefined removes it. `clientKey`: 64 hex digits. */
@@ -213,16 +221,7 @@ export class Group {
       this.#membership.twin(opened);
       return;
     }
-    const shouts = decodeShouts(opened.plain);
-    if (shouts === undefined) {
-      outcomes.add("shout_malformed");
-      return;
-    }
-    for (const shout of shouts) {
-      if (shout.kind === "progress") this.#locations.progress(node, shout.sessions);
-      else if (shout.kind === "moved") this.#locations.moved(node, shout);
-      else this.#membership.busBeat(opened, shout);
-    }
+    this.#shouted(node, opened.plain, (heartbeat) => this.#membership.busBeat(opened, heartbeat));
   }
 
   busState(now: Now, connected: boolean): void {
@@ -297,7 +296,7 @@ export class Group {
   }
 
   status(): GroupStatus {
-    return statusOf(this.#core, this.#membership, this.#resync.disagreements, {
+    return statusOf(this.#core, this.#membership, this.#resync, {
       tombstones: this.#records.tombstones,
       moving: this.#ownership.flips,
       asking: this.#askings.size,
@@ -334,6 +333,8 @@ export class Group {
     for (const output of this.#core.send(outputs)) {
       if (output.kind !== "payload") {
         this.#membership.linkSays(output);
+        // It missed what was told before it came, and so did this node.
+        if (output.kind === "alive" && this.#core.config.tellsOverLink) this.#resync.all(output.node);
         continue;
       }
       heardMs.set(output.node, now.ms);
@@ -380,6 +381,20 @@ export class Group {
       case "listed":
         this.#resync.listed(node, message);
         return;
+      case "shout":
+        this.#core.shoutMs.set(node, this.#core.now.ms);
+        this.#shouted(node, message.plain, () => this.#core.outcomes.add("shout_malformed"));
+        return;
+    }
+  }
+
+  #shouted(node: number, plain: Uint8Array, beat: (heartbeat: Heartbeat) => void): void {
+    const shouts = decodeShouts(plain);
+    if (shouts === undefined) this.#core.outcomes.add("shout_malformed");
+    for (const shout of shouts ?? []) {
+      if (shout.kind === "progress") this.#locations.progress(node, shout.sessions);
+      else if (shout.kind === "moved") this.#locations.moved(node, shout);
+      else beat(shout);
     }
   }
 

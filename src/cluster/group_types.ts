@@ -22,6 +22,8 @@ export interface GroupConfig {
   /** From the answer to the handshake to `expiryMs` of its record. */
   readonly sessionLifeMs: number;
   readonly sessionsMax: number;
+  /** The bus reaches no other node: records and shouts go over the node link. */
+  readonly tellsOverLink: boolean;
 }
 
 /** What a held packet says when it is opened with the keys of its session. */
@@ -101,6 +103,7 @@ export type GroupOutput =
   | { readonly kind: "ticket_keys" }
   /** This node must not go on: it is not who it says. */
   | { readonly kind: "refuse"; readonly code: string; readonly text: string }
-  | { readonly kind: "notice"; readonly code: string; readonly text: string };
+  /** For people. `notice`: as it should be; `warning`: somebody should look. */
+  | { readonly kind: "notice"; readonly level: "notice" | "warning"; readonly code: string; readonly text: string };
 
 export const live = (record: SessionRecord): record is LiveRecord => record.phase !== "ended";

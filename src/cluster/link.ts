@@ -142,7 +142,11 @@ export class Link {
     out: LinkOutput[],
   ): LinkRefusal | undefined {
     if (peer === undefined) return "stranger";
-    if (!sameEndpoint(from, peer.endpoint)) return "wrong_address";
+    if (!sameEndpoint(from, peer.endpoint)) {
+      if (type === HELLO && version === VERSION && datagram.length === HELLO_LEN)
+        this.#turnAway(now, peer, from, datagram, out);
+      return "wrong_address";
+    }
     if (version !== VERSION) return "version";
     if (type === SEALED) return this.#receiveSealed(now, peer, datagram, out);
     if (type === HELLO && datagram.length === HELLO_LEN) return this.#receiveHello(now, peer, datagram, out);
@@ -228,6 +232,7 @@ export class Link {
     echo: Uint8Array,
     nonce: Uint8Array,
     out: LinkOutput[],
+    to = peer.endpoint,
   ): void {
     const ack = this.#header(HELLO_ACK, peer, HELLO_ACK_LEN - HEADER_LEN)
       .u8(status)
@@ -236,7 +241,7 @@ export class Link {
       .raw(bootId)
       .raw(echo)
       .raw(nonce);
-    out.push({ kind: "datagram", to: peer.endpoint, bytes: withMac(peer.helloKeyTo, ack) });
+    out.push({ kind: "datagram", to, bytes: withMac(peer.helloKeyTo, ack) });
   }
 
   #receiveHello(now: Now, peer: Peer, datagram: Uint8Array, out: LinkOutput[]): LinkRefusal | undefined {
@@ -249,6 +254,14 @@ export class Link {
     const asked = refusal !== undefined || known ? NO_NONCE : this.#challenge(now, peer);
     this.#acknowledge(peer, statuses.indexOf(refusal ?? ""), bootId, nonce, asked, out);
     return refusal;
+  }
+
+  /** A greeting under the number of a peer from elsewhere: a node that has the fleet key is told that it is the second. */
+  #turnAway(now: Now, peer: Peer, from: Endpoint, datagram: Uint8Array, out: LinkOutput[]): void {
+    if (!peer.alive || this.#checkGreeting(now, peer, datagram, HEADER_LEN) !== undefined) return;
+    const reader = new Reader(datagram.subarray(HEADER_LEN + GROUP_ID_LEN));
+    const [bootId, nonce] = [reader.raw(BOOT_ID_LEN), reader.raw(NONCE_BYTES)];
+    this.#acknowledge(peer, statuses.indexOf("duplicate_node"), bootId, nonce, NO_NONCE, out, from);
   }
 
   #receiveAck(now: Now, peer: Peer, datagram: Uint8Array, out: LinkOutput[]): LinkRefusal | undefined {

@@ -40,7 +40,9 @@ export type LinkMessage =
   | ({ readonly kind: "part"; readonly window: Window; readonly endpoint: Endpoint } & SessionName)
   /** Which sessions that are up did `creator` make, with an index above `after` (-1 = all)? */
   | { readonly kind: "list"; readonly creator: number; readonly after: number }
-  | Listed;
+  | Listed
+  /** Where there is no bus for it: what `encodeShouts` makes, at most SHOUT_MAX bytes. */
+  | { readonly kind: "shout"; readonly plain: Uint8Array };
 
 export interface Taken extends SessionName {
   readonly kind: "taken";
@@ -78,6 +80,8 @@ export interface Listed {
 export const LISTED_MAX = 130;
 /** Longest datagram of a client that can be forwarded. */
 export const FORWARD_MAX = 1500;
+/** Longest message of shouts. */
+export const SHOUT_MAX = PAYLOAD_MAX - 3;
 
 const HEARTBEAT = 1;
 const TAKE = 2;
@@ -90,6 +94,7 @@ const SENDER_ACKED = 8;
 const PART = 9;
 const LIST = 10;
 const LISTED = 11;
+const SHOUT = 12;
 
 /** Longest message but for forward. */
 const MESSAGE_LEN_MAX = Math.max(
@@ -97,6 +102,7 @@ const MESSAGE_LEN_MAX = Math.max(
   14 + WINDOW_LEN_MAX + 18,
   28 + RECORD_LEN_MAX,
   9 + 10 * LISTED_MAX,
+  3 + SHOUT_MAX,
 );
 const NO_NUMBER = 0;
 const NUMBER = 1;
@@ -147,6 +153,7 @@ function encode(message: LinkMessage): Uint8Array | undefined {
   const writer = new Writer(MESSAGE_LEN_MAX);
   if (message.kind === "record") return encodeTold(writer, message);
   if (message.kind === "listed") encodeListed(writer, message);
+  else if (message.kind === "shout") writer.u8(SHOUT).u16(message.plain.length).raw(message.plain);
   else if (message.kind === "heartbeat") writeHeartbeat(writer.u8(HEARTBEAT), message);
   else if (message.kind === "take") writer.u8(TAKE).u32(message.index).u48(message.created).u32(message.seq);
   else if (message.kind === "ask") writer.u8(ASK).u32(message.index);
@@ -221,6 +228,7 @@ const decoders: Readonly<Record<number, (reader: Reader) => LinkMessage | undefi
   },
   [LIST]: (reader) => ({ kind: "list", creator: readNode(reader), after: readAfter(reader) }),
   [LISTED]: decodeListed,
+  [SHOUT]: (reader) => ({ kind: "shout", plain: reader.raw(reader.u16()) }),
 };
 
 function decode(reader: Reader): LinkMessage | undefined {

@@ -18,7 +18,6 @@ const PROGRESS_LEN = 10;
 const MOVED_LEN = 35;
 /** Of one message before it is sealed. */
 const LENGTH_MAX = SHOUT_LEN_MAX - ENVELOPE_OVERHEAD;
-const SESSIONS_MAX = Math.floor((LENGTH_MAX - 4) / PROGRESS_LEN);
 
 /** A session of the shouting node advanced. */
 export interface Progress {
@@ -44,22 +43,23 @@ export type Shout =
 /** Tells apart a session and the one that took its index, in 16 bits. */
 export const lifeOf = (created: number): number => created % 0x10000;
 
-/** As few messages as are needed, in order; lists of progress are split where they must. */
-export function encodeShouts(shouts: readonly Shout[]): Uint8Array[] {
+/** As few messages of at most `lengthMax` bytes as are needed, in order; lists of progress are split where they must. */
+export function encodeShouts(shouts: readonly Shout[], lengthMax = LENGTH_MAX): Uint8Array[] {
+  const sessionsMax = Math.floor((lengthMax - 4) / PROGRESS_LEN);
   const messages: Uint8Array[] = [];
-  let writer = new Writer(LENGTH_MAX).u8(FORMAT);
+  let writer = new Writer(lengthMax).u8(FORMAT);
   const reserve = (length: number): Writer => {
     const used = writer.done().length;
-    if (used + length > LENGTH_MAX) {
+    if (used + length > lengthMax) {
       messages.push(writer.done());
-      writer = new Writer(LENGTH_MAX).u8(FORMAT);
+      writer = new Writer(lengthMax).u8(FORMAT);
     }
     return writer;
   };
   for (const shout of shouts) {
     if (shout.kind === "progress") {
-      for (let from = 0; from < shout.sessions.length; from += SESSIONS_MAX)
-        writeProgress(reserve, shout.sessions.slice(from, from + SESSIONS_MAX));
+      for (let from = 0; from < shout.sessions.length; from += sessionsMax)
+        writeProgress(reserve, shout.sessions.slice(from, from + sessionsMax));
     } else if (shout.kind === "moved") {
       const { index, created, seq, owner, endpoint } = shout;
       reserve(MOVED_LEN).u8(MOVED).u32(index).u48(created).u32(seq).u16(owner).endpoint(endpoint);

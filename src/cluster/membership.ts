@@ -168,7 +168,7 @@ export class Membership {
       this.#refuse(`Another node is node ${config.node} already`);
     else
       this.#core.emit({
-        kind: "notice",
+        ...{ kind: "notice", level: "warning" },
         code: "node_id_taken",
         text: `A second node calls itself node ${config.node}: give each its own number in [group] node.`,
       });
@@ -205,7 +205,7 @@ export class Membership {
     if (!same) member.beatCounter = -1;
     this.#resync.forget(node);
     this.#core.emit({ kind: "senders" });
-    this.#core.emit({ kind: "notice", code: "peer_alive", text: `Node ${node} is there.` });
+    this.#core.emit({ kind: "notice", level: "notice", code: "peer_alive", text: `Node ${node} is there.` });
   }
 
   #dead(node: number): void {
@@ -215,7 +215,9 @@ export class Membership {
     this.#core.leaving.delete(node);
     this.#resync.forget(node);
     this.#core.emit({ kind: "senders" });
-    this.#core.emit({ kind: "notice", code: "peer_dead", text: `Node ${node} is silent on the node link.` });
+    const text = `Node ${node} is silent on the node link.`;
+    const told = member.heartbeat?.drain === "leaving";
+    this.#core.emit({ kind: "notice", level: told ? "notice" : "warning", code: "peer_dead", text });
   }
 
   #note(node: number, member: Member, heartbeat: Heartbeat): void {
@@ -236,7 +238,7 @@ export class Membership {
     if (member === undefined || member.otherGroup) return;
     member.otherGroup = true;
     const text = `Node ${node} has another group key: private_key must be the same on every node of a group.`;
-    this.#core.emit({ kind: "notice", code: "other_group", text });
+    this.#core.emit({ kind: "notice", level: "warning", code: "other_group", text });
   }
 
   #refuse(what: string): void {

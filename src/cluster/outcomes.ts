@@ -25,7 +25,7 @@ export const outcomes = {
   challenged: done("Sessions without an owner whose client was asked to prove where it is."),
   proven: done("Clients that proved where they are, so their session was taken over."),
   parted: done("Sessions handed to another node because this one drains."),
-  resynced: done("Lists of sessions that were asked for because a digest differed."),
+  resynced: done("Lists of sessions that were asked for: a digest differed, a node came, or somebody wanted it."),
   stale: refused("Times that an owner had the number of a held packet already, or it is too old: replayed or doubled."),
   unknown: refused("Packets of sessions that no living node knows; the client is told to resume."),
   unknown_forwarded: refused(

@@ -85,7 +85,8 @@ export class Ownership {
       return;
     }
     outcomes.add("held");
-    this.#wait(row, packet);
+    if (this.#core.departing && this.#core.alive(table.owner[row])) this.#core.forward(table.owner[row], [packet]);
+    else this.#wait(row, packet);
   }
 
   /** Packets that were held for the record of this session, oldest first. */

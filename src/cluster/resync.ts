@@ -65,7 +65,7 @@ export class Resync {
     for (const node of known) {
       if (this.#disagreements.some((one) => one.node === node)) continue;
       this.#core.emit({
-        kind: "notice",
+        ...{ kind: "notice", level: "notice" },
         code: "digest_agrees",
         text: `Node ${node} and this one know the same sessions again.`,
       });
@@ -86,6 +86,18 @@ export class Resync {
     this.#runs.set(name, run);
     outcomes.add("resynced");
     this.#ask(run);
+  }
+
+  /** Asks a node for all of its lists now, whether they are known to differ or not. Returns how many. */
+  all(node: number): number {
+    const { config, peers, digest } = this.#core;
+    const creators = new Set([config.node, ...peers, ...digest.creators()]);
+    if (!this.#core.alive(node)) return 0;
+    for (const creator of creators) {
+      this.#againMs.delete(`${node}/${creator}`);
+      this.begin(node, creator);
+    }
+    return creators.size;
   }
 
   /** Another node wants our list. */
@@ -169,6 +181,6 @@ export class Resync {
     const text =
       `This node and node ${node} have disagreed for ${seconds} s about the sessions that node ${creator} made: ` +
       `${ours.count} here, ${theirs.count} there. Asking node ${node} for its list.`;
-    this.#core.emit({ kind: "notice", code: "digest_differs", text });
+    this.#core.emit({ kind: "notice", level: "warning", code: "digest_differs", text });
   }
 }

@@ -1,6 +1,6 @@
 /** What `anyhop status` and metrics say of the group. Plain values. */
 import type { Core } from "./core.ts";
-import type { Disagreement } from "./digest.ts";
+import type { Comparison, Disagreement } from "./digest.ts";
 import type { LinkPeerStatus } from "./link.ts";
 import type { LinkRefusal } from "./link_peer.ts";
 import type { Membership } from "./membership.ts";
@@ -13,6 +13,8 @@ export interface GroupPeerStatus extends LinkPeerStatus {
   readonly version: number | undefined;
   readonly sessions: number | undefined;
   readonly drain: "serving" | "draining" | "leaving" | undefined;
+  /** It and this node have compared what they know since it came. */
+  readonly compared: boolean;
   /** What it and this node have disagreed about for too long; empty = the same sessions on both. */
   readonly disagreements: readonly Disagreement[];
 }
@@ -48,7 +50,7 @@ export interface Sizes {
 export function statusOf(
   core: Core,
   membership: Membership,
-  disagreements: readonly Disagreement[],
+  resync: { readonly disagreements: readonly Disagreement[]; readonly comparison: Comparison },
   sizes: Sizes,
 ): GroupStatus {
   const { config, now, table, hold, outcomes, version } = core;
@@ -61,7 +63,8 @@ export function statusOf(
       version: member?.heartbeat?.version,
       sessions: member?.heartbeat?.sessions,
       drain: member?.heartbeat?.drain,
-      disagreements: disagreements.filter(({ node }) => node === peer.node),
+      compared: resync.comparison.has(peer.node),
+      disagreements: resync.disagreements.filter(({ node }) => node === peer.node),
     };
   });
   return {

@@ -22,6 +22,8 @@ export interface AnnouncingPorts {
   readonly heardMs: () => number;
   /** A notice for log and events. */
   readonly tell: (event: string, message: string) => void;
+  /** A drain begins, or ends before its time. */
+  readonly onWish: (wish: "drain" | "serve") => void;
   /**
    * A drain is over and the node is withdrawn: the place for handing over what clients left here. `exit`: the daemon
    * shall end then. `quiet`: no client sends here any more; else the time was over.
@@ -102,13 +104,16 @@ export class Announcing {
   /** Begins a drain, or changes the end of the one under way. `exit`: the daemon ends after it. */
   drain(maxMs: number, exit: boolean): AnnounceView {
     this.#exit = exit;
+    const over = this.#announcer.wish === "drained";
     this.#do((out) => this.#announcer.drain(this.#now(), maxMs, out));
+    if (!over) this.#use.onWish("drain");
     return this.view();
   }
 
   undrain(): AnnounceView {
     this.#exit = false;
     this.#do((out) => this.#announcer.undrain(out));
+    this.#use.onWish("serve");
     return this.view();
   }
 

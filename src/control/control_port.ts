@@ -91,8 +91,12 @@ export interface Control {
   setLogLevel(level: LevelName): void;
   /** Round trip in milliseconds. Throws "unknown_client", "no_session" or "ping_timeout". */
   ping(client: string, timeoutMs: number): Promise<number>;
+  /** What is wrong now and wants a person, a sentence each. */
+  faults(): readonly string[];
   /** This node's view of the group; undefined: it is the whole group. */
   groupStatus(): GroupView | undefined;
+  /** Asks another node, or all, which sessions they know. Returns those asked. Throws "no_group" or "peer_away". */
+  resync(node: number | undefined): readonly number[];
   /** What routers are told, and how the self-test of the data path goes. */
   announcement(): AnnounceView;
   /** Sends the clients to other nodes; at most `maxMs`. `exit`: the daemon ends afterwards. */

@@ -5,7 +5,6 @@
 import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { isMapped } from "../base/ip.ts";
-import type { Logger } from "../base/log.ts";
 import type { Bus, BusListener, BusStatus } from "../cluster/bus.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { Group } from "../cluster/group.ts";
@@ -17,10 +16,12 @@ import type {
   GroupSender,
   HeldPacket,
 } from "../cluster/group_types.ts";
+import { type LinkRefusal, linkRefusals } from "../cluster/link_peer.ts";
+import { outcomeNames, outcomes } from "../cluster/outcomes.ts";
 import type { LiveRecord } from "../cluster/record.ts";
 import type { GroupStatus } from "../cluster/status.ts";
 import type { Yielded } from "../shard/messages.ts";
-import type { LinkSocket, TicketKey } from "./ports.ts";
+import type { LinkSocket, OutcomeCount, TicketKey } from "./ports.ts";
 import { endpointOf, type Handed, type ShardPort } from "./session_end.ts";
 
 /** How often the others hear how far the clients of this node's sessions are: what is lost of it can be replayed. */
@@ -28,7 +29,6 @@ const PROGRESS_MS = 250;
 
 export interface GroupEndPorts {
   readonly clock: Clock;
-  readonly log: Logger;
   openBus(listener: BusListener): Bus;
   readonly link: LinkSocket;
 }
@@ -54,21 +54,34 @@ export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | 
   refuse(error: AnyhopError): void;
   /** The engine has told all that it knows. */
   caughtUp(): void;
+  /** For log and events. */
+  say(level: "notice" | "warning" | "error", event: string, message: string): void;
   /** The end of what is decided in one go. */
   settled(): void;
 }
 
+/** Holds no secret and nothing of what clients are. */
 export interface GroupView {
   readonly group: GroupStatus;
   readonly bus: BusStatus;
+  /** Monotonic milliseconds of this answer, for the times in `bus`. */
+  readonly nowMs: number;
+  /** Sessions in the data plane: with their replay windows here, and elsewhere. */
+  readonly own: number;
+  readonly foreign: number;
+  /** What became of packets and messages between nodes. */
+  readonly counters: readonly OutcomeCount[];
 }
+
+/** Between two looks at what is still to be handed over. */
+const PART_POLL_MS = 20;
 
 export class GroupEnd {
   readonly group: Group;
   readonly #use: GroupEndPorts;
   readonly #sessions: GroupSessions;
   #shard!: ShardPort;
-  #bus!: Bus;
+  #bus: Bus | undefined;
   #first = 0;
   #end = 0;
   /** By row: the number that the group was told of last. */
@@ -76,6 +89,7 @@ export class GroupEnd {
   #progress: NodeJS.Timeout | undefined;
   #timer: NodeJS.Timeout | undefined;
   #flushing = false;
+  #drain: GroupStatus["drain"] = "serving";
 
   constructor(config: GroupConfig, entropy: GroupPorts["entropy"], ports: GroupEndPorts, sessions: GroupSessions) {
     this.#use = ports;
@@ -117,7 +131,7 @@ export class GroupEnd {
     this.#flush();
     this.#flushing = true;
     this.#use.link.close();
-    await this.#bus.close();
+    await this.#bus?.close();
   }
 
   // --- What this node tells the group ---
@@ -173,24 +187,60 @@ export class GroupEnd {
     this.#in((group) => void group.putTicketKey(this.#now(), key));
   }
 
-  drain(state: "serving" | "draining" | "leaving"): void {
+  drain(state: GroupStatus["drain"]): void {
+    this.#drain = state;
     this.#in((group) => group.drain(this.#now(), state));
   }
 
-  /** Hands the sessions that this node still owns to other nodes. Returns how many are still to go. */
-  part(): number {
-    const { tunnels } = this.#shard;
-    const own: number[] = [];
-    for (let row = this.#first; row < this.#end; row++)
-      if (tunnels.used[row] === 1 && tunnels.foreign[row] === 0 && tunnels.pending[row] === 0)
-        own.push(tunnels.index[row]);
-    const left = this.group.part(this.#now(), own);
+  /**
+   * Says that this node leaves, and hands the sessions that it still owns to other nodes; at most `maxMs`, and not beyond
+   * another `drain`. Returns how many stay behind.
+   */
+  async leave(maxMs: number): Promise<number> {
+    if (this.#bus === undefined) return 0;
+    const end = this.#use.clock.monotonicMs() + maxMs;
+    this.drain("leaving");
+    while (this.#part() > 0 && this.#drain === "leaving" && this.#use.clock.monotonicMs() < end)
+      await new Promise((resolve) => setTimeout(resolve, PART_POLL_MS));
+    return this.#own().length;
+  }
+
+  /** Asks a node, or all, which sessions they know. Returns the nodes that were asked. */
+  resync(node: number | undefined): readonly number[] {
+    let asked: readonly number[] = [];
+    this.#in((group) => {
+      asked = group.resync(this.#now(), node);
+    });
+    return asked;
+  }
+
+  /** Of the sessions that this node still owns: how many are on their way to other nodes now. */
+  #part(): number {
+    const left = this.group.part(this.#now(), this.#own());
     this.#soon();
     return left;
   }
 
-  status(): GroupView {
-    return { group: this.group.status(), bus: this.#bus.status() };
+  /** Indices of the sessions with their windows here. */
+  #own(): number[] {
+    const { used, foreign, pending, index } = this.#shard.tunnels;
+    const own: number[] = [];
+    for (let row = this.#first; row < this.#end; row++)
+      if (used[row] === 1 && foreign[row] === 0 && pending[row] === 0) own.push(index[row]);
+    return own;
+  }
+
+  /** Undefined before the start. */
+  status(): GroupView | undefined {
+    if (this.#bus === undefined) return undefined;
+    const group = this.group.status();
+    const { used, foreign, pending } = this.#shard.tunnels;
+    let elsewhere = 0;
+    for (let row = this.#first; row < this.#end; row++)
+      if (used[row] === 1 && pending[row] === 0 && foreign[row] === 1) elsewhere++;
+    const counters = [...outcomeCounts(group.outcomes), ...refusalCounts(group.linkRefusals)];
+    const nowMs = this.#now().ms;
+    return { group, bus: this.#bus.status(), nowMs, own: this.#own().length, foreign: elsewhere, counters };
   }
 
   #tellProgress(): void {
@@ -239,10 +289,10 @@ export class GroupEnd {
   #carryOut(output: GroupOutput): void {
     switch (output.kind) {
       case "put":
-        this.#bus.put(output.entries);
+        this.#bus?.put(output.entries);
         break;
       case "shout":
-        this.#bus.shout(output.message);
+        this.#bus?.shout(output.message);
         break;
       case "link":
         this.#use.link.send(output.to, output.bytes);
@@ -298,10 +348,8 @@ export class GroupEnd {
         break;
       case "conflict": {
         const { address, others } = output;
-        this.#use.log.error(
-          "address_conflict",
-          `The inner address ${address} was given to ${others.length + 1} clients at different nodes; the oldest keeps it`,
-        );
+        const text = `The inner address ${address} was given to ${others.length + 1} clients at different nodes`;
+        this.#sessions.say("error", "address_conflict", `${text}; the oldest keeps it`);
         break;
       }
       case "ticket_keys":
@@ -311,7 +359,7 @@ export class GroupEnd {
         this.#sessions.refuse(new AnyhopError(output.code, output.text));
         break;
       case "notice":
-        this.#use.log.warning(output.code, output.text);
+        this.#sessions.say(output.level, output.code, output.text);
         break;
     }
   }
@@ -331,3 +379,14 @@ export class GroupEnd {
     return { ms: this.#use.clock.monotonicMs(), wallMs: this.#use.clock.wallMs() };
   }
 }
+
+const outcomeCounts = (counts: GroupStatus["outcomes"]): OutcomeCount[] =>
+  outcomeNames.map((name) => {
+    const { kind, help } = outcomes[name];
+    return { name: `group_${name}`, help, done: kind === "done", count: counts[name] };
+  });
+
+const refusalCounts = (counts: GroupStatus["linkRefusals"]): OutcomeCount[] =>
+  Object.entries(linkRefusals).map(([name, help]) => {
+    return { name: `link_${name}`, help, done: false, count: counts[name as LinkRefusal] ?? 0 };
+  });

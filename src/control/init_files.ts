@@ -3,6 +3,7 @@
  * `drivers/new_files.ts` writes them.
  */
 import { formatPrefix, type Prefix } from "../base/prefix.ts";
+import { type GroupWishes, groupTables } from "./init_group.ts";
 import { line, quote, quoteList } from "./toml_text.ts";
 
 export interface NodeWishes {
@@ -13,6 +14,8 @@ export interface NodeWishes {
   readonly address: readonly string[];
   readonly port: number;
   readonly pool: readonly string[];
+  /** One of several nodes; undefined: on its own. */
+  readonly member?: GroupWishes;
 }
 
 /**
@@ -33,7 +36,8 @@ export function uniqueLocalPrefix(random: Uint8Array): string {
 }
 
 export function nodeFile(wishes: NodeWishes): string {
-  const { group, keyFile, address, port, pool } = wishes;
+  const { group, keyFile, address, port, pool, member } = wishes;
+  const service = member !== undefined && member.service.length > 0 ? quoteList(member.service) : undefined;
   return `# A node of the group ${group}. anyhop check FILE judges this file, anyhop run FILE or anyhop up FILE starts it,
 # anyhop reload applies changes. Every key is in docs/OPERATIONS.md.
 
@@ -55,17 +59,16 @@ keepalive = 25
 
 [listen]
 # All addresses; on a node of an anycast group the service address alone.
-# addresses = ["192.0.2.1", "2001:db8::1"]
+${line("addresses", service, '["192.0.2.1", "2001:db8::1"]')}
 port = ${port}
-# Another number on each node of the group.
-sender_id = 1
-
+${member === undefined ? "# Another number on each node of the group.\nsender_id = 1\n" : ""}
 [device]
 # The kernel picks a name when there is none.
 # name = "anyhop0"
 # Largest inner packet in bytes.
 mtu = 1400
 
+${groupTables(member)}
 # Clients can be written here, or be added while the node runs (anyhop invite NAME, anyhop clients add NAME).
 # [[client]]
 # name = "anna"

@@ -175,8 +175,26 @@ export class NodeControl implements Control {
     return this.#book.byPublicKey(publicKey)?.name ?? "";
   }
 
+  faults(): readonly string[] {
+    return this.#use.sessions.faults();
+  }
+
   groupStatus(): GroupView | undefined {
     return this.#use.group?.status();
+  }
+
+  resync(node: number | undefined): readonly number[] {
+    const { group } = this.#use;
+    if (group === undefined)
+      throw new AnyhopError("no_group", "This node is on its own: its file has no [group], so there is nobody to ask.");
+    const asked = group.resync(node);
+    if (node !== undefined && asked.length === 0)
+      throw new AnyhopError("peer_away", `Node ${node} is no peer of this node, or is silent; see anyhop sync.`);
+    this.tell(
+      "resync",
+      `Asked for their sessions: ${asked.map((one) => `node ${one}`).join(", ") || "nobody is there"}`,
+    );
+    return asked;
   }
 
   announcement(): AnnounceView {

@@ -88,6 +88,8 @@ export interface NodeOthers {
   senderAcked(index: number, sender: Sender): void;
   /** The client of this key (hex) may come from now on. */
   admitted(clientKey: string): void;
+  /** Node that owns a session; 0: not known. */
+  ownerOf(index: number): number;
 }
 
 /** How long keys live. */
@@ -126,6 +128,8 @@ export class NodeEnd implements SessionEnd, Sessions {
   /** Sessions that the shard was not told of yet. */
   readonly #batch = new SessionBatch();
   readonly #stamps = new Map<string, bigint>();
+  /** Why the last write to the store failed. */
+  #storeFault: string | undefined;
   /** Whether cookies were asked for at the last tick. */
   #loaded = false;
   readonly #pings: Pings;
@@ -304,7 +308,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   /** Ticket keys of the whole group. */
   useTicketKeys(ticketKeys: readonly TicketKey[]): void {
     this.responder.update({ ticketKeys });
-    this.#use.store.setTicketKeys(ticketKeys);
+    this.#keep(() => this.#use.store.setTicketKeys(ticketKeys));
   }
 
   settle(): void {
@@ -334,6 +338,10 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.responder.sessions.end(id, "removed", out);
     this.#carryOut(out);
     return true;
+  }
+
+  faults(): readonly string[] {
+    return this.#storeFault === undefined ? [] : [this.#storeFault];
   }
 
   handshakes(): readonly OutcomeCount[] {
@@ -366,13 +374,18 @@ export class NodeEnd implements SessionEnd, Sessions {
     const { tunnels } = this.#shard;
     const row = this.#byIndex.find(session.index);
     const { clock } = this.#use;
+    const heardMs = Math.round(clock.wallMs() - (clock.monotonicMs() - tunnels.lastRx[row]));
+    const foreign = tunnels.foreign[row] === 1;
     return {
       id: session.index,
       publicKey: base64Of(session.clientKey),
       endpoint: this.#endpoint(row),
       cipher: aeadNames[session.aead],
       sinceMs: this.#sinceMs[row - this.#firstRow],
-      heardMs: Math.round(clock.wallMs() - (clock.monotonicMs() - tunnels.lastRx[row])),
+      // Of a foreign row: when it was here last, which says nothing of the client.
+      heardMs: foreign || tunnels.lastRx[row] === 0 ? null : heardMs,
+      foreign,
+      owner: this.#others?.ownerOf(session.index) || null,
       rx: { packets: tunnels.rxPackets[row], bytes: tunnels.rxBytes[row] },
       tx: { packets: tunnels.txPackets[row], bytes: tunnels.txBytes[row] },
     };
@@ -524,7 +537,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#writeStamps();
     // In a group the book says when it is time for another key.
     if (this.#others === undefined && now.ms - this.#ticketKeysAtMs >= TICKET_KEYS_MS)
-      this.responder.update({ ticketKeys: this.#freshTicketKeys() });
+      this.#keep(() => this.responder.update({ ticketKeys: this.#freshTicketKeys() }));
     this.#noteLoad();
   }
 
@@ -540,8 +553,30 @@ export class NodeEnd implements SessionEnd, Sessions {
   /** In one commit for all handshakes since the last one. */
   #writeStamps(): void {
     if (this.#stamps.size === 0) return;
-    this.#use.store.raiseHighWater(new Map([...this.#stamps].map(([key, value]) => [`timestamp ${key}`, value])));
-    this.#stamps.clear();
+    const stamps = new Map([...this.#stamps].map(([key, value]) => [`timestamp ${key}`, value]));
+    // What could not be written is tried again, and counts meanwhile.
+    if (this.#keep(() => this.#use.store.raiseHighWater(stamps))) this.#stamps.clear();
+  }
+
+  /** Sessions go on when the disk is full: what is lost then is memory over a restart. */
+  #keep(write: () => void): boolean {
+    const before = this.#storeFault;
+    try {
+      write();
+      this.#storeFault = undefined;
+    } catch (error) {
+      if (!(error instanceof AnyhopError)) throw error;
+      this.#storeFault = error.message;
+    }
+    const { log, events } = this.#use;
+    if (before === undefined && this.#storeFault !== undefined) {
+      log.error("state_full", `${this.#storeFault} Sessions go on; nothing is remembered over a restart.`);
+      events.tell("state_full", this.#storeFault);
+    } else if (before !== undefined && this.#storeFault === undefined) {
+      log.notice("state_kept", "The state is on disk again");
+      events.tell("state_kept", "The state is on disk again");
+    }
+    return this.#storeFault === undefined;
   }
 
   #freshTicketKeys(): TicketKey[] {

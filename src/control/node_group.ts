@@ -4,6 +4,7 @@
  */
 import type { AnyhopError } from "../base/errors.ts";
 import { isMapped } from "../base/ip.ts";
+import type { Logger } from "../base/log.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { EndReason, GroupSender, OpenedPacket } from "../cluster/group_types.ts";
 import type { LiveRecord } from "../cluster/record.ts";
@@ -14,6 +15,7 @@ import type { NodeSession, RetireReason } from "../handshake/node_sessions.ts";
 import * as inside from "../handshake/session_control.ts";
 import { NO_SETTINGS } from "../handshake/settings.ts";
 import type { Yielded } from "../shard/messages.ts";
+import type { EventHub } from "./event_hub.ts";
 import { GroupEnd, type GroupEndPorts, type GroupSessions, type GroupView } from "./group_end.ts";
 import type { ClusterSpec, NodeSpec } from "./instance.ts";
 import { aeadAlgorithms, type NodeEnd, type NodeOthers } from "./node_end.ts";
@@ -27,6 +29,8 @@ const WAITING_MAX = 4096;
 const HEADER_LEN = 8;
 
 export interface NodeGroupPorts extends GroupEndPorts {
+  readonly log: Logger;
+  readonly events: EventHub;
   readonly entropy: Entropy;
   /** The peers' node links, resolved. */
   readonly peers: readonly { readonly node: number; readonly endpoint: Endpoint }[];
@@ -62,6 +66,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
       {
         ...{ node: cluster.node, bootId: node.sender.bootId, fleetKey, groupPublicKey: spec.publicKey },
         ...{ peers: ports.peers, holdMs, sessionLifeMs: SESSION_LIFE_MS, sessionsMax: spec.sessionsMax },
+        tellsOverLink: cluster.engine.kind === "embedded",
       },
       ports.entropy,
       ports,
@@ -81,7 +86,8 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     void this.#end.stop();
   }
 
-  status(): GroupView {
+  /** Undefined before the start. */
+  status(): GroupView | undefined {
     return this.#end.status();
   }
 
@@ -98,8 +104,18 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     this.#end.drain(state);
   }
 
-  part(): number {
-    return this.#end.part();
+  /** Hands over what clients left here and says that this node leaves. At most `maxMs`; returns how many stay. */
+  leave(maxMs: number): Promise<number> {
+    return this.#end.leave(maxMs);
+  }
+
+  resync(node: number | undefined): readonly number[] {
+    return this.#end.resync(node);
+  }
+
+  /** Node that owns a session; 0: not known. */
+  ownerOf(index: number): number {
+    return this.#end.group.ownerOf(index);
   }
 
   // --- What this node tells ---
@@ -237,6 +253,11 @@ export class NodeGroup implements GroupSessions, NodeOthers {
 
   refuse(error: AnyhopError): void {
     this.#node.fail(error);
+  }
+
+  say(level: "notice" | "warning" | "error", event: string, message: string): void {
+    this.#use.log[level](event, message);
+    this.#use.events.tell(event, message);
   }
 
   caughtUp(): void {

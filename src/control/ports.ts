@@ -94,8 +94,12 @@ export interface SessionState {
   readonly cipher: string;
   /** Milliseconds since 1970. */
   readonly sinceMs: number;
-  /** Milliseconds since 1970 of the last authentic packet. */
-  readonly heardMs: number;
+  /** Milliseconds since 1970 of the last authentic packet; null: none here. */
+  readonly heardMs: number | null;
+  /** Another node has its replay window. */
+  readonly foreign: boolean;
+  /** Node of the group that has it; null: not known, or this node is on its own. */
+  readonly owner: number | null;
   readonly rx: { readonly packets: number; readonly bytes: number };
   readonly tx: { readonly packets: number; readonly bytes: number };
 }
@@ -126,6 +130,8 @@ export interface Sessions {
   reconfigure(spec: NodeSpec): void;
   /** The client may not come any more; its sessions end now. */
   expel(publicKey: string): void;
+  /** What is wrong now and wants a person, a sentence each. */
+  faults(): readonly string[];
   /** Round trip of a control ping through the client's session, in milliseconds. Rejects with AnyhopError. */
   ping(publicKey: string, timeoutMs: number): Promise<number>;
 }

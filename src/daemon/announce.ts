@@ -7,6 +7,7 @@ import { Announcing } from "../control/announcing.ts";
 import { SelfTest } from "../control/health.ts";
 import type { NodeSpec } from "../control/instance.ts";
 import type { NodeEnd } from "../control/node_end.ts";
+import type { NodeGroup } from "../control/node_group.ts";
 import type { Supervisor } from "../control/supervisor.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
 import { PUNT_FULL } from "../dataplane/verdict.ts";
@@ -25,12 +26,21 @@ export interface AnnounceParts {
   close(): void;
 }
 
+export interface AnnouncePorts {
+  readonly supervisor: Supervisor;
+  readonly sessions: NodeEnd;
+  /** Of a node that is one of several. */
+  readonly group: NodeGroup | undefined;
+  readonly tell: (event: string, message: string) => void;
+  readonly log: Logger;
+}
+
+/** After a drain, for handing over the sessions that clients left here. */
+const HAND_OVER_MS = 3000;
+
 export function createAnnouncing(
   { announce, instance }: NodeSpec,
-  supervisor: Supervisor,
-  sessions: NodeEnd,
-  tell: (event: string, message: string) => void,
-  log: Logger,
+  { supervisor, sessions, group, tell, log }: AnnouncePorts,
 ): AnnounceParts {
   const probes = openProbeSocket((datagram) => selfTest.received(systemClock.monotonicMs(), datagram));
   const { port } = instance.listen[0];
@@ -53,7 +63,10 @@ export function createAnnouncing(
     selfTest: announce.addresses.length > 0 ? selfTest : undefined,
     heardMs: () => latest(supervisor.shards, ({ lastRx }) => lastRx.reduce((a, b) => Math.max(a, b), 0)),
     tell,
-    onSilence({ exit }) {
+    onWish: (wish) => group?.drain(wish === "drain" ? "draining" : "serving"),
+    async onSilence({ exit }) {
+      const left = (await group?.leave(HAND_OVER_MS)) ?? 0;
+      if (left > 0) log.warning("not_handed_over", `${left} sessions stay here: no other node takes them`);
       // The same end as by `anyhop down`.
       if (exit) process.kill(process.pid, "SIGTERM");
     },

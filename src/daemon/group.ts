@@ -6,6 +6,7 @@ import { parseAddress } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import type { Bus, BusListener } from "../cluster/bus.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
+import type { EventHub } from "../control/event_hub.ts";
 import type { ClusterSpec, LinkPlace, NodeSpec } from "../control/instance.ts";
 import type { NodeEnd } from "../control/node_end.ts";
 import { NodeGroup } from "../control/node_group.ts";
@@ -20,15 +21,16 @@ import { systemClock } from "./clock.ts";
 export async function prepareGroup(
   spec: NodeSpec,
   cluster: ClusterSpec,
-  { log, entropy, store }: { readonly log: Logger; readonly entropy: Entropy; readonly store: Store },
+  ports: { readonly log: Logger; readonly entropy: Entropy; readonly store: Store; readonly events: EventHub },
 ): Promise<(node: NodeEnd) => NodeGroup> {
+  const { log, store, entropy, events } = ports;
   const peers = await Promise.all(
     cluster.peers.map(async ({ node, link }) => ({ node, endpoint: await endpointOf(link) })),
   );
   const link = await bindLink(cluster.link.host, cluster.link.port);
   return (node) =>
     new NodeGroup(node, spec, cluster, {
-      ...{ clock: systemClock, log, entropy, peers, link },
+      ...{ clock: systemClock, log, entropy, events, peers, link },
       openBus: (listener) => openBus(spec, cluster, log, listener),
       ticketKeys: () => store.ticketKeys(),
     });

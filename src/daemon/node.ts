@@ -17,6 +17,9 @@ import { prepareGroup } from "./group.ts";
 import { keepHeapSmall } from "./heap.ts";
 import { type InstanceHooks, runInstance } from "./instance.ts";
 
+/** For handing sessions over when the daemon is stopped without a drain. */
+const LEAVE_MS = 1000;
+
 export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hooks: InstanceHooks): Promise<number> {
   keepHeapSmall();
   const { instance } = spec;
@@ -25,7 +28,7 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
   useNativeHandshake();
   const entropy = entropyOf(nativePairOf);
   const events = new EventHub(systemClock);
-  const join = spec.cluster && (await prepareGroup(spec, spec.cluster, { log, entropy, store }));
+  const join = spec.cluster && (await prepareGroup(spec, spec.cluster, { log, entropy, store, events }));
   let group: NodeGroup | undefined;
   const sessions = new NodeEnd(spec, {
     ...{ clock: systemClock, log, entropy, store, pairOf: nativePairOf, events },
@@ -46,7 +49,7 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
     store,
     control(supervisor) {
       const tell = (event: string, message: string) => control?.tell(event, message);
-      announce = createAnnouncing(spec, supervisor, sessions, tell, log);
+      announce = createAnnouncing(spec, { supervisor, sessions, group, tell, log });
       control = new NodeControl(spec, {
         ...{ clock: systemClock, log, level, store, sessions, announcing: announce.announcing, events, group },
         readFile: () => parseFile(configEnv.readText(file) ?? "", file, configEnv),
@@ -56,7 +59,11 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
     },
     arrive: async () => announce?.arrive(),
     serve: () => announce?.announcing.start(),
-    leave: async () => announce?.leave(),
+    leave: async () => {
+      await announce?.leave();
+      // Clients that nobody sent away go on at other nodes without a question.
+      await group?.leave(LEAVE_MS);
+    },
   });
   announce?.close();
   return code;

@@ -27,6 +27,7 @@ import * as configEnv from "../drivers/config_env.ts";
 import { writeSecretFiles } from "../drivers/new_files.ts";
 import { startInBackground } from "./background.ts";
 import { systemClock } from "./clock.ts";
+import { addFleetKey, LINK_PORT, memberOf, otherNodes } from "./setup_group.ts";
 
 export interface SetupIo {
   out(text: string): void;
@@ -60,18 +61,24 @@ export function createSetupActions(io: SetupIo): SetupActions {
       return 0;
     },
 
-    async initNode({ dir, name, group, address, pool, force }) {
+    async initNode(options) {
+      const { dir, name, group, address, pool, force } = options;
       const { keyFile, publicKey, files } = identity(dir, name, io);
       const port = Number(/:(\d+)$/.exec(address[0] ?? "")?.[1] ?? PORT);
+      const member = memberOf(options, guessAddress(LINK_PORT)[0]);
+      const isFirst = member !== undefined && addFleetKey(options, files, io);
       const found = address.length > 0 ? address : guessAddress(port);
       const prefixes = pool.length > 0 ? pool : [POOL, uniqueLocalPrefix(systemEntropy.bytes(5))];
-      files.set(`${name}.toml`, nodeFile({ group: group ?? name, keyFile, address: found, port, pool: prefixes }));
+      const wishes = { group: group ?? name, keyFile, address: found, port, pool: prefixes };
+      files.set(`${name}.toml`, nodeFile(member === undefined ? wishes : { ...wishes, member }));
       writeJudged(dir, `${name}.toml`, files, force, io);
       out(`Public key of the group: ${publicKey}\n`);
       if (address.length === 0)
         out(
           `Clients will be told ${found[0] ?? "no address"}: change address in the file if they find it elsewhere.\n`,
         );
+      if (member !== undefined && (isFirst || options.fleetKeyFile !== undefined))
+        out(otherNodes(options, member, prefixes));
       out(`Next: anyhop up ${target(dir, name)}    then: anyhop invite NAME -o NAME.toml\n`);
       return 0;
     },

@@ -41,6 +41,7 @@ export function createMemorySessions(clock: Clock): MemorySessions {
       allowed.delete(publicKey);
       for (const { id } of of(publicKey)) sessions.delete(id);
     },
+    faults: () => [],
     async ping(publicKey, timeoutMs) {
       const [session] = of(publicKey);
       if (session === undefined) throw new AnyhopError("no_session", "The client has no session.");
@@ -61,6 +62,8 @@ export function createMemorySessions(clock: Clock): MemorySessions {
         cipher: "aes-256-gcm",
         sinceMs: now,
         heardMs: now,
+        foreign: false,
+        owner: null,
         rx: none,
         tx: none,
         rttMs,

@@ -30,31 +30,44 @@ export function openStore(stateDir: string, scope: string): Store {
       const bytes = marks.get(name);
       return bytes === undefined ? undefined : Buffer.from(bytes).readBigUInt64BE();
     };
+    const durably = (change: () => void): void => {
+      try {
+        root.transactionSync(change);
+      } catch (cause) {
+        throw new AnyhopError(
+          "state_full",
+          `${stateDir} takes no more (${(cause as Error).message}): make room there.`,
+          {
+            cause,
+          },
+        );
+      }
+    };
     return {
       next: (identity) => (root.get(identity) as number | undefined) ?? 0,
       reserve(limits) {
-        root.transactionSync(() => {
+        durably(() => {
           for (const [identity, limit] of limits) root.putSync(identity, limit);
         });
       },
       clients: () => [...clients.getRange().map(({ value }) => value)],
       client: (name) => clients.get(name),
       changeClients(put, remove) {
-        root.transactionSync(() => {
+        durably(() => {
           for (const name of remove) clients.removeSync(name);
           for (const client of put) clients.putSync(client.name, client);
         });
       },
       ticketKeys: () => [...tickets.getRange().map(({ value }) => ({ ...value, key: new Uint8Array(value.key) }))],
       setTicketKeys(keys) {
-        root.transactionSync(() => {
+        durably(() => {
           tickets.clearSync();
           for (const key of keys) tickets.putSync(key.id, key);
         });
       },
       highWater: mark,
       raiseHighWater(values) {
-        root.transactionSync(() => {
+        durably(() => {
           for (const [name, value] of values) {
             if (value <= (mark(name) ?? -1n)) continue;
             const bytes = Buffer.alloc(8);

@@ -42,7 +42,7 @@ export class MemoryRouting implements Driver {
 export function announcingOf(clock: Clock, ports: Partial<AnnouncingPorts> = {}, spec = NO_ANNOUNCE): Announcing {
   return new Announcing(spec, {
     ...{ clock, driver: () => new MemoryRouting(), selfTest: undefined, heardMs: () => 0 },
-    ...{ tell: () => {}, onSilence: () => {} },
+    ...{ tell: () => {}, onWish: () => {}, onSilence: () => {} },
     ...ports,
   });
 }

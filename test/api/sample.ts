@@ -1,4 +1,5 @@
 /** A status with something in every field, for the tests of API and CLI. */
+import type { GroupStatus } from "../../src/api/contract/group.ts";
 import type { Status } from "../../src/api/contract.ts";
 import { verdicts } from "../../src/dataplane/verdict.ts";
 
@@ -74,5 +75,29 @@ export function sampleStatus(): Status {
       selfTest: { good: 40, bad: 1, crowded: 0, targets: [{ address: "192.0.2.1", rttMs: 0.42 }], faults: [] },
       drain: { forMs: 2500, quietMs: 1500, leftMs: 57_500 },
     },
+    group: null,
+    faults: [],
+  };
+}
+
+/** Node 1 of three: node 2 is there and agrees. */
+export function sampleGroup(change: Partial<GroupStatus["peers"][number]> = {}): GroupStatus {
+  const peer: GroupStatus["peers"][number] = {
+    ...{ node: 2, link: "198.51.100.2:4445", alive: true, bootId: "0123456789abcdef", heardAgoMs: 120, rttMs: 0.31 },
+    ...{ clockOffsetMs: -12, clockApart: false, drain: "serving", sessions: 42, version: 77, syncLagMs: 800 },
+    ...{ behind: 0, agrees: true, disagreements: [], refusedBy: null, refused: {} },
+  };
+  return {
+    ...{ node: 1, bootId: "fedcba9876543210", drain: "serving", version: 9, tombstones: 3, moving: 0, asking: 0 },
+    ...{ sessions: { known: 42, own: 12, foreign: 30 }, held: { packets: 0, bytes: 0 }, introductions: 0 },
+    engine: {
+      ...{ kind: "nats", connected: true, why: "", server: "nats-server 2.9.10", caughtUp: true, outbox: 0 },
+      errors: [],
+    },
+    peers: [{ ...peer, ...change }],
+    counters: [
+      { name: "group_taken", count: 5, refused: false, help: "Sessions taken over." },
+      { name: "link_wrong_seal", count: 0, refused: true, help: "Forged." },
+    ],
   };
 }

@@ -14,6 +14,7 @@ import { ANNA_PUBLIC, BELA_PUBLIC, GROUP_PUBLIC, PSK, SECRETS } from "../control
 let socketDir: string;
 let node: TestNode;
 let server: { close(): Promise<void> };
+const ALONE = { groupNode: undefined, peer: [], link: undefined, fleetKeyFile: undefined };
 beforeEach(async () => {
   socketDir = mkdtempSync(`${tmpdir()}/anyhop-cli-${process.pid}-`);
   node = createNode();
@@ -195,11 +196,14 @@ describe("words of the commands about keys and files", () => {
     [["genpsk"], ["genpsk"]],
     [
       ["init", "node"],
-      ["initNode", { dir: "/etc/anyhop", name: "node", group: undefined, address: [], pool: [], force: false }],
+      [
+        "initNode",
+        { ...ALONE, dir: "/etc/anyhop", name: "node", group: undefined, address: [], pool: [], force: false },
+      ],
     ],
     [
       [..."init node --dir d --name n --group g --address a:1 --address b:2 --pool p --force".split(" ")],
-      ["initNode", { dir: "d", name: "n", group: "g", address: ["a:1", "b:2"], pool: ["p"], force: true }],
+      ["initNode", { ...ALONE, dir: "d", name: "n", group: "g", address: ["a:1", "b:2"], pool: ["p"], force: true }],
     ],
     [
       [..."init engine --node 1 --peer 2=b --peer 3=c".split(" ")],

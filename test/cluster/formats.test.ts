@@ -10,6 +10,7 @@ import {
   LISTED_MAX,
   type LinkMessage,
   packMessages,
+  SHOUT_MAX,
   unpackMessages,
 } from "../../src/cluster/link_message.ts";
 import { decodeShouts, encodeShouts, lifeOf, type Shout } from "../../src/cluster/location.ts";
@@ -70,6 +71,7 @@ const message: fc.Arbitrary<LinkMessage> = fc.oneof(
     ...{ kind: fc.constant("sender_acked" as const), index: any.index, senderId: any.u16, bootId: any.exactly(8) },
   }),
   fc.record({ kind: fc.constant("part" as const), ...name, window: any.window, endpoint: any.endpoint }),
+  fc.record({ kind: fc.constant("shout" as const), plain: fc.uint8Array({ maxLength: SHOUT_MAX }) }),
   fc.record({
     kind: fc.constant("list" as const),
     creator: any.node,

@@ -486,3 +486,101 @@ describe("records", () => {
     expect(world.node(1).group.status()).toMatchObject({ sessions: 10, outcomes: { table_full: 2 } });
   });
 });
+
+describe("without an engine that others hear", () => {
+  const alone = (seed: number, ids: number[]): World => {
+    const world = new World(seed, ids, { tellsOverLink: true });
+    world.bus.stop();
+    return world;
+  };
+
+  test("records and where clients are go over the node link, so that a flip needs no question of a stranger", () => {
+    const world = alone(60, [1, 2, 3]);
+    const client = settled(world);
+    for (const node of [2, 3]) {
+      expect(world.node(node).rows.get(client.record.index)?.confirmed).toBe(true);
+      expect(world.node(node).group.ownerOf(client.record.index)).toBe(1);
+    }
+    client.at = 2;
+    const seq = client.send();
+    world.run(5);
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.node(2).outcomes).toMatchObject({ asked: 0, taken: 1, forecast: 0 });
+    expect(world.node(3).group.ownerOf(client.record.index)).toBe(2);
+  });
+
+  test("an owner that dies: the forecast is above what it told, so nothing old is taken twice", () => {
+    const world = alone(61, [1, 2]);
+    const client = settled(world);
+    world.kill(1);
+    world.run(1100);
+    for (let seq = 0; seq < 100; seq++) world.receive(2, client.packet(seq));
+    world.run(2000);
+    for (let seq = 0; seq < 100; seq++) expect(world.acceptedAt(client, seq)).toEqual([1]);
+  });
+
+  test("a node that comes with an empty disk is told of all sessions at once", () => {
+    const world = alone(62, [1, 2]);
+    const clients = Array.from({ length: 300 }, () => settled(world, 1));
+    world.kill(2);
+    world.run(1500);
+    const node = world.start(2, { tellsOverLink: true });
+    world.run(500);
+    for (const client of clients) expect(node.rows.get(client.record.index)?.confirmed).toBe(true);
+  });
+
+  test("an end is told, too", () => {
+    const world = alone(63, [1, 2]);
+    const client = settled(world);
+    world.node(1).group.ended(world.now(), client.record.index, client.record.created, "closed");
+    world.node(1).settle();
+    world.run(5);
+    expect(world.node(2).rows.has(client.record.index)).toBe(false);
+  });
+});
+
+describe("the operator", () => {
+  test("asks for the lists of one node, or of all that live", () => {
+    const world = new World(64, [1, 2, 3]);
+    settled(world);
+    const { group } = world.node(1);
+    expect(group.resync(world.now())).toEqual([2, 3]);
+    expect(group.resync(world.now(), 2)).toEqual([2]);
+    expect(group.resync(world.now(), 9)).toEqual([]);
+    world.kill(3);
+    world.run(1100);
+    expect(group.resync(world.now())).toEqual([2]);
+    const before = world.node(1).outcomes.resynced;
+    group.resync(world.now(), 2);
+    expect(world.node(1).outcomes.resynced).toBeGreaterThanOrEqual(before);
+  });
+
+  test("a leaving node takes nothing back: what still arrives goes on to the new owner", () => {
+    const world = new World(65, [1, 2]);
+    const client = settled(world);
+    const { group } = world.node(1);
+    group.drain(world.now(), "leaving");
+    group.part(world.now(), [client.record.index]);
+    world.node(1).settle();
+    world.run(50);
+    expect(world.owners(client)).toEqual([2]);
+    const seq = client.send();
+    world.run(5);
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.owners(client)).toEqual([2]);
+    expect(world.node(2).outcomes.received).toBe(1);
+  });
+
+  test("is told calmly what is well, and warned of what is not", () => {
+    const world = new World(66, [1, 2]);
+    world.kill(2);
+    world.run(1500);
+    const levels = world
+      .node(1)
+      .outputs.flatMap((output) => (output.kind === "notice" ? [[output.code, output.level]] : []));
+    expect(levels).toEqual([
+      ["peer_alive", "notice"],
+      ["peer_dead", "warning"],
+    ]);
+  });
+});

@@ -110,7 +110,7 @@ export class Node {
         groupPublicKey: new Uint8Array(32).fill(3),
       },
       peers: world.ids.filter((peer) => peer !== id).map((node) => ({ node, endpoint: endpoint(node) })),
-      ...{ holdMs: 10, sessionLifeMs: LIFE_MS, sessionsMax: 1000 },
+      ...{ holdMs: 10, sessionLifeMs: LIFE_MS, sessionsMax: 1000, tellsOverLink: false },
       ...changes,
     };
     this.group = new Group(world.now(), config, {

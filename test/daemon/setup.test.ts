@@ -1,10 +1,12 @@
 /** Keys, init, invite and import on a real disk: what is written, with which mode, and that it is good. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startApiServer } from "../../src/api/server.ts";
+import { type Actions, runCli } from "../../src/cli/program.ts";
 import type { InviteOptions } from "../../src/cli/setup.ts";
 import { parseFile } from "../../src/control/config_file.ts";
+import type { NodeSpec } from "../../src/control/instance.ts";
 import { openKey } from "../../src/control/keys/sealed.ts";
 import { createSetupActions } from "../../src/daemon/setup_actions.ts";
 import * as configEnv from "../../src/drivers/config_env.ts";
@@ -33,7 +35,10 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const check = (path: string) => parseFile(readFileSync(path, "utf8"), path, configEnv);
 const mode = (path: string) => statSync(path).mode & 0o777;
-const node = { name: "node", group: undefined, address: ["192.0.2.1:4444"], pool: [], force: false };
+const node = {
+  ...{ name: "node", group: undefined, address: ["192.0.2.1:4444"], pool: [], force: false },
+  ...{ groupNode: undefined, peer: [], link: undefined, fleetKeyFile: undefined },
+};
 const guest: InviteOptions = {
   ...{ config: undefined, instance: undefined, socket: undefined, output: undefined, address: [] },
   ...{ psk: false, qr: false },
@@ -51,6 +56,65 @@ test("keys: plain, and sealed with a passphrase", async () => {
 });
 
 describe("init", () => {
+  test("nodes of a group: one makes the keys, the printed commands make the others, which fit", async () => {
+    const dir = `${folder}/1`;
+    const wishes = {
+      ...node,
+      dir,
+      groupNode: "1",
+      link: "198.51.100.1",
+      peer: ["2=198.51.100.2", "3=[2001:db8::3]:5"],
+    };
+    await setup().initNode(wishes);
+    expect(mode(`${dir}/fleet.key`)).toBe(0o600);
+    const cluster = (file: string) => (check(file).spec as NodeSpec).cluster;
+    const first = cluster(`${dir}/node.toml`)!;
+    expect(first).toMatchObject({
+      node: 1,
+      link: { host: "198.51.100.1", port: 4445 },
+      peers: [{ node: 2 }, { node: 3 }],
+    });
+    const commands = out.match(/^ {2}anyhop init node .*$/gm)!;
+    expect(commands).toHaveLength(2);
+    for (const [i, command] of commands.entries()) {
+      const there = `${folder}/${i + 2}`;
+      cpSync(dir, there, { recursive: true });
+      rmSync(`${there}/node.toml`);
+      const words = command.trim().split(" ").slice(1);
+      const actions = { setup: async () => setup() } as unknown as Actions;
+      expect(await runCli([...words, "--dir", there], actions, { version: "", out: () => {}, err: () => {} })).toBe(0);
+      const other = cluster(`${there}/node.toml`)!;
+      expect(other.fleetKey).toEqual(first.fleetKey);
+      expect(other.node).toBe(i + 2);
+      expect(other.link).toEqual(first.peers[i].link);
+      expect(other.peers).toContainEqual({ node: 1, link: first.link });
+    }
+    const secret = readFileSync(`${dir}/fleet.key`, "utf8").trim();
+    expect(out + err).not.toContain(secret);
+  });
+
+  test.each([
+    [{ groupNode: "0" }, "--group-node is a whole number"],
+    [{ groupNode: "4096" }, "--group-node is a whole number"],
+    [{ peer: ["2=198.51.100.2"] }, "add --group-node"],
+    [{ groupNode: "1", peer: ["198.51.100.2"] }, "write NODE=HOST"],
+    [{ groupNode: "1", peer: ["1=198.51.100.2"] }, "node 1 is this node itself"],
+    [{ groupNode: "1", peer: ["2=a b"] }, "is not an address"],
+    [{ groupNode: "1", fleetKeyFile: "/nowhere/fleet.key" }, "There is no file"],
+  ])("a wrong group: %j", async (change, says) => {
+    const wishes = {
+      ...node,
+      dir: folder,
+      link: "groupNode" in change ? "198.51.100.1" : undefined,
+      ...change,
+    };
+    await expect(setup().initNode(wishes)).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringContaining(says),
+    });
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   test("a node: good files of mode 0600, which are not overwritten", async () => {
     const dir = `${folder}/etc`;
     await setup().initNode({ ...node, dir });

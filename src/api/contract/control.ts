@@ -69,7 +69,12 @@ export const sessionSchema = z.object({
   endpoint: z.string().describe("Outer address and port."),
   cipher: z.string(),
   sinceMs: z.number(),
-  heardMs: z.number().describe("Last authentic packet."),
+  heardMs: z
+    .number()
+    .nullable()
+    .describe("Last authentic packet at this node; null: none, or the client sends to another node."),
+  foreign: z.boolean().describe("Another node of the group has its replay window."),
+  owner: z.int().nullable().describe("Node that has it; null: not known, or this node is on its own."),
   rx: count,
   tx: count,
 });

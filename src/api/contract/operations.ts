@@ -22,6 +22,7 @@ import {
   sessionPageSchema,
   sessionQuery,
 } from "./control.ts";
+import { resyncRequestSchema, resyncSchema } from "./group.ts";
 
 const EMPTY = z.strictObject({});
 
@@ -166,6 +167,14 @@ export const operations = {
     body: drainRequestSchema,
     summary: "Sends clients to other nodes, then withdraws; asked again it changes the end of the drain.",
     answer: announceSchema,
+  },
+  resync: {
+    ...quiet,
+    method: "POST",
+    path: "/v1/resync",
+    body: resyncRequestSchema,
+    summary: "Asks the other nodes which sessions they know, and for what is missing here.",
+    answer: resyncSchema,
   },
   undrain: {
     ...quiet,

@@ -1,0 +1,68 @@
+/**
+ * What a node says of its group: the other nodes, the state engine between them, and where they do not agree. Counts,
+ * numbers of nodes and addresses of their links only: nothing of what clients are, and no key.
+ */
+import { z } from "zod";
+
+const drain = z.enum(["serving", "draining", "leaving"]);
+const digest = z.object({ count: z.int(), sum: z.string().describe("16 hex digits.") });
+
+const peer = z.object({
+  node: z.int(),
+  link: z.string().describe("Address and port of its node link."),
+  alive: z.boolean().describe("Heard on the node link within the last second."),
+  bootId: z.string().nullable().describe("Which start of it, 16 hex digits; null: it never answered."),
+  heardAgoMs: z.number().nullable().describe("Since its last authentic datagram; null: none yet."),
+  rttMs: z.number().nullable(),
+  clockOffsetMs: z.number().nullable().describe("Its wall clock minus the one of this node."),
+  clockApart: z.boolean().describe("The clocks are more than 5 s apart."),
+  drain: drain.nullable().describe("What it says of itself; null: nothing yet."),
+  sessions: z.int().nullable().describe("Sessions that it knows."),
+  version: z.int().nullable().describe("Number of the last record that its present start has put."),
+  syncLagMs: z.number().nullable().describe("Since something of it came through the engine; null: nothing yet."),
+  behind: z.int().nullable().describe("Records of it that the engine has and this node has not; null: not known."),
+  agrees: z.boolean().nullable().describe("Both know the same sessions; null: they have not compared yet."),
+  disagreements: z
+    .array(z.object({ creator: z.int(), forMs: z.number(), ours: digest, theirs: digest }))
+    .describe("By the node that made the sessions: what the two have disagreed about for more than 3 s."),
+  refusedBy: z.enum(["other_group", "duplicate_node"]).nullable().describe("Why it refuses this node."),
+  refused: z.record(z.string(), z.int()).describe("Datagrams of it that were refused, by reason."),
+});
+
+export const groupSchema = z.object({
+  node: z.int(),
+  bootId: z.string().describe("Which start of this node, 16 hex digits."),
+  drain,
+  version: z.int().describe("Records that this start has put."),
+  sessions: z.object({
+    known: z.int().describe("Of the whole group, as far as this node knows."),
+    own: z.int().describe("With their replay windows here: their clients send here."),
+    foreign: z.int().describe("With their windows at other nodes."),
+  }),
+  tombstones: z.int().describe("Ended sessions that are remembered, so that no late record brings one back."),
+  moving: z.int().describe("Sessions on their way to this node."),
+  asking: z.int().describe("Unknown sessions that the others are being asked about."),
+  held: z.object({ packets: z.int(), bytes: z.int() }).describe("Packets that wait for their session."),
+  introductions: z.int().describe("Clients that do not know this start of the node yet."),
+  engine: z.object({
+    kind: z.enum(["memory", "embedded", "nats"]),
+    connected: z.boolean(),
+    why: z.string().describe('Why it is not connected; "" when it is.'),
+    server: z.string().describe('Name and version; "" when there is none.'),
+    caughtUp: z.boolean().describe("Everything that it knew at the start has been read."),
+    outbox: z.int().describe("Records that it has not taken yet."),
+    errors: z.array(z.object({ name: z.string(), count: z.int(), last: z.string() })),
+  }),
+  peers: z.array(peer),
+  counters: z
+    .array(z.object({ name: z.string(), count: z.int(), refused: z.boolean(), help: z.string() }))
+    .describe("What became of packets and messages between nodes, zeros included."),
+});
+
+export type GroupStatus = z.output<typeof groupSchema>;
+export type PeerStatus = GroupStatus["peers"][number];
+
+export const resyncRequestSchema = z.strictObject({
+  node: z.int().min(1).max(4095).optional().describe("Only this one; left out: every living one."),
+});
+export const resyncSchema = z.object({ nodes: z.array(z.int()).describe("Who was asked.") });

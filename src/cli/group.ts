@@ -1,0 +1,116 @@
+/**
+ * The group as its operator sees it: who is there, how far each lags behind, and loudly what is wrong with what to do about
+ * it. Pure. A line that begins with "!" wants somebody to act.
+ */
+import type { GroupStatus, PeerStatus } from "../api/contract/group.ts";
+import { align, bytes, duration } from "./text.ts";
+
+const NAME_WIDTH = 9;
+const INDENT = " ".repeat(NAME_WIDTH);
+const ALARM = `${" ".repeat(NAME_WIDTH - 2)}! `;
+
+/** Group, peers, engine and everything that is wrong; counters are `groupCounters`. */
+export function groupLines(group: GroupStatus): string[] {
+  const { node, drain, bootId, sessions, version, introductions } = group;
+  const lines = [
+    `group    node ${node}, ${drain}, start ${bootId}, ${group.peers.length + 1} nodes`,
+    `${INDENT}${sessions.own} sessions here, ${sessions.foreign} at other nodes; ${version} records told`,
+  ];
+  const waiting = [
+    ...(group.moving > 0 ? [`${group.moving} sessions on their way here`] : []),
+    ...(group.asking > 0 ? [`${group.asking} asked about`] : []),
+    ...(group.held.packets > 0 ? [`${group.held.packets} packets held (${bytes(group.held.bytes)})`] : []),
+    ...(introductions > 0 ? [`${introductions} clients still to be told of this start`] : []),
+  ];
+  if (waiting.length > 0) lines.push(`${INDENT}${waiting.join(", ")}`);
+  lines.push(...engineLines(group), ...peerTable(group.peers));
+  for (const peer of group.peers)
+    lines.push(...refusals(peer), ...alarms(peer, group).map((text) => `${ALARM}${text}`));
+  return lines;
+}
+
+/** What became of packets and messages between nodes; nothing that is zero. */
+export function groupCounters({ counters }: GroupStatus): string[] {
+  const happened = counters.filter(({ count }) => count > 0);
+  if (happened.length === 0) return [];
+  const rows = happened.map(({ name, count, help, refused }) => [String(count), name, refused ? "refused" : "", help]);
+  return align([["BETWEEN NODES", "WHAT", "", ""], ...rows]);
+}
+
+function engineLines({ engine, peers }: GroupStatus): string[] {
+  const { kind, connected, server, caughtUp, outbox, errors } = engine;
+  const lines: string[] = [];
+  if (kind === "embedded") lines.push("engine   none beside the node link: sessions are told over it");
+  else if (connected)
+    lines.push(`engine   ${kind}, connected${server === "" ? "" : ` to ${server}`}, outbox ${outbox}`);
+  else lines.push(`engine   ${kind}, not connected, outbox ${outbox}`, `${ALARM}${engine.why}`);
+  if (connected && !caughtUp) lines.push(`${INDENT}still reading what the others have told`);
+  for (const { node, behind } of peers)
+    if ((behind ?? 0) > 0) lines.push(`${INDENT}${behind} records of node ${node} not here yet`);
+  return [...lines, ...errors.map(({ name, count, last }) => `${ALARM}${name} (${times(count)}): ${last}`)];
+}
+
+function peerTable(peers: readonly PeerStatus[]): string[] {
+  if (peers.length === 0) return [`${ALARM}there is no [[group.peer]] in the file: this node knows of no other`];
+  const head = ["NODE", "STATE", "LINK", "RTT", "CLOCK", "ENGINE", "RECORD", "SESSIONS", "TABLES"];
+  const rows = peers.map((peer) => [
+    String(peer.node),
+    peer.alive ? (peer.drain ?? "there") : "silent",
+    peer.link,
+    peer.rttMs === null ? "-" : `${peer.rttMs.toFixed(1)} ms`,
+    peer.clockOffsetMs === null ? "-" : signed(peer.clockOffsetMs),
+    peer.syncLagMs === null ? "-" : `${duration(peer.syncLagMs)} ago`,
+    peer.version === null ? "-" : String(peer.version),
+    peer.sessions === null ? "-" : String(peer.sessions),
+    peer.agrees === null ? "-" : peer.agrees ? "agree" : "DIFFER",
+  ]);
+  return align([head, ...rows]).map((row, k) => `${k === 0 ? "peers    " : INDENT}${row}`);
+}
+
+/** Everything that is wrong with one peer, a sentence each, with what to do. */
+function alarms(peer: PeerStatus, group: GroupStatus): string[] {
+  const { node, refused } = peer;
+  const found: string[] = [];
+  for (const { creator, forMs, ours, theirs } of peer.disagreements)
+    found.push(
+      `node ${node} and this node have disagreed for ${duration(forMs)} about the sessions of node ${creator} ` +
+        `(${ours.count} here, ${theirs.count} there): anyhop sync resync ${node}`,
+    );
+  if (!peer.alive) {
+    const since = peer.heardAgoMs === null ? "was never heard" : `is silent for ${duration(peer.heardAgoMs)}`;
+    found.push(`node ${node} ${since}: is it up, and does UDP reach ${peer.link} and come back?`);
+  }
+  if (!peer.alive && (peer.refusedBy === "other_group" || (refused["other_group"] ?? 0) > 0))
+    found.push(`node ${node} has another group key: private_key must be the same on every node`);
+  if (peer.refusedBy === "duplicate_node")
+    found.push(`node ${node} knows another node ${group.node}: give each its own number in [group] node`);
+  if (!peer.alive && (refused["wrong_key"] ?? 0) > 0)
+    found.push(
+      `node ${node} has another fleet key (${times(refused["wrong_key"])}): copy one fleet_key_file to every node`,
+    );
+  const twice = (refused["duplicate_node"] ?? 0) + (refused["wrong_address"] ?? 0);
+  if (peer.alive && twice > RESTART_REFUSALS)
+    found.push(
+      `somebody else says that it is node ${node} (${times(twice)}): give each its own number in [group] node`,
+    );
+  if (!peer.alive && (refused["wrong_address"] ?? 0) > 0)
+    found.push(`node ${node} does not send from ${peer.link}: correct the link of its [[group.peer]] here`);
+  if (peer.clockApart)
+    found.push(
+      `the clock of node ${node} is ${signed(peer.clockOffsetMs ?? 0)} from this one: set both by NTP, records may count as expired`,
+    );
+  return found;
+}
+
+/** What of it was refused; some of that comes with every start. */
+function refusals({ node, refused }: PeerStatus): string[] {
+  const all = Object.entries(refused).filter(([, count]) => count > 0);
+  if (all.length === 0) return [];
+  return [`${INDENT}refused of node ${node}: ${all.map(([name, count]) => `${count} ${name}`).join(", ")}`];
+}
+
+/** A node that starts anew at once is refused until the one before it counts as dead. */
+const RESTART_REFUSALS = 10;
+
+const times = (count: number): string => (count === 1 ? "once" : `${count} times`);
+const signed = (ms: number): string => `${ms < 0 ? "-" : "+"}${duration(Math.abs(ms))}`;

@@ -1,0 +1,95 @@
+/** What an operator reads of the group: quiet when all is well, loud with what to do when it is not. */
+import { expect, test } from "vitest";
+import type { PeerStatus } from "../../src/api/contract/group.ts";
+import { groupCounters, groupLines } from "../../src/cli/group.ts";
+import { renderSessions } from "../../src/cli/render.ts";
+import { renderStatus } from "../../src/cli/status.ts";
+import { sampleGroup, sampleStatus } from "../api/sample.ts";
+
+const alarms = (change: Partial<PeerStatus>) => groupLines(sampleGroup(change)).filter((line) => /^ *! /.test(line));
+
+test("all is well: who is there, how far behind, no alarm", () => {
+  expect(groupLines(sampleGroup()).map((line) => line.trimEnd())).toEqual([
+    "group    node 1, serving, start fedcba9876543210, 2 nodes",
+    "         12 sessions here, 30 at other nodes; 9 records told",
+    "engine   nats, connected to nats-server 2.9.10, outbox 0",
+    "peers    NODE  STATE    LINK               RTT     CLOCK   ENGINE      RECORD  SESSIONS  TABLES",
+    "         2     serving  198.51.100.2:4445  0.3 ms  -12 ms  800 ms ago  77      42        agree",
+  ]);
+  expect(alarms({})).toEqual([]);
+  expect(renderStatus({ ...sampleStatus(), group: sampleGroup() })).toContain("group    node 1, serving");
+});
+
+const digest = (count: number) => ({ count, sum: "00112233aabbccdd" });
+test.each<[string, Partial<PeerStatus>, RegExp]>([
+  [
+    "digests differ",
+    { agrees: false, disagreements: [{ creator: 3, forMs: 9000, ours: digest(41), theirs: digest(42) }] },
+    /^ {7}! node 2 .* disagreed for 9 s about the sessions of node 3 \(41 here, 42 there\): anyhop sync resync 2$/,
+  ],
+  ["never heard", { alive: false, heardAgoMs: null }, /node 2 was never heard: .* 198\.51\.100\.2:4445/],
+  ["gone", { alive: false, heardAgoMs: 61_000 }, /node 2 is silent for 1 min 1 s/],
+  [
+    "another group key",
+    { alive: false, refused: { other_group: 3 } },
+    /another group key: private_key must be the same/,
+  ],
+  ["it refuses us", { alive: false, refusedBy: "other_group" }, /another group key/],
+  ["another fleet key", { alive: false, refused: { wrong_key: 3 } }, /another fleet key \(3 times\): copy one/],
+  ["its number twice", { refused: { duplicate_node: 30 } }, /somebody else says that it is node 2 \(30 times\)/],
+  ["another address", { alive: false, refused: { wrong_address: 9 } }, /does not send from 198\.51\.100\.2:4445/],
+  ["our number twice", { refusedBy: "duplicate_node" }, /node 2 knows another node 1: give each its own number/],
+  ["clocks apart", { clockApart: true, clockOffsetMs: 7_200_000 }, /clock of node 2 is \+2 h from this one: set both/],
+])("%s: a line with ! and what to do", (_, change, expected) => {
+  expect(alarms(change)).toContainEqual(expect.stringMatching(expected));
+});
+
+test("tables that differ are shouted in the table, too; not compared yet is neither", () => {
+  expect(groupLines(sampleGroup({ agrees: false })).at(-1)).toMatch(/DIFFER$/);
+  expect(groupLines(sampleGroup({ agrees: null })).at(-1)).toMatch(/-$/);
+});
+
+test("the engine: why it is away, how far behind, its errors by name", () => {
+  const { engine, ...rest } = sampleGroup({ behind: 12 });
+  const errors = [{ name: "store_full", count: 2, last: "no space" }];
+  const lines = groupLines({
+    ...rest,
+    engine: { ...engine, connected: false, why: "connection refused", outbox: 7, errors },
+  });
+  expect(lines).toContain("engine   nats, not connected, outbox 7");
+  expect(lines).toContain("       ! connection refused");
+  expect(lines).toContain("         12 records of node 2 not here yet");
+  expect(lines).toContain("       ! store_full (2 times): no space");
+});
+
+test("what was refused is named, and a restart's refusals are no alarm", () => {
+  const lines = groupLines(sampleGroup({ refused: { duplicate_node: 4, wrong_seal: 2 } }));
+  expect(lines).toContain("         refused of node 2: 4 duplicate_node, 2 wrong_seal");
+  expect(alarms({ refused: { duplicate_node: 4 } })).toEqual([]);
+});
+
+test("counters with their help, without those that are zero", () => {
+  expect(groupCounters(sampleGroup()).join("\n")).toMatch(/^BETWEEN NODES.*\n5 +group_taken +Sessions taken over\.$/);
+  expect(groupCounters({ ...sampleGroup(), counters: [] })).toEqual([]);
+});
+
+test("sessions: at which node, and nothing said of when a session elsewhere was heard", () => {
+  const none = { packets: 0, bytes: 0 };
+  const own = {
+    ...{ id: 7, client: "anna", publicKey: "", endpoint: "203.0.113.2:4444", cipher: "aes-256-gcm", sinceMs: 0 },
+    ...{ heardMs: 60_000, foreign: false, owner: 1, rx: none, tx: none },
+  };
+  const rows = (
+    ...list: (typeof own | (Omit<typeof own, "heardMs" | "owner"> & { heardMs: null; owner: number | null }))[]
+  ) =>
+    renderSessions(list, 61_000)
+      .split("\n")
+      .map((line) => line.trim().split(/ {2,}/));
+  expect(rows({ ...own, owner: null as never })[0]).not.toContain("NODE");
+  const [head, ...body] = rows(own, { ...own, foreign: true, heardMs: null, owner: 2 });
+  expect(head.slice(2, 5)).toEqual(["PEER", "HEARD", "NODE"]);
+  expect(body.slice(0, 2).map((row) => row.slice(3, 5))).toEqual([
+    ["1 s ago", "1"],
+    ["elsewhere", "2"],
+  ]);
+});

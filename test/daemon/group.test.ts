@@ -1,0 +1,89 @@
+/** Nodes of a group as their operator sees them, and what their clients notice when one of them leaves. */
+import { afterEach, describe, expect, test } from "vitest";
+import { type Program, sleep } from "../../src/bench/netns.ts";
+import { whyNoNetns } from "../support/netns.ts";
+import { GroupWorld, INNER, SERVICE } from "./group_world.ts";
+import { until } from "./session_pair.ts";
+
+const skip = whyNoNetns({ tun: true });
+const COUNT = 10_000;
+
+/** Sends every datagram back. */
+const ECHO = `const s = require("dgram").createSocket(process.argv[1].includes(":") ? "udp6" : "udp4");
+s.on("message", (m, from) => s.send(m, from.port, from.address));
+s.bind(7000, process.argv[1], () => console.log("bound"));`;
+/** Sends numbered datagrams, one each millisecond, and counts which come back. */
+const STREAM = `const [to, count] = [process.argv[1], Number(process.argv[2])];
+const s = require("dgram").createSocket(to.includes(":") ? "udp6" : "udp4");
+const back = new Set();
+let sent = 0, doubled = 0;
+s.on("message", (m) => { const n = m.readUInt32BE(0); if (back.has(n)) doubled++; back.add(n); });
+const begin = performance.now();
+const timer = setInterval(() => {
+  for (const due = Math.min(count, performance.now() - begin); sent < due; sent++) {
+    const m = Buffer.alloc(64); m.writeUInt32BE(sent, 0); s.send(m, 7000, to);
+  }
+  if (sent < count) return;
+  clearInterval(timer);
+  setTimeout(() => { console.log(JSON.stringify({ sent, lost: count - back.size, doubled })); process.exit(); }, 1000);
+}, 1);`;
+
+describe.skipIf(skip !== undefined)(`a group${skip === undefined ? "" : `, skipped: ${skip}`}`, () => {
+  let world: GroupWorld;
+  afterEach(async () => world?.close());
+
+  const echo = async (node: number) => {
+    for (const address of [INNER.v4, INNER.v6]) {
+      const server = world.nodes[node - 1].start([process.execPath, "-e", ECHO, address]);
+      await until("the echo is bound", () => server.output.includes("bound"), [server]);
+    }
+  };
+  const streams = () =>
+    [INNER.v4, INNER.v6].map((to, k) => world.clients[k].start([process.execPath, "-e", STREAM, to, String(COUNT)]));
+
+  const leaving = async (leave: (node: Program) => Promise<void>) => {
+    world = await GroupWorld.create(2, 2);
+    const announce = `kind = "command"\ncommand = "${world.announcer(1, 2)}"`;
+    const [first] = [await world.start(1, { announce }), await world.start(2)];
+    await world.meet(1, 2);
+    await until("node 1 is announced", () => first.output.includes("service addresses are announced"), [first]);
+    await world.startClient(1, SERVICE.v4);
+    await world.startClient(2, SERVICE.v6);
+    await echo(1);
+    await echo(2);
+    const running = streams();
+    await sleep(1500);
+    expect((await world.group(1)).sessions).toEqual({ known: 2, own: 2, foreign: 0 });
+    await leave(first);
+    await Promise.all(running.map((program) => program.ended));
+    return { first, counts: running.map(({ output }) => JSON.parse(output)) };
+  };
+
+  test("a node drains and ends under 1,000 packets a second, IPv4 and IPv6: none of 10,000 is lost", async () => {
+    const { first, counts } = await leaving(async (node) => {
+      const answer = await world.cli(1, "drain", "--max", "20", "--exit");
+      expect([answer.code, answer.stderr]).toEqual([0, ""]);
+      await node.ended;
+    });
+    console.log(`drain: ${JSON.stringify(counts)}`);
+    expect(counts).toEqual([
+      { sent: COUNT, lost: 0, doubled: 0 },
+      { sent: COUNT, lost: 0, doubled: 0 },
+    ]);
+    expect(first.exitCode).toBe(0);
+    expect((await world.group(2)).sessions).toMatchObject({ own: 2, foreign: 0 });
+    expect((await world.peer(2, 1)).drain).toBe("leaving");
+  }, 60_000);
+
+  test("a node is stopped without a drain: what its clients left is handed over, packets on the way are all that is lost", async () => {
+    const { first, counts } = await leaving((node) => node.stop());
+    console.log(`stop: ${JSON.stringify(counts)}`);
+    for (const { sent, lost, doubled } of counts) {
+      expect([sent, doubled]).toEqual([COUNT, 0]);
+      expect(lost).toBeLessThan(100);
+    }
+    expect(first.exitCode).toBe(0);
+    const { counters } = await world.group(2);
+    expect(counters.find(({ name }) => name === "group_forecast")!.count).toBe(0);
+  }, 60_000);
+});
