@@ -6,7 +6,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import type { GroupStatus } from "../../src/api/contract/group.ts";
 import { Namespace, type Output, type Program, run } from "../../src/bench/netns.ts";
-import { ANYHOP } from "../../src/bench/peers.ts";
+import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
 import { formatKey } from "../../src/control/keys/key_text.ts";
 import { privateKeyFrom, publicKeyOf } from "../../src/control/keys/x25519.ts";
 import { systemEntropy } from "../../src/crypto/entropy.ts";
