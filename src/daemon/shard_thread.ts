@@ -9,6 +9,9 @@ import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 
 /** Some milliseconds of a busy control plane: nothing waits longer for company. */
 const MESSAGES_PER_RING = 32;
+/** What is heavy to apply goes alone: packets wait meanwhile. */
+const isHeavy = (message: ToShard): boolean =>
+  message.kind === "sessions" || (message.kind === "inject" && message.datagrams.length > 1);
 
 export function startShardThread(setup: ShardSetup): ShardHandle {
   const worker = new Worker(new URL("./shard_worker.js", import.meta.url), {
@@ -18,10 +21,11 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
   });
   let wakeFd = -1;
   let rings = false;
-  let waiting = 0;
+  let waiting: ToShard[] = [];
   let listener: (message: FromShard) => void = () => {};
   const ring = () => {
-    waiting = 0;
+    if (waiting.length > 0) worker.postMessage(waiting);
+    waiting = [];
     if (wakeFd >= 0) wake(wakeFd);
   };
   worker.on("message", (message: FromShard) => {
@@ -42,14 +46,14 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
   );
   return {
     post(message: ToShard) {
-      worker.postMessage(message);
-      if (++waiting >= MESSAGES_PER_RING) ring();
+      waiting.push(message);
+      if (waiting.length >= MESSAGES_PER_RING || isHeavy(message)) ring();
       else if (!rings) {
         // One ring for all messages of this go of the event loop, whatever number of datagrams it answers.
         rings = true;
         setImmediate(() => {
           rings = false;
-          if (waiting > 0) ring();
+          if (waiting.length > 0) ring();
         });
       }
     },
