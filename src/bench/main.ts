@@ -27,6 +27,14 @@ function positive(text: string): number {
   return value;
 }
 
+function positiveCount(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 16_384) {
+    throw new InvalidArgumentError("It must be a whole number from 1 to 16384.");
+  }
+  return value;
+}
+
 interface Options {
   readonly quick?: boolean;
   readonly only?: PartName;
@@ -136,6 +144,24 @@ program
     const { runFlood } = await import("./flood_load.ts");
     await runFlood(JSON.parse(order));
   });
+program
+  .command("group")
+  .description("what a group of three nodes costs, and how fast sessions move between them")
+  .option("--only <part>", "sync, storm, join, speed or failover")
+  .option("--sessions <n>", "sessions of storm and join", positiveCount, 10_000)
+  .option("--kills <n>", "owners that are killed", positiveCount, 100)
+  .action(async (options: { readonly only?: string; readonly sessions: number; readonly kills: number }) => {
+    const { reportGroup } = await import("./group_report.ts");
+    await reportGroup(options.only, options.sessions, options.kills, print);
+  });
+program
+  .command("crowd <order>", { hidden: true })
+  .description("the clients of `group`, in their namespace")
+  .action(async (order: string) => {
+    const { runCrowd } = await import("./crowd.ts");
+    await runCrowd(JSON.parse(readFileSync(order, "utf8")));
+  });
+
 program.parseAsync().catch((error: unknown) => {
   say(`anyhop-bench: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = EXIT_UNUSABLE;

@@ -51,3 +51,9 @@ export function ratioOf(a: Rounds, b: Rounds): Spread | undefined {
   }
   return spreadOf(ratios);
 }
+
+/** The smallest value that `share` of the values do not exceed. NaN for none. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN;
+}

@@ -60,7 +60,11 @@ export class Core {
   }
 
   emit(output: GroupOutput): void {
-    this.#out.push(output);
+    const last = this.#out.at(-1);
+    // Before the packets of other sessions, so that those of all sessions that come in one go are injected in one go.
+    const goesFirst = output.kind === "own" && last?.kind === "inject" && !concerns(last.datagrams, output.index);
+    if (goesFirst) this.#out.splice(-1, 0, output);
+    else this.#out.push(output);
   }
 
   /** Through the pipeline, behind everything that was emitted before. */
@@ -151,3 +155,6 @@ export class Core {
     return rest;
   }
 }
+
+const concerns = (packets: readonly HeldPacket[], index: number): boolean =>
+  packets.some((packet) => packet.index === index);

@@ -16,7 +16,7 @@ import {
   type SessionName,
   type SessionRecord,
 } from "./record.ts";
-import { readWindow, WINDOW_LEN_MAX, type Window, writeWindow } from "./window.ts";
+import { readWindow, WINDOW_LEN_MAX, type Window, windowRoom, writeWindow } from "./window.ts";
 
 /** keep: it stays here, forward what you have; stale: an old number; moved: another node owns it; unknown: no such session. */
 const takeResults = ["given", "keep", "stale", "moved", "unknown"] as const;
@@ -104,6 +104,8 @@ const MESSAGE_LEN_MAX = Math.max(
   9 + 10 * LISTED_MAX,
   3 + SHOUT_MAX,
 );
+/** Kind, index and time of a session. */
+const NAME_LEN = 11;
 const NO_NUMBER = 0;
 const NUMBER = 1;
 
@@ -150,7 +152,7 @@ function encode(message: LinkMessage): Uint8Array | undefined {
     const writer = new Writer(PAYLOAD_ALONE_MAX).u8(FORWARD).endpoint(source).u8(tos);
     return writer.u16(datagram.length).raw(datagram).done();
   }
-  const writer = new Writer(MESSAGE_LEN_MAX);
+  const writer = new Writer(roomFor(message));
   if (message.kind === "record") return encodeTold(writer, message);
   if (message.kind === "listed") encodeListed(writer, message);
   else if (message.kind === "shout") writer.u8(SHOUT).u16(message.plain.length).raw(message.plain);
@@ -169,6 +171,13 @@ function encode(message: LinkMessage): Uint8Array | undefined {
     writeWindow(writer.u8(PART).u32(message.index).u48(message.created).endpoint(message.endpoint), message.window);
   else encodeTaken(writer, message);
   return writer.done();
+}
+
+/** Bytes that are enough: a flip storm makes thousands of the short ones at once. */
+function roomFor(message: LinkMessage): number {
+  if (message.kind === "take" || message.kind === "ask" || message.kind === "absent") return NAME_LEN + 4;
+  if (message.kind === "taken") return NAME_LEN + 3 + (message.window === undefined ? 0 : windowRoom(message.window));
+  return MESSAGE_LEN_MAX;
 }
 
 function encodeTaken(writer: Writer, { index, created, result, owner, window }: Taken): void {

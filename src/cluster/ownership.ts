@@ -18,6 +18,15 @@ import type { Window } from "./window.ts";
 
 const RETRY_MS = 3;
 const TAKES = 3;
+/** So many sessions on their way take longer than a deadline; with fewer, all answers were read before it is looked at. */
+const STORM = 64;
+/** A deadline that is looked at so much later says nothing of the owner. */
+const LATE_MS = 2;
+/** Then the answers are read first; looking again sooner would take the time that reading needs. */
+const LATE_WAIT_MS = 50;
+const LATE_PATIENCE_MS = 1000;
+/** An owner that is busy is asked less and less often: ten thousand sessions that all ask again keep it busy. */
+const BACKOFFS = 4;
 /** An owner that was heard since it was asked is only busy: it gets so many times the hold time. */
 const PATIENCE = 20;
 const REDIRECTS_MAX = 3;
@@ -100,7 +109,8 @@ export class Ownership {
     const { table, outcomes } = this.#core;
     const flip = this.#flips.get(index);
     const row = table.find(index);
-    const fits = flip?.state === "asking" && flip.asked === node && row !== NONE;
+    // What is given is this node's, however late: nobody else has it, and a client that must prove itself takes longer.
+    const fits = flip?.asked === node && (flip.state === "asking" || result === "given") && row !== NONE;
     if (!fits || table.records[row]!.created !== created) {
       outcomes.add("answer_unexpected");
       return;
@@ -172,7 +182,8 @@ export class Ownership {
     const { now, table } = this.#core;
     for (let flip = this.#deadlines.take(now.ms); flip !== undefined; flip = this.#deadlines.take(now.ms)) {
       const row = table.find(flip.index);
-      if (flip.state === "asking") this.#unanswered(row, flip);
+      if (flip.state === "asking" && this.#isLate(flip)) this.#deadlines.set(now.ms, LATE_WAIT_MS, flip);
+      else if (flip.state === "asking") this.#unanswered(row, flip);
       else if (flip.state === "consulting") this.#withoutOwner(row, flip);
       else this.#challenge(flip);
     }
@@ -180,6 +191,12 @@ export class Ownership {
 
   nextTimeout(): number {
     return this.#deadlines.next();
+  }
+
+  /** This node was busy itself: the answer may have come and not have been read. */
+  #isLate({ dueMs, sinceMs }: Flip): boolean {
+    const { ms } = this.#core.now;
+    return this.#flips.size > STORM && ms - dueMs > LATE_MS && ms - sinceMs < LATE_PATIENCE_MS;
   }
 
   #wait(row: number, packet: HeldPacket): void {
@@ -242,9 +259,19 @@ export class Ownership {
   #begin(row: number, packet: HeldPacket): void {
     const { now, table } = this.#core;
     const flip: Flip = {
-      ...{ index: packet.index, state: "asking", seq: packet.seq, from: packet.from, asked: NOBODY },
-      ...{ sinceMs: now.ms, askedMs: now.ms, tries: 0, redirects: 0, consulted: false, token: undefined },
-      ...{ dueMs: 0, waitMs: undefined },
+      index: packet.index,
+      state: "asking",
+      seq: packet.seq,
+      from: packet.from,
+      asked: NOBODY,
+      sinceMs: now.ms,
+      askedMs: now.ms,
+      tries: 0,
+      redirects: 0,
+      consulted: false,
+      token: undefined,
+      dueMs: 0,
+      waitMs: undefined,
     };
     this.#flips.set(packet.index, flip);
     this.#ask(row, flip, table.owner[row]);
@@ -281,7 +308,8 @@ export class Ownership {
     if (flip.tries > TAKES) flip.askedMs = now.ms;
     this.#take(row, flip);
     const last = holdMs - (TAKES - 1) * RETRY_MS;
-    this.#deadlines.set(now.ms, flip.tries < TAKES ? RETRY_MS : flip.tries === TAKES ? last : holdMs, flip);
+    const more = holdMs * 2 ** Math.min(BACKOFFS, flip.tries - TAKES - 1);
+    this.#deadlines.set(now.ms, flip.tries < TAKES ? RETRY_MS : flip.tries === TAKES ? last : more, flip);
   }
 
   /**

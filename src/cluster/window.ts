@@ -17,7 +17,7 @@ export interface Window {
 /** 8192 numbers. */
 export const WINDOW_WORDS_MAX = 256;
 /** Highest, number of words, words in runs at their worst. */
-export const WINDOW_LEN_MAX = 5 + 2 + 4 * WINDOW_WORDS_MAX + Math.ceil(WINDOW_WORDS_MAX / 128) + 1;
+export const WINDOW_LEN_MAX = roomOf(WINDOW_WORDS_MAX);
 
 const NONE = 0;
 const SOME = 1;
@@ -26,6 +26,13 @@ const ZEROS = 128;
 const ONES = 192;
 const LITERAL_MAX = 128;
 const SAME_MAX = 64;
+
+function roomOf(words: number): number {
+  return 5 + 2 + 4 * words + Math.ceil(words / 128) + 1;
+}
+
+/** Bytes that are enough for this one. */
+export const windowRoom = ({ words }: Window): number => roomOf(Math.min(words.length, WINDOW_WORDS_MAX));
 
 export function writeWindow(writer: Writer, { highest, words }: Window): void {
   if (highest < 0) {

@@ -26,6 +26,8 @@ import { endpointOf, type Handed, type ShardPort } from "./session_end.ts";
 
 /** How often the others hear how far the clients of this node's sessions are: what is lost of it can be replayed. */
 const PROGRESS_MS = 250;
+/** Packets and windows that are told before the group acts: about one datagram to another node. */
+const INPUTS_MAX = 64;
 
 export interface GroupEndPorts {
   readonly clock: Clock;
@@ -90,6 +92,10 @@ export class GroupEnd {
   #timer: NodeJS.Timeout | undefined;
   #flushing = false;
   #drain: GroupStatus["drain"] = "serving";
+  #carrying = false;
+  /** Since the last flush. */
+  #inputs = 0;
+  #stopped = false;
 
   constructor(config: GroupConfig, entropy: GroupPorts["entropy"], ports: GroupEndPorts, sessions: GroupSessions) {
     this.#use = ports;
@@ -126,6 +132,7 @@ export class GroupEnd {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     clearInterval(this.#progress);
     clearTimeout(this.#timer);
     this.#flush();
@@ -157,7 +164,12 @@ export class GroupEnd {
     this.#in((group) => group.moved(this.#now(), tunnels.index[row], endpoint, seq));
   }
 
-  held({ row, bytes, from, tos }: Handed): void {
+  held(entry: Handed): void {
+    this.#hold(entry);
+    this.#soonOrNow();
+  }
+
+  #hold({ row, bytes, from, tos }: Handed): void {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     const index = row < 0 ? view.getUint16(4) * 2 ** 15 + (view.getUint16(6) & 0x7fff) : this.#shard.tunnels.index[row];
     const packet: HeldPacket = { index, seq: view.getUint32(0), datagram: bytes, from, tos };
@@ -168,6 +180,12 @@ export class GroupEnd {
     const { token, result } = answer;
     const window = answer.result === "given" ? { highest: answer.highest, words: answer.words } : undefined;
     this.#in((group) => group.yielded(this.#now(), { token, result, window }));
+    this.#soonOrNow();
+  }
+
+  /** In a storm the other nodes work on the first sessions while this one looks at the next. */
+  #soonOrNow(): void {
+    if (++this.#inputs >= INPUTS_MAX && !this.#carrying) this.#flush();
   }
 
   senderAcked(index: number, sender: GroupSender): void {
@@ -274,16 +292,26 @@ export class GroupEnd {
 
   #flush(): void {
     const out: GroupOutput[] = [];
+    this.#inputs = 0;
+    this.#carrying = true;
     this.group.flush(this.#now(), out);
     for (const output of out) {
       // The shard must have the rows before it is told what to do with them.
       if (output.kind !== "install") this.#sessions.settled();
       this.#carryOut(output);
     }
+    this.#carrying = false;
     this.#sessions.settled();
     clearTimeout(this.#timer);
     const wait = Math.max(0, this.group.nextTimeout() - this.#use.clock.monotonicMs());
-    this.#timer = setTimeout(() => this.#in((group) => group.tick(this.#now())), Math.min(wait, 60_000));
+    this.#timer = setTimeout(() => this.#tickAfterReading(), Math.min(wait, 60_000));
+  }
+
+  /** After a busy spell timers come before sockets: what others have answered meanwhile must be read before it is missed. */
+  #tickAfterReading(): void {
+    setImmediate(() => {
+      if (!this.#stopped) this.#in((group) => group.tick(this.#now()));
+    });
   }
 
   #carryOut(output: GroupOutput): void {

@@ -83,7 +83,7 @@ export class ShardSet {
             resolve(message);
           } else if (message.kind === "events") hear.onEvents(message);
           else if (message.kind === "control") hear.onControl(message);
-          else if (message.kind === "yielded") hear.onYielded(message);
+          else if (message.kind === "yielded") for (const answer of message.answers) hear.onYielded(answer);
           else if (message.kind === "macs") {
             this.postOthers(index, message);
             hear.onMacs(message);

@@ -9,7 +9,10 @@ import { wake } from "../drivers/native.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 
 /** Some milliseconds of a busy control plane: nothing waits longer for company. */
-const MESSAGES_TOGETHER = 32;
+const MESSAGES_PER_RING = 32;
+/** What is heavy to apply goes alone: packets wait meanwhile. */
+const isHeavy = (message: ToShard): boolean =>
+  message.kind === "sessions" || (message.kind === "inject" && message.datagrams.length > 1);
 
 export function startShardThread(setup: ShardSetup): ShardHandle {
   const worker = new Worker(new URL("./shard_worker.js", import.meta.url), {
@@ -45,7 +48,7 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
   return {
     post(message: ToShard) {
       waiting.push(message);
-      if (waiting.length >= MESSAGES_TOGETHER) ring();
+      if (waiting.length >= MESSAGES_PER_RING || isHeavy(message)) ring();
       else if (!rings) {
         rings = true;
         setImmediate(() => {

@@ -142,14 +142,13 @@ export type ToShard =
  */
 export type Yielded =
   | {
-      readonly kind: "yielded";
       readonly token: number;
       readonly result: "given";
       /** -1: nothing was received yet, and there are no words. */
       readonly highest: number;
       readonly words: Int32Array<ArrayBuffer>;
     }
-  | { readonly kind: "yielded"; readonly token: number; readonly result: "keep" | "stale" | "moved" };
+  | { readonly token: number; readonly result: "keep" | "stale" | "moved" };
 
 export type FromShard =
   | {
@@ -169,7 +168,7 @@ export type FromShard =
   | { readonly kind: "control"; readonly words: Int32Array; readonly bytes: Uint8Array }
   /** For the other shards and nodes, as they are to have it; owners are rows of this node. */
   | { readonly kind: "macs"; readonly words: Int32Array }
-  /** Answer to "yield" and "take" of the same token. */
-  | Yielded
+  /** Answers to "yield" and "take" of the same tokens, as many as were asked for between two batches of packets. */
+  | { readonly kind: "yielded"; readonly answers: readonly Yielded[] }
   | { readonly kind: "failed"; readonly code: string; readonly message: string }
   | { readonly kind: "stopped" };

@@ -12,17 +12,17 @@ import type { Yielded } from "./messages.ts";
 /** Gives the window of row `t` away if `seq` would be its newest number. */
 export function yieldRow(p: Plane, t: number, seq: number, token: number): Yielded {
   const windows = windowsOf(p, t);
-  if (windows === undefined || p.tunnels.foreign[t] === 1) return { kind: "yielded", token, result: "moved" };
+  if (windows === undefined || p.tunnels.foreign[t] === 1) return { token, result: "moved" };
   const window = p.tunnels.window[t];
   const slot = windows.find(t, senderOf(p, t));
   if (slot < 0 || windows.isNewest(slot, seq, window)) return give(p, windows, t, token);
-  return { kind: "yielded", token, result: windows.check(slot, seq, window) === FRESH ? "keep" : "stale" };
+  return { token, result: windows.check(slot, seq, window) === FRESH ? "keep" : "stale" };
 }
 
 /** Gives the window of row `t` away. */
 export function takeRow(p: Plane, t: number, token: number): Yielded {
   const windows = windowsOf(p, t);
-  if (windows === undefined || p.tunnels.foreign[t] === 1) return { kind: "yielded", token, result: "moved" };
+  if (windows === undefined || p.tunnels.foreign[t] === 1) return { token, result: "moved" };
   return give(p, windows, t, token);
 }
 
@@ -50,7 +50,7 @@ function give(p: Plane, windows: ReplayTable, t: number, token: number): Yielded
   const slot = windows.find(t, senderOf(p, t));
   const words = new Int32Array(windowWords(tunnels.window[t]));
   const highest = slot < 0 ? -1 : windows.read(slot, tunnels.window[t], words);
-  return { kind: "yielded", token, result: "given", highest, words: highest < 0 ? new Int32Array(0) : words };
+  return { token, result: "given", highest, words: highest < 0 ? new Int32Array(0) : words };
 }
 
 /** The table of windows, if row `t` is a session of a node. */

@@ -161,6 +161,40 @@ describe("a living owner", () => {
     expect(world.node(2).outcomes).toMatchObject({ taken: 2, forecast: 0 });
   });
 
+  test("what it gives late is taken, also when the client is being asked already", () => {
+    const world = new World(18, [1, 2]);
+    const client = settled(world, 1000);
+    world.run(2000);
+    world.clients.delete(client.record.index);
+    world.node(1).shardMs = 400;
+    client.at = 2;
+    const seq = client.send();
+    world.run(350);
+    expect(world.node(2).outcomes).toMatchObject({ challenged: 1, taken: 0 });
+    world.run(100);
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.node(2).outcomes).toMatchObject({ taken: 1, forecast: 0, proven: 0, challenge_failed: 0 });
+  });
+
+  test("is not taken for dead by a node that was too busy to read its answer", () => {
+    const world = new World(19, [1, 2]);
+    const clients = Array.from({ length: 80 }, () => settled(world, 20));
+    const sent = clients.map((client) => {
+      client.seq += 2000;
+      client.at = 2;
+      return client.send();
+    });
+    for (let n = 0; n < 4; n++) {
+      world.ms += 25;
+      world.node(2).group.tick(world.now());
+      world.node(2).settle();
+    }
+    expect(world.node(2).outcomes).toMatchObject({ taken: 0, forecast: 0 });
+    world.run(2);
+    for (const [i, client] of clients.entries()) expect(world.acceptedAt(client, sent[i])).toEqual([2]);
+    expect(world.node(2).outcomes).toMatchObject({ taken: 80, forecast: 0, challenged: 0 });
+  });
+
   test("a late, repeated answer is not taken for the answer to a later question", () => {
     const world = new World(17, [1, 2]);
     const client = settled(world);

@@ -290,11 +290,11 @@ describe("a window is given away", () => {
 
   test("before the first packet, empty", () => {
     expect(yielded(nodes[0], 5)).toEqual({
-      ...{ kind: "yielded", token: 77, result: "given" },
+      ...{ token: 77, result: "given" },
       ...{ highest: -1, words: new Int32Array(0) },
     });
     expect(nodes[0].plane.tunnels.foreign[ROW]).toBe(1);
-    expect(yielded(nodes[0], 6)).toEqual({ kind: "yielded", token: 77, result: "moved" });
+    expect(yielded(nodes[0], 6)).toEqual({ token: 77, result: "moved" });
   });
 
   test("to whom has the newest packet, and to nobody else", () => {
@@ -328,7 +328,7 @@ describe("a window is given away", () => {
     settle(...nodes);
     flip(nodes[0], nodes[1]);
     expect(ask(nodes[0], { kind: "take", index: ROW, token: 2 })).toEqual({
-      ...{ kind: "yielded", token: 2, result: "moved" },
+      ...{ token: 2, result: "moved" },
     });
     for (const seq of [8, 9]) hand.send(1, sealed(seq));
     settle(...nodes);

@@ -14,7 +14,7 @@ const setupOf = (n: number, more: Partial<SessionSetup> = {}): SessionSetup => (
     senderId: 65535,
   },
   key: { algorithm: 1, sealKey: new Uint8Array(32).fill(n), openKey: new Uint8Array(32).fill(n + 1) },
-  ...{ window: 2048, keepaliveMs: 25_000, innerMtu: 1400, pending: true },
+  ...{ window: 2048, keepaliveMs: 25_000, innerMtu: 1400, pending: true, foreign: false },
   routes: ["10.9.0.2/32", "2001:db8:9::2/128"].map((text) => {
     const { family, w0, w1, w2, w3, length } = parsePrefix(text)!;
     return { family, w0, w1, w2, w3, length };
@@ -27,7 +27,7 @@ test("a whole batch, with short keys, no prefixes and every prefix among them", 
   const batch = new SessionBatch();
   const short = { algorithm: 0, sealKey: new Uint8Array(16).fill(3), openKey: new Uint8Array(16).fill(4) } as const;
   const setups = Array.from({ length: BATCH_SESSIONS }, (_, n) => setupOf(n));
-  setups[3] = setupOf(3, { key: short, routes: [], pending: false });
+  setups[3] = setupOf(3, { key: short, routes: [], pending: false, foreign: true });
   setups[4] = setupOf(4, { end: "client", routes: undefined });
   for (const setup of setups) {
     expect(batch.full).toBe(false);

@@ -1,0 +1,220 @@
+/**
+ * The nodes of the group benchmark: real daemons with keys, clients and, if wanted, a NATS island each from the files of
+ * `anyhop init engine`. What was started is stopped by `close`.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { ask } from "../api/client.ts";
+import { nativePairOf } from "../drivers/native_x25519.ts";
+import { crowdAddress, crowdSeed } from "./crowd_order.ts";
+import { type GroupNet, meshAddress, SERVICE } from "./group_net.ts";
+import { findProgram, must, type Program, sleep } from "./netns.ts";
+import { usage } from "./peers.ts";
+import { ANYHOP } from "./tunnel_ends.ts";
+
+export const SERVICE_PORT = 4444;
+const GROUP_NAME = "bench";
+/** Answers echo requests at every node. */
+export const ECHO = "10.64.0.1";
+export const DEVICE = "vt0";
+const LINK_PORT = 4445;
+const ENGINE_URL = "nats://127.0.0.1:4222";
+const READY_MS = 60_000;
+const PAGE = 1000;
+/** Ticks a second in /proc (USER_HZ), 100 on every Linux. */
+const TICKS = 100;
+
+export interface FleetWishes {
+  /** Nodes that are in the configuration; whether they run is another matter. */
+  readonly nodes: readonly number[];
+  /** Without it there is one node that knows of no group. */
+  readonly group: boolean;
+  readonly engine: boolean;
+  /** Clients of the crowd that may come. */
+  readonly clients: number;
+  /** Other clients, as text of a node file. */
+  readonly others?: string;
+}
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
+const dotted = (address: number): string => [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join(".");
+
+export class Fleet {
+  readonly dir = mkdtempSync(`${tmpdir()}/anyhop-group-`);
+  readonly seed = randomBytes(8).toString("hex");
+  readonly #net: GroupNet;
+  readonly #wishes: FleetWishes;
+  readonly #daemons = new Map<number, Program>();
+  readonly #engines: Program[] = [];
+  #clients = "";
+  groupKey = "";
+
+  constructor(net: GroupNet, wishes: FleetWishes) {
+    this.#net = net;
+    this.#wishes = wishes;
+  }
+
+  /** Keys, files and engines; no daemon yet. */
+  async prepare(): Promise<void> {
+    const secret = randomBytes(32);
+    this.groupKey = base64(nativePairOf(secret).publicKey);
+    writeFileSync(`${this.dir}/node.key`, `${base64(secret)}\n`, { mode: 0o600 });
+    writeFileSync(`${this.dir}/fleet.key`, `${base64(randomBytes(32))}\n`, { mode: 0o600 });
+    const { clients, others = "" } = this.#wishes;
+    const one = (n: number): string =>
+      `[[client]]\nname = "c${n}"\npublic_key = "${base64(nativePairOf(crowdSeed(this.seed, n)).publicKey)}"\n` +
+      `addresses = ["${dotted(crowdAddress(n))}"]\n`;
+    this.#clients = others + Array.from({ length: clients }, (_, n) => one(n)).join("");
+    for (const node of this.#wishes.nodes) this.#writeNode(node);
+    if (!this.#wishes.engine) return;
+    for (const node of this.#wishes.nodes) await this.#initEngine(node);
+    for (const what of ["hub", "leaf"]) for (const node of this.#wishes.nodes) this.#startServer(node, what);
+    await sleep(3000);
+  }
+
+  #writeNode(node: number): void {
+    const dir = `${this.dir}/${node}`;
+    mkdirSync(dir, { mode: 0o700 });
+    const { nodes, group, engine } = this.#wishes;
+    const peers = nodes.filter((other) => other !== node);
+    const lines = [
+      'name = "node"',
+      "[node]",
+      `group = "${GROUP_NAME}"`,
+      `private_key_file = "${this.dir}/node.key"`,
+      'pool = ["10.64.0.0/10"]',
+      "keepalive = 0",
+      "[listen]",
+      `addresses = ["${SERVICE}"]`,
+      `port = ${SERVICE_PORT}`,
+      "[device]",
+      `name = "${DEVICE}"`,
+      `addresses = ["${ECHO}/10"]`,
+      "[paths]",
+      `state = "${dir}/state"`,
+      `socket = "${this.socket(node)}"`,
+    ];
+    if (group) {
+      lines.push("[group]", `node = ${node}`, `fleet_key_file = "${this.dir}/fleet.key"`);
+      lines.push(`link = "${meshAddress(node)}:${LINK_PORT}"`);
+      for (const peer of peers)
+        lines.push("[[group.peer]]", `node = ${peer}`, `link = "${meshAddress(peer)}:${LINK_PORT}"`);
+    }
+    if (engine)
+      lines.push("[engine]", 'kind = "nats"', `url = ["${ENGINE_URL}"]`, `nkey_file = "${dir}/engine/engine.nk"`);
+    writeFileSync(`${dir}/node.toml`, [...lines, this.#clients].join("\n"), { mode: 0o600 });
+  }
+
+  async #initEngine(node: number): Promise<void> {
+    const dir = `${this.dir}/${node}/engine`;
+    const { nodes } = this.#wishes;
+    const peers = nodes
+      .filter((other) => other !== node)
+      .flatMap((other) => ["--peer", `${other}=${meshAddress(other)}`]);
+    const authority = node === nodes[0] ? [] : ["--ca", `${this.dir}/${nodes[0]}/engine`];
+    await must([
+      ...[ANYHOP, "init", "engine", "--group", GROUP_NAME, "--node", String(node), "--address", meshAddress(node)],
+      ...["--dir", dir, "--store", `${dir}/store`, ...peers, ...authority],
+    ]);
+  }
+
+  #startServer(node: number, what: string): void {
+    const dir = `${this.dir}/${node}/engine`;
+    const server = findProgram("nats-server");
+    if (server === undefined) throw new Error("This takes nats-server (Debian: apt install nats-server).");
+    this.#engines.push(this.#net.node(node).start([server, "-c", `${dir}/${what}.conf`, "-l", `${dir}/${what}.log`]));
+  }
+
+  /** Ends all state engines at once. */
+  async stopEngines(): Promise<void> {
+    await Promise.all(this.#engines.splice(0).map((engine) => engine.stop("SIGKILL")));
+  }
+
+  socket(node: number): string {
+    return `${this.dir}/${node}/node.sock`;
+  }
+
+  daemon(node: number): Program {
+    return this.#daemons.get(node)!;
+  }
+
+  /** Starts a daemon; `argv` stands before the command line (nice, taskset). Not ready yet. */
+  launch(node: number, nodeArgs: readonly string[] = []): void {
+    const command = [
+      process.execPath,
+      ...nodeArgs,
+      ANYHOP,
+      "run",
+      `${this.dir}/${node}/node.toml`,
+      "--log",
+      "stderr:4",
+    ];
+    this.#daemons.set(node, this.#net.node(node).start(command));
+  }
+
+  /** When the daemon takes packets. */
+  async ready(node: number): Promise<void> {
+    const daemon = this.daemon(node);
+    for (const deadline = Date.now() + READY_MS; !daemon.output.includes("listening on"); await sleep(20))
+      if (!daemon.alive || Date.now() > deadline)
+        throw new Error(`Node ${node} did not start: ${daemon.output.trim()}`);
+  }
+
+  async startAll(): Promise<void> {
+    for (const node of this.#wishes.nodes) this.launch(node);
+    for (const node of this.#wishes.nodes) await this.ready(node);
+  }
+
+  /** Until each node hears all others on the link, and its engine if there is one. */
+  async joined(): Promise<void> {
+    const { nodes, engine } = this.#wishes;
+    for (const node of nodes) {
+      const wanted = nodes.filter((other) => other !== node).map((other) => `Node ${other} is there`);
+      if (engine) wanted.push("State engine: connected");
+      for (const deadline = Date.now() + READY_MS; !wanted.every((text) => this.daemon(node).output.includes(text)); ) {
+        if (Date.now() > deadline) throw new Error(`Node ${node} is alone: ${this.daemon(node).output.trim()}`);
+        await sleep(50);
+      }
+    }
+  }
+
+  async kill(node: number): Promise<void> {
+    await this.daemon(node).stop("SIGKILL");
+  }
+
+  /** Sessions that a node knows. */
+  async sessions(node: number): Promise<number> {
+    let count = 0;
+    for (let after = -1; ; ) {
+      const page = await ask(this.socket(node), "listSessions", { after, limit: PAGE }, READY_MS);
+      count += page.sessions.length;
+      if (page.next === null) return count;
+      after = page.next;
+    }
+  }
+
+  /** Counters of a node by name. */
+  async counters(node: number): Promise<ReadonlyMap<string, number>> {
+    const { counters } = await ask(this.socket(node), "counters", {}, READY_MS);
+    return new Map(counters.map(({ name, count }) => [name, count]));
+  }
+
+  /** Processor time of a daemon since it started, seconds. */
+  async cpuSeconds(node: number): Promise<number> {
+    return (await usage([this.daemon(node)])).ticks / TICKS;
+  }
+
+  /** Resident memory of a daemon, KiB. */
+  async memoryKb(node: number): Promise<number> {
+    const status = await readFile(`/proc/${this.daemon(node).pid}/status`, "utf8");
+    return Number(/VmRSS:\s+(\d+)/.exec(status)![1]);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#daemons.values()].map((daemon) => daemon.stop("SIGKILL")));
+    await this.stopEngines();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
