@@ -33,6 +33,8 @@ const REDIRECTS_MAX = 3;
 /** After "keep": packets go to the owner without a question. Also how long a new owner keeps: so nothing ping-pongs. */
 export const KEEP_MS = 20;
 const CHALLENGE_MS = 250;
+/** A challenge is answered sooner than this by most clients; then a forecast may go ahead of it. */
+const PROOF_MS = 100;
 const CHALLENGES = 4;
 const TOKEN_LEN = 8;
 /** A client that proved its number n may have lower ones under way. */
@@ -237,14 +239,16 @@ export class Ownership {
     const elsewhere = !sameEndpoint(flip.from, packet.from);
     flip.seq = packet.seq;
     flip.from = packet.from;
-    if (packet.seq > this.#floor(row)) this.#forecast(row, flip);
+    // The proof lets in what was held before it, too; a forecast would close it out.
+    const waited = this.#core.now.ms - flip.askedMs >= PROOF_MS;
+    if (waited && packet.seq > this.#floor(row, flip)) this.#forecast(row, flip);
     else if (elsewhere) this.#ping(flip);
   }
 
   /** The client is here: nobody else could answer, and not before it was asked. */
   #proven(row: number, flip: Flip, { seq, from }: HeldPacket): void {
     this.#core.outcomes.add("proven");
-    const floor = Math.min(this.#floor(row), Math.max(this.#core.table.high[row], seq - REORDER));
+    const floor = Math.min(this.#floor(row, flip), Math.max(this.#core.table.high[row], seq - REORDER));
     flip.seq = Math.max(flip.seq, seq);
     flip.from = from;
     this.#own(row, flip, closedUpTo(floor));
@@ -361,11 +365,12 @@ export class Ownership {
       this.#deadlines.set(now.ms, config.holdMs, flip);
       return;
     }
-    if (flip.seq > this.#floor(row)) {
+    if (flip.seq > this.#floor(row, flip)) {
       this.#forecast(row, flip);
       return;
     }
     flip.state = "challenging";
+    flip.askedMs = now.ms;
     flip.tries = 0;
     flip.token = this.#core.ports.entropy.bytes(TOKEN_LEN);
     this.#core.outcomes.add("challenged");
@@ -374,7 +379,7 @@ export class Ownership {
 
   #forecast(row: number, flip: Flip): void {
     this.#core.outcomes.add("forecast");
-    this.#own(row, flip, closedUpTo(this.#floor(row)));
+    this.#own(row, flip, closedUpTo(this.#floor(row, flip)));
   }
 
   #challenge(flip: Flip): void {
@@ -393,13 +398,16 @@ export class Ownership {
     this.#core.emit({ kind: "challenge", index, token: token!, to: from });
   }
 
-  /** Greatest number that may have been delivered elsewhere; infinite when a session is up and nothing was heard of it. */
-  #floor(row: number): number {
-    const { table, now, shoutMs } = this.#core;
+  /**
+   * Greatest number that may have been delivered elsewhere before the client's packets came here; infinite when a session is
+   * up and nothing was heard of it.
+   */
+  #floor(row: number, { sinceMs }: Flip): number {
+    const { table, shoutMs } = this.#core;
     const high = table.high[row];
     if (high === NONE) return table.phase[row] === UP ? Number.POSITIVE_INFINITY : NONE;
     const at = table.highAtMs[row];
-    return forecast(high, table.rate[row], ageMs(now.ms, at, shoutMs.get(table.owner[row]) ?? at));
+    return forecast(high, table.rate[row], ageMs(sinceMs, at, shoutMs.get(table.owner[row]) ?? at));
   }
 
   #own(row: number, flip: Flip, window: Window): void {
