@@ -14,7 +14,6 @@ const RECEIVER_MAX = 0x7ffe;
 const INDEX_LOW = 0x7fff;
 
 /** Only ever goes on in this order. */
-export type Phase = "pending" | "up" | "ended";
 const phases = ["", "pending", "up", "ended"] as const;
 
 /** Which session: an index may be used again by a later one. */
