@@ -13,6 +13,7 @@ const layers = {
   control: ["base", "wire", "crypto", "table", "handshake", "dataplane", "shard", "announce", "cluster"],
   api: ["base", "control", "dataplane/verdict", "dataplane/tunnels"],
   cli: ["base", "api/contract", "api/client"],
+  sim: ["base", "crypto", "dataplane", "shard", "cluster", "control", "drivers"],
 };
 const forbidden = Object.entries(layers).map(([layer, allowed]) => ({
   name: `${layer}-imports-only-${["itself", ...allowed].join("-").replaceAll("/", ".")}`,

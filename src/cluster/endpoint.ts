@@ -11,3 +11,6 @@ export interface InnerPrefix extends Address {
   /** 0-32 for IPv4, 0-128 for IPv6. */
   readonly length: number;
 }
+
+export const sameEndpoint = (a: Endpoint, b: Endpoint): boolean =>
+  a.w0 === b.w0 && a.w1 === b.w1 && a.w2 === b.w2 && a.w3 === b.w3 && a.port === b.port;

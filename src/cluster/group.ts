@@ -79,6 +79,8 @@ export class Group {
     this.book = new Book({ node: config.node, addressesOf: ports.addressesOf });
     this.#bookMs = now.ms;
     this.#bookMadeMs = now.ms + FIRST_KEY_MS;
+    // Where it was introduced before, the client may not have been.
+    this.#locations.onLocated = (row) => this.#introductions.installed(row);
     this.#ownership.onOwned = (index) => this.#handover.owned(index);
     this.#ownership.gaveTo = (index) => this.#handover.gaveTo(index);
     this.#records.onEnd = (row) => this.#leaves(row);
@@ -410,7 +412,9 @@ export class Group {
   }
 
   #told(node: number, told: Told): void {
-    if (this.#learn(told) === NONE) this.#askings.absent(node, told.record.index);
+    // An earlier start of this node, perhaps: what that owned, nobody owns.
+    const owner = told.owner === this.#core.config.node ? NOBODY : told.owner;
+    if (this.#learn({ ...told, owner }) === NONE) this.#askings.absent(node, told.record.index);
   }
 
   #forwarded({ source: from, tos, datagram }: Extract<LinkMessage, { kind: "forward" }>): void {

@@ -22,7 +22,8 @@ const GIVEN_MS = 1000;
 const YIELD_MS = 10_000;
 const PART_RETRY_MS = 10;
 const PARTS = 5;
-const SEQ_MAX = 0xffffffff;
+/** Above every number that a client may use: windows compare numbers modulo 2^32. */
+const SEQ_MAX = 2 ** 31 - 1;
 
 interface Question extends Due {
   readonly token: number;
@@ -259,7 +260,7 @@ export class Handover {
     }
     const newest = Math.max(table.high[row], result === "keep" ? seq + 1 : seq);
     // The same number at both: without an order of their own they would disagree for ever.
-    if (newest === seq && node > config.node) {
+    if (newest === seq && seq < SEQ_MAX && node > config.node) {
       this.#question(name, SEQ_MAX, "claim", node);
       return;
     }

@@ -22,7 +22,7 @@ export class Introductions {
     return this.#queue.size;
   }
 
-  /** Something new is known of a session of another node. */
+  /** A session of another node is new here, or was told of again: until its client has acknowledged this node. */
   installed(row: number): void {
     const { table } = this.#core;
     if ((table.flags[row] & STRANGE) !== 0) this.#queue.add(table.records[row]!.index);
@@ -48,7 +48,7 @@ export class Introductions {
     for (const index of this.#queue) {
       if (left-- === 0) return;
       this.#queue.delete(index);
-      this.#core.emit({ kind: "announceSender", index });
+      this.#core.emit({ kind: "announceSender", index, to: undefined });
     }
   }
 

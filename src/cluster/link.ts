@@ -116,6 +116,11 @@ export class Link {
     return this.#peers.get(node)?.alive === true;
   }
 
+  /** Wall clock of a peer minus ours, ms; undefined: not known yet. */
+  clockOffsetMs(node: number): number | undefined {
+    return this.#peers.get(node)?.life?.timing.clockOffsetMs;
+  }
+
   /** Of all peers and strangers, by reason, since the start. */
   refusals(): ReadonlyMap<LinkRefusal, number> {
     return this.#refused;

@@ -3,13 +3,17 @@
  * number, so no late or repeated message wins, and after a partition all nodes come to the same.
  */
 import type { Core } from "./core.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, sameEndpoint } from "./endpoint.ts";
 import { nextRate } from "./forecast.ts";
 import type { Handover } from "./handover.ts";
 import { lifeOf, type Moved, type Progress } from "./location.ts";
 import type { Ownership } from "./ownership.ts";
 import type { Records } from "./records.ts";
 import { NOBODY, NONE } from "./session_table.ts";
+
+/** Reports after a move that say where the client is, since any may be lost; later each one of TOLD_END - TOLD_AGAIN. */
+const TOLD_AGAIN = 4;
+const TOLD_END = 20;
 
 /** An own session that advanced, as the data plane sees it. */
 export interface Advanced {
@@ -22,6 +26,8 @@ export class Locations {
   readonly #records: Records;
   readonly #ownership: Ownership;
   readonly #handover: Handover;
+  /** Called when another node says where a client is. */
+  onLocated: (row: number) => void = () => {};
 
   constructor(core: Core, records: Records, ownership: Ownership, handover: Handover) {
     this.#core = core;
@@ -39,7 +45,10 @@ export class Locations {
       if (row === NONE || table.owner[row] !== config.node || seq <= table.high[row]) continue;
       this.#raise(row, seq);
       table.bounces[row] = 0;
-      sessions.push({ index, life: lifeOf(table.records[row]!.created), seq });
+      const { created } = table.records[row]!;
+      if (this.#isTurn(row))
+        this.#core.shout({ kind: "moved", index, created, seq, owner: config.node, endpoint: table.endpoint(row) });
+      else sessions.push({ index, life: lifeOf(created), seq });
     }
     if (sessions.length > 0) this.#core.shout({ kind: "progress", sessions });
   }
@@ -50,6 +59,7 @@ export class Locations {
     const row = table.find(index);
     if (row === NONE || table.owner[row] !== config.node) return;
     table.setEndpoint(row, endpoint);
+    table.told[row] = 0;
     this.#raise(row, seq);
     const { created } = table.records[row]!;
     this.#core.shout({ kind: "moved", index, created, seq, owner: config.node, endpoint });
@@ -75,8 +85,11 @@ export class Locations {
     const row = this.#records.rowOf(moved);
     if (row === NONE || moved.seq <= table.high[row]) return;
     if (!this.#newer(row, node, moved.seq, moved.endpoint)) return;
-    table.setEndpoint(row, moved.endpoint);
-    this.#core.emit({ kind: "locate", index: moved.index, endpoint: moved.endpoint });
+    if (!sameEndpoint(table.endpoint(row), moved.endpoint)) {
+      table.setEndpoint(row, moved.endpoint);
+      this.#core.emit({ kind: "locate", index: moved.index, endpoint: moved.endpoint });
+    }
+    this.onLocated(row);
   }
 
   /** What a node that was asked knows of a session. */
@@ -89,9 +102,19 @@ export class Locations {
       if (endpoint !== undefined) {
         table.setEndpoint(row, endpoint);
         this.#core.emit({ kind: "locate", index: table.records[row]!.index, endpoint });
+        this.onLocated(row);
       }
     }
     this.#ownership.located(row);
+  }
+
+  /** Whether the present report of an own session says where its client is. */
+  #isTurn(row: number): boolean {
+    const { told } = this.#core.table;
+    const n = told[row];
+    const isLast = n === TOLD_END - 1;
+    told[row] = isLast ? TOLD_AGAIN : n + 1;
+    return isLast || n < TOLD_AGAIN;
   }
 
   /** False: this node owns it, and asks its shard who is right. */

@@ -9,11 +9,11 @@
 import type { Core } from "./core.ts";
 import { FLIPS_MAX } from "./core.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, sameEndpoint } from "./endpoint.ts";
 import { ageMs, forecast } from "./forecast.ts";
 import type { HeldPacket } from "./group_types.ts";
 import type { Taken } from "./link_message.ts";
-import { NOBODY, NONE, STRANGE, UP } from "./session_table.ts";
+import { NOBODY, NONE, STRANGE } from "./session_table.ts";
 import type { Window } from "./window.ts";
 
 const RETRY_MS = 3;
@@ -40,6 +40,8 @@ const TOKEN_LEN = 8;
 /** A client that proved its number n may have lower ones under way. */
 const REORDER = 2048;
 const BOUNCES_MAX = 64;
+/** A node that has just started is no judge of who lives: others may still be talking to the start before it. */
+const YOUNG_MS = 1500;
 
 /** A session on its way to this node. */
 interface Flip extends Due {
@@ -59,6 +61,7 @@ interface Flip extends Due {
 
 export class Ownership {
   readonly #core: Core;
+  readonly #startMs: number;
   readonly #flips = new Map<number, Flip>();
   readonly #deadlines = new Deadlines<Flip>();
   /** Called when a session became this node's. */
@@ -68,6 +71,7 @@ export class Ownership {
 
   constructor(core: Core) {
     this.#core = core;
+    this.#startMs = core.now.ms;
   }
 
   get flips(): number {
@@ -158,7 +162,8 @@ export class Ownership {
     const { table } = this.#core;
     const flip = this.#flips.get(table.records[row]!.index);
     const owner = table.owner[row];
-    if (flip?.state === "consulting" && owner !== flip.asked && this.#core.alive(owner)) this.#ask(row, flip, owner);
+    if (flip === undefined || flip.state === "asking" || !this.#core.alive(owner)) return;
+    if (flip.state === "challenging" || owner !== flip.asked) this.#ask(row, flip, owner);
   }
 
   /** Another node handed the window over unasked: it drains. */
@@ -241,7 +246,7 @@ export class Ownership {
     flip.from = packet.from;
     // The proof lets in what was held before it, too; a forecast would close it out.
     const waited = this.#core.now.ms - flip.askedMs >= PROOF_MS;
-    if (waited && packet.seq > this.#floor(row, flip)) this.#forecast(row, flip);
+    if (waited && this.#mayForecast(row, flip)) this.#forecast(row, flip);
     else if (elsewhere) this.#ping(flip);
   }
 
@@ -365,7 +370,7 @@ export class Ownership {
       this.#deadlines.set(now.ms, config.holdMs, flip);
       return;
     }
-    if (flip.seq > this.#floor(row, flip)) {
+    if (this.#mayForecast(row, flip)) {
       this.#forecast(row, flip);
       return;
     }
@@ -375,6 +380,10 @@ export class Ownership {
     flip.token = this.#core.ports.entropy.bytes(TOKEN_LEN);
     this.#core.outcomes.add("challenged");
     this.#challenge(flip);
+  }
+
+  #mayForecast(row: number, flip: Flip): boolean {
+    return flip.seq > this.#floor(row, flip) && this.#core.now.ms - this.#startMs >= YOUNG_MS;
   }
 
   #forecast(row: number, flip: Flip): void {
@@ -395,17 +404,20 @@ export class Ownership {
   }
 
   #ping({ index, token, from }: Flip): void {
+    const { table } = this.#core;
+    // It could not open the challenge.
+    if ((table.flags[table.find(index)] & STRANGE) !== 0) this.#core.emit({ kind: "announceSender", index, to: from });
     this.#core.emit({ kind: "challenge", index, token: token!, to: from });
   }
 
   /**
-   * Greatest number that may have been delivered elsewhere before the client's packets came here; infinite when a session is
-   * up and nothing was heard of it.
+   * Greatest number that may have been delivered elsewhere before the client's packets came here; infinite when nothing was
+   * heard of the session. Also of one that is pending here: the news that its client has confirmed it may be under way.
    */
   #floor(row: number, { sinceMs }: Flip): number {
     const { table, shoutMs } = this.#core;
     const high = table.high[row];
-    if (high === NONE) return table.phase[row] === UP ? Number.POSITIVE_INFINITY : NONE;
+    if (high === NONE) return Number.POSITIVE_INFINITY;
     const at = table.highAtMs[row];
     return forecast(high, table.rate[row], ageMs(sinceMs, at, shoutMs.get(table.owner[row]) ?? at));
   }
@@ -422,6 +434,7 @@ export class Ownership {
     const owner = config.node;
     table.owner[row] = owner;
     table.ownedAtMs[row] = now.ms;
+    table.told[row] = 0;
     table.keptUntilMs[row] = Number.NEGATIVE_INFINITY;
     table.bounces[row] = 0;
     if (seq > table.high[row]) {
@@ -434,7 +447,7 @@ export class Ownership {
     const packets = hold.take(index);
     this.#core.outcomes.add("injected", packets.length);
     this.#core.inject(packets);
-    if ((table.flags[row] & STRANGE) !== 0) this.#core.emit({ kind: "announceSender", index });
+    if ((table.flags[row] & STRANGE) !== 0) this.#core.emit({ kind: "announceSender", index, to: endpoint });
     if (seq >= 0) this.#core.shout({ kind: "moved", index, created, seq, owner, endpoint });
   }
 
@@ -453,6 +466,3 @@ function closedUpTo(floor: number): Window {
 
 const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, i) => byte === b[i]);
-
-const sameEndpoint = (a: Endpoint, b: Endpoint): boolean =>
-  a.w0 === b.w0 && a.w1 === b.w1 && a.w2 === b.w2 && a.w3 === b.w3 && a.port === b.port;

@@ -20,7 +20,7 @@ import { NOBODY, NONE, PENDING, STRANGE, UP } from "./session_table.ts";
 
 /** Sessions that ended, at most; the oldest are forgotten first. */
 const TOMBSTONES_MAX = 131_072;
-/** Nodes hear of each other's starts within this time, and their clocks are closer than that. */
+/** Nodes hear of each other's starts, and of how far their clocks are apart, within this time. */
 const CONTACT_MS = 7000;
 
 export class Records {
@@ -131,8 +131,11 @@ export class Records {
 
   /** The client's grant could not list this start of this node: the session is older, or its creator does not hear us. */
   #isStranger(record: LiveRecord): boolean {
-    const answeredMs = record.expiryMs - this.#core.config.sessionLifeMs;
-    return answeredMs < this.#startWallMs + CONTACT_MS || !this.#core.alive(creatorOf(record.index));
+    const creator = creatorOf(record.index);
+    const offsetMs = this.#core.link.clockOffsetMs(creator);
+    if (!this.#core.alive(creator) || offsetMs === undefined) return true;
+    const answeredMs = record.expiryMs - this.#core.config.sessionLifeMs - offsetMs;
+    return answeredMs < this.#startWallMs + CONTACT_MS;
   }
 
   #old(): boolean {

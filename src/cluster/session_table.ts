@@ -39,6 +39,8 @@ export class SessionTable {
   high = new Float64Array(ROWS_AT_START);
   highAtMs = new Float64Array(ROWS_AT_START);
   rate = new Float64Array(ROWS_AT_START);
+  /** Of an own session: how often the others were told of it since its client moved, see `locations.ts`. */
+  told = new Uint8Array(ROWS_AT_START);
   /** Until when packets go to the owner without a question, monotonic ms: it said that it keeps the session. */
   keptUntilMs = new Float64Array(ROWS_AT_START);
   /** Packets that the data plane handed back although this node owns the session, since the last sign that it knows. */
@@ -78,6 +80,7 @@ export class SessionTable {
     this.high[row] = NONE;
     this.highAtMs[row] = 0;
     this.rate[row] = 0;
+    this.told[row] = 0;
     this.keptUntilMs[row] = Number.NEGATIVE_INFINITY;
     this.bounces[row] = 0;
     this.setEndpoint(row, record.endpoint);
@@ -125,6 +128,7 @@ export class SessionTable {
     this.high = larger(this.high, new Float64Array(rows));
     this.highAtMs = larger(this.highAtMs, new Float64Array(rows));
     this.rate = larger(this.rate, new Float64Array(rows));
+    this.told = larger(this.told, new Uint8Array(rows));
     this.keptUntilMs = larger(this.keptUntilMs, new Float64Array(rows));
     this.bounces = larger(this.bounces, new Uint8Array(rows));
     this.#address = larger(this.#address, new Int32Array(4 * rows));

@@ -45,7 +45,7 @@ export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | 
   retire(index: number, created: number, reason: EndReason): void;
   challenge(index: number, token: Uint8Array, to: Endpoint): void;
   unknown(datagram: Uint8Array, from: Endpoint): void;
-  announceSender(index: number): void;
+  announceSender(index: number, to: Endpoint | undefined): void;
   acked(index: number, sender: GroupSender): void;
   /** Who can send to clients now, this node first. */
   senders(senders: readonly GroupSender[]): void;
@@ -218,7 +218,7 @@ export class GroupEnd {
     if (this.#bus === undefined) return 0;
     const end = this.#use.clock.monotonicMs() + maxMs;
     this.drain("leaving");
-    while (this.#part() > 0 && this.#drain === "leaving" && this.#use.clock.monotonicMs() < end)
+    while (this.part() > 0 && this.#drain === "leaving" && this.#use.clock.monotonicMs() < end)
       await new Promise((resolve) => setTimeout(resolve, PART_POLL_MS));
     return this.#own().length;
   }
@@ -232,8 +232,8 @@ export class GroupEnd {
     return asked;
   }
 
-  /** Of the sessions that this node still owns: how many are on their way to other nodes now. */
-  #part(): number {
+  /** Hands over the sessions that this node still owns. Returns how many are on their way to other nodes now. */
+  part(): number {
     const left = this.group.part(this.#now(), this.#own());
     this.#soon();
     return left;
@@ -363,7 +363,7 @@ export class GroupEnd {
         this.#sessions.unknown(output.datagram, output.from);
         break;
       case "announceSender":
-        this.#sessions.announceSender(output.index);
+        this.#sessions.announceSender(output.index, output.to);
         break;
       case "acked":
         this.#sessions.acked(output.index, output);

@@ -104,6 +104,10 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     this.#end.drain(state);
   }
 
+  part(): number {
+    return this.#end.part();
+  }
+
   /** Hands over what clients left here and says that this node leaves. At most `maxMs`; returns how many stay. */
   leave(maxMs: number): Promise<number> {
     return this.#end.leave(maxMs);
@@ -222,17 +226,10 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     this.#node.respond((responder, now, out) => responder.unknownSession(now, datagram, this.#source(from), out));
   }
 
-  announceSender(index: number): void {
-    const row = this.#node.rowOf(index);
-    if (row === undefined) return;
-    const { known, addr0, addr1, addr2, addr3, port } = this.#shard.tunnels;
-    const from = this.#node.responder.sessions.get(index)?.from;
-    // The shard may not have opened the row yet.
-    const [w0, w1, w2, w3] = [addr0[row], addr1[row], addr2[row], addr3[row]];
-    const now: Endpoint = { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: port[row] };
-    const to = known[row] === 1 ? this.#source(now) : from && this.#source(from);
-    if (to === undefined) return;
-    this.#node.respond((responder, at, out) => responder.announce(at, index, this.#node.sender, to, out));
+  announceSender(index: number, to: Endpoint | undefined): void {
+    const place = to === undefined ? this.#placeOf(index) : this.#source(to);
+    if (place === undefined) return;
+    this.#node.respond((responder, at, out) => responder.announce(at, index, this.#node.sender, place, out));
   }
 
   acked(index: number, sender: GroupSender): void {
@@ -303,6 +300,18 @@ export class NodeGroup implements GroupSessions, NodeOthers {
         resumed: false,
       },
     };
+  }
+
+  /** Where the client of a session is, as far as this node knows. */
+  #placeOf(index: number): Source | undefined {
+    const row = this.#node.rowOf(index);
+    if (row === undefined) return undefined;
+    const { known, addr0, addr1, addr2, addr3, port } = this.#shard.tunnels;
+    const from = this.#node.responder.sessions.get(index)?.from;
+    // The shard may not have opened the row yet.
+    const [w0, w1, w2, w3] = [addr0[row], addr1[row], addr2[row], addr3[row]];
+    const now: Endpoint = { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: port[row] };
+    return known[row] === 1 ? this.#source(now) : from && this.#source(from);
   }
 
   #source(endpoint: Endpoint): Source {

@@ -1,0 +1,131 @@
+/** What must hold in every run, by name. */
+import { NODE_INNER } from "./members.ts";
+import type { SimNode, World } from "./world.ts";
+
+/** What a check found; `check` is its name. */
+export interface Failure {
+  readonly check: CheckName;
+  readonly text: string;
+}
+
+export const checks = {
+  error: "Nothing throws, and time goes on.",
+  nonce: "No number is sealed twice under one key and sender.",
+  replay: "Where every window was handed over, no packet is accepted twice.",
+  exposure: "Without the owner, only packets above what was told are accepted twice.",
+  floor: "A window that is made anew begins at or above what was told.",
+  despite_owner: "No node makes a window while the owner lives and can be reached.",
+  doubled: "No packet of a node comes out twice at a client.",
+  refused: "No node stops because it takes another for itself.",
+  verdicts: "Every packet that a node took ends in one counter.",
+  outcomes: "Every packet that was held ends in one counter.",
+  bounded: "Queues stay within their limits.",
+  settled: "When all is calm, nothing waits.",
+  owner: "When all is calm, each client's session has one owner.",
+  tables: "When all is calm, all nodes know the same sessions.",
+  digests: "When all is calm, digests agree.",
+  stuck: "When all is calm, packets arrive: from each client, and from each node to each client.",
+} as const;
+export type CheckName = keyof typeof checks;
+
+const WAITING_MAX = 16_384;
+const WAITING_BYTES_MAX = 32 << 20;
+const ASKING_MAX = 4096;
+/** Packets of one session that may wait. */
+const PER_SESSION = 1024;
+
+/** At any time. */
+export function whileRunning(world: World): Failure[] {
+  const found: Failure[] = [];
+  for (const { node, group, bus } of world.nodes.values()) {
+    const { waitingPackets, waitingBytes, moving, asking, sessions } = group.status()!.group;
+    const most = Math.min(WAITING_MAX, PER_SESSION * (moving + asking));
+    const outbox = bus?.status().outbox ?? 0;
+    const isGood =
+      waitingPackets <= most && waitingBytes <= WAITING_BYTES_MAX && asking <= ASKING_MAX && moving <= sessions;
+    if (!isGood || outbox > 1000)
+      found.push({
+        check: "bounded",
+        text: `node ${node}: ${waitingPackets} packets, ${waitingBytes} B wait; ${moving} move, ${asking} asked; outbox ${outbox}`,
+      });
+  }
+  return found;
+}
+
+/** At the end of a run. */
+export function ofTheRun(world: World): Failure[] {
+  const { ledger, takeovers, refused } = world;
+  const found: Failure[] = [
+    ...ledger.repeatedNonces.map((text): Failure => ({ check: "nonce", text })),
+    ...takeovers.wrong.map(({ check, text }) => ({ check: check as CheckName, text })),
+    ...refused.map((text): Failure => ({ check: "refused", text })),
+  ];
+  for (const { id, client, received } of ledger.packets)
+    if (client === undefined && received.length > 1)
+      found.push({ check: "doubled", text: `packet ${id} came out ${received.length} times at client ${received[0]}` });
+  for (const node of world.nodes.values()) found.push(...accounts(node));
+  return found;
+}
+
+/** When everything has ended, what went in is what is counted. */
+function accounts({ node, machine, group }: SimNode): Failure[] {
+  const found: Failure[] = [];
+  const { arrived, injected, hostSent, sealedRows, controlSent, plane } = machine;
+  const counted = plane.verdicts.reduce((sum, n) => sum + n, 0);
+  const went = arrived + injected + hostSent + sealedRows + controlSent;
+  if (counted !== went)
+    found.push({ check: "verdicts", text: `node ${node}: ${went} rows and datagrams, ${counted} counted` });
+  const { outcomes: o, waitingPackets } = group.status()!.group;
+  const held = machine.held + o.received;
+  const ended =
+    injected + o.forwarded + o.forward_too_long + o.unknown + o.unknown_forwarded + o.forged + o.challenge_failed;
+  const all = ended + o.hold_full + o.hold_ended + o.flips_full + o.row_missing + waitingPackets;
+  if (held !== all) found.push({ check: "outcomes", text: `node ${node}: ${held} packets held, ${all} ended` });
+  return found;
+}
+
+/** Sends a packet on each way. What it returns says, once time has passed, what does not hold yet. */
+export function probe(world: World): () => Failure[] {
+  const nodes = [...world.nodes.values()];
+  const clients = [...world.clients.values()];
+  const up = clients.map(({ client }) => ({ client, packet: world.sendFromClient(client, NODE_INNER) }));
+  const down = nodes.flatMap(({ node }) =>
+    clients.map(({ client }) => ({ node, client, packet: world.sendFromNode(node, client) })),
+  );
+  return () => {
+    const found: Failure[] = [];
+    const add = (check: CheckName, text: string) => void found.push({ check, text });
+    for (const { client, packet } of up)
+      if (packet?.accepted.length !== 1) add("stuck", `client ${client}'s packet did not arrive`);
+    for (const { node, client, packet } of down)
+      if (packet?.received.length !== 1) add("stuck", `node ${node}'s packet did not come out at client ${client}`);
+    for (const { client, end } of clients) {
+      const session = end.status().sessions.find(({ current }) => current)?.id;
+      if (session === undefined) {
+        add("owner", `client ${client} has no session`);
+        continue;
+      }
+      const owners = world.takeovers.ownersOf(session);
+      if (owners.length !== 1)
+        add("owner", `session ${session.toString(16)} of client ${client} has owners ${owners.join(", ") || "none"}`);
+    }
+    const lists = nodes.map(({ node, end }) => {
+      const ids = end.list().map(({ id }) => id.toString(16));
+      return { node, text: ids.sort().join(" ") };
+    });
+    for (const { node, text } of lists)
+      if (text !== lists[0].text) add("tables", `node ${node} has ${text}, node ${lists[0].node} ${lists[0].text}`);
+    for (const { node, group, bus } of nodes) {
+      const { waitingPackets, moving, asking, introductions, peers } = group.status()!.group;
+      const outbox = bus?.status().outbox ?? 0;
+      if (waitingPackets + moving + asking + introductions + outbox > 0)
+        add(
+          "settled",
+          `node ${node}: ${waitingPackets} packets, ${moving} moves, ${asking} questions, ${introductions} introductions, ${outbox} puts wait`,
+        );
+      for (const peer of peers)
+        if (peer.disagreements.length > 0) add("digests", `node ${node} and ${peer.node} disagree`);
+    }
+    return found;
+  };
+}
