@@ -57,8 +57,10 @@ export class Locations {
   roamed(index: number, endpoint: Endpoint, seq: number): void {
     const { table, config } = this.#core;
     const row = table.find(index);
-    if (row === NONE || table.owner[row] !== config.node) return;
+    if (row === NONE) return;
+    // Also when another node has it by now: the shard seals to there until it is told better.
     table.setEndpoint(row, endpoint);
+    if (table.owner[row] !== config.node) return;
     table.told[row] = 0;
     this.#raise(row, seq);
     const { created } = table.records[row]!;

@@ -162,8 +162,10 @@ export class Ownership {
     const { table } = this.#core;
     const flip = this.#flips.get(table.records[row]!.index);
     const owner = table.owner[row];
-    if (flip === undefined || flip.state === "asking" || !this.#core.alive(owner)) return;
-    if (flip.state === "challenging" || owner !== flip.asked) this.#ask(row, flip, owner);
+    if (flip === undefined || !this.#core.alive(owner)) return;
+    // Who has not answered at once may not know that the session has moved on.
+    const isAsked = flip.state === "asking" && (flip.tries === 1 || owner === flip.asked);
+    if (!isAsked && (flip.state === "challenging" || owner !== flip.asked)) this.#ask(row, flip, owner);
   }
 
   /** Another node handed the window over unasked: it drains. */
@@ -313,6 +315,8 @@ export class Ownership {
       this.#withoutOwner(row, flip);
       return;
     }
+    // Perhaps it is another node's by now, and the news of that was lost.
+    if (flip.tries === 1 && this.#flips.size <= STORM) this.#consult(flip);
     flip.tries++;
     if (flip.tries > TAKES) flip.askedMs = now.ms;
     this.#take(row, flip);
@@ -361,13 +365,11 @@ export class Ownership {
   /** Nobody can hand the window over. */
   #withoutOwner(row: number, flip: Flip): void {
     const { table, now, config } = this.#core;
-    const living = this.#core.living();
-    if (table.high[row] === NONE && !flip.consulted && living.length > 0) {
-      // A node that came later has heard no numbers yet; the others have.
+    // A node that came later has heard no numbers yet; the others have.
+    const isWanted = table.high[row] === NONE || this.#flips.size <= STORM;
+    if (!flip.consulted && isWanted && this.#consult(flip)) {
       flip.state = "consulting";
-      flip.consulted = true;
-      for (const node of living) this.#core.say(node, { kind: "ask", index: flip.index });
-      this.#deadlines.set(now.ms, config.holdMs, flip);
+      this.#deadlines.set(now.ms, table.high[row] === NONE ? config.holdMs : 2 * RETRY_MS, flip);
       return;
     }
     if (this.#mayForecast(row, flip)) {
@@ -380,6 +382,14 @@ export class Ownership {
     flip.token = this.#core.ports.entropy.bytes(TOKEN_LEN);
     this.#core.outcomes.add("challenged");
     this.#challenge(flip);
+  }
+
+  /** Asks the nodes that were not asked yet. False: there are none. */
+  #consult(flip: Flip): boolean {
+    flip.consulted = true;
+    const others = this.#core.living().filter((node) => node !== flip.asked);
+    for (const node of others) this.#core.say(node, { kind: "ask", index: flip.index });
+    return others.length > 0;
   }
 
   #mayForecast(row: number, flip: Flip): boolean {
