@@ -76,7 +76,7 @@ function contract(name: string, skip: string | undefined, make: () => Promise<Si
       expect(await codeOf(side.driver.apply("draining"))).toBe(side.awayCode);
       await side.comeBack();
       await side.driver.apply("announced");
-      expect(await side.phase()).toBe("announced");
+      await expect.poll(() => side.phase()).toBe("announced");
     });
   });
 }
@@ -200,6 +200,10 @@ describe.skipIf(noBird !== undefined)("bird and a router", () => {
     await driver.apply("announced");
     expect(await driver.refresh("announced")).toBe(false);
     await world.birdc("node", "disable any6");
+    // BIRD answers before it has done it.
+    await world.until("BIRD has disabled it", async () =>
+      /any6 .* down /.test(await world.birdc("node", "show protocols")),
+    );
     expect(await driver.refresh("announced")).toBe(true);
     expect(await driver.refresh("announced")).toBe(false);
     await world.stopBird("node", "SIGKILL");
