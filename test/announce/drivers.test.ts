@@ -66,7 +66,7 @@ function contract(name: string, skip: string | undefined, make: () => Promise<Si
         for (const to of phases) {
           await side.driver.apply(from);
           await side.driver.apply(to);
-          expect([from, to, await side.phase()]).toEqual([from, to, to]);
+          await expect.poll(async () => [from, to, await side.phase()]).toEqual([from, to, to]);
         }
     });
 
