@@ -11,8 +11,6 @@ export interface HoldLimits {
   readonly sessions: number;
 }
 
-export const HOLD_LIMITS: HoldLimits = { perSession: 64, packets: 4096, bytes: 2 ** 22, sessions: 4096 };
-
 export const holdRefusals = {
   session_full: "More packets of one session than may wait for its state.",
   packets_full: "More packets than may wait for the state of their sessions.",
@@ -36,7 +34,7 @@ export class HoldQueue<T extends { readonly datagram: Uint8Array }> {
   /** No session is due before; may be too early, never too late. */
   #nextMs = Number.POSITIVE_INFINITY;
 
-  constructor(limits: HoldLimits = HOLD_LIMITS) {
+  constructor(limits: HoldLimits) {
     this.#limits = limits;
   }
 

@@ -53,10 +53,8 @@ export interface SessionEnd {
   confirmed(row: number): void;
   /** In a group: the peer of this row is at another endpoint now. */
   moved?(row: number): void;
-  /** In a group: the shard's answer to "yield" or "take". */
+  /** In a group: the shard's answer to "yield". */
   yielded?(message: Yielded): void;
-  /** In a group: MAC addresses that the shard learnt, NEWS_WORDS each, see dataplane/mac_news.ts. */
-  learnt?(words: Int32Array): void;
   /** Whose session it is, for the log. */
   nameOf(row: number): string | undefined;
   /** Settles when the instance must not go on, with the reason. */

@@ -66,7 +66,6 @@ export class ShardSet {
       onEvents(message: Extract<FromShard, { kind: "events" }>): void;
       onControl(message: Extract<FromShard, { kind: "control" }>): void;
       onYielded(message: Yielded): void;
-      onMacs(message: Extract<FromShard, { kind: "macs" }>): void;
       onFailed(error: AnyhopError): void;
     },
   ): Promise<Ready> {
@@ -84,10 +83,8 @@ export class ShardSet {
           } else if (message.kind === "events") hear.onEvents(message);
           else if (message.kind === "control") hear.onControl(message);
           else if (message.kind === "yielded") for (const answer of message.answers) hear.onYielded(answer);
-          else if (message.kind === "macs") {
-            this.postOthers(index, message);
-            hear.onMacs(message);
-          } else {
+          else if (message.kind === "macs") this.postOthers(index, message);
+          else {
             this.running.delete(index);
             if (this.running.size === 0) this.stopped();
             if (message.kind === "stopped") return;

@@ -166,9 +166,6 @@ export class Supervisor {
           for (const entry of decodeHanded(message.words, message.bytes)) this.sessions?.handed(entry);
         },
         onYielded: (message) => this.sessions?.yielded?.(message),
-        onMacs: ({ words }) => {
-          if (this.sessionsRun) this.sessions?.learnt?.(words);
-        },
         onFailed: (error) => this.fail(error),
       },
     );

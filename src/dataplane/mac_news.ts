@@ -1,7 +1,7 @@
 /**
- * MAC addresses that this shard has learnt and others (shards, nodes of the group) should know, or frames to them would
- * be flooded for ever: a bounded list that the loop passes on with every tick. An address is named again after a while,
- * because the others forget what they don't hear of; until then a small cache keeps it from being named with every frame. Losing an entry
+ * MAC addresses that this shard has learnt and the others should know, or frames to them would be flooded for ever: a
+ * bounded list that the loop passes on with every tick. An address is named again after a while, because the others
+ * forget what they don't hear of; until then a small cache keeps it from being named with every frame. Losing an entry
  * costs floods until the address is seen again.
  */
 

@@ -76,11 +76,10 @@ export class Plane {
   readonly verdicts: Float64Array;
   readonly replay: ReplayTable | SharedReplayTable;
   readonly restart: RestartTable;
-  // With several shards only, but for `macNews`.
+  // With several shards only.
   /** The same table as `replay`, with what only a shared one can do. */
   readonly sharedReplay: SharedReplayTable | undefined;
   readonly endpoints: EndpointTable | undefined;
-  /** Also in a group, for the other nodes. */
   readonly macNews: MacNews | undefined;
   /** Tunnel tables of the other shards, which this one only reads. */
   readonly siblings: readonly TunnelTable[];
@@ -180,7 +179,7 @@ export class Plane {
     this.restart = new RestartTable(shared ? { slots: shared.floor.capacity, memory: shared.restart } : { slots });
     this.endpoints = shared && new EndpointTable(shared.endpoints);
     this.group = options.group ?? false;
-    this.macNews = (shared || this.group) && options.ethernet ? new MacNews() : undefined;
+    this.macNews = shared && options.ethernet ? new MacNews() : undefined;
     this.siblings = (shared?.siblings ?? []).map((memory) => new TunnelTable(memory));
     this.first = (shared?.index ?? 0) === 0;
     this.macs = new MacTable(options.ethernet ? 16384 : 2, 4096, capacity, options.hashSeed);

@@ -10,7 +10,7 @@ import type { Plane, Prefix } from "../dataplane/plane.ts";
 import type { AeadKey } from "../dataplane/ports.ts";
 import { IN_CLIENT, IN_NODE, NO_SESSION } from "../dataplane/tunnels.ts";
 import type { Endpoint, SessionSetup, ToShard, TunnelSetup, Yielded } from "./messages.ts";
-import { own, takeRow, yieldRow } from "./ownership.ts";
+import { own, yieldRow } from "./ownership.ts";
 import { sessionsOf } from "./session_batch.ts";
 
 /** Changes the tables as `message` says. False for "stop". `answer` hears what the ones that ask for an answer get. */
@@ -51,9 +51,6 @@ export function apply(p: Plane, message: ToShard, answer?: (message: Yielded) =>
       return true;
     case "yield":
       answer?.(yieldRow(p, message.index, message.seq, message.token));
-      return true;
-    case "take":
-      answer?.(takeRow(p, message.index, message.token));
       return true;
     case "own":
       own(p, message.index, message.highest, message.words);

@@ -126,8 +126,6 @@ export type ToShard =
   // A group of nodes; `index` is a row of a session in a node. What a window's words are: `ReplayTable.read`.
   /** The packet `seq` arrived at another node: give the window up if it is the newest. Answered by "yielded". */
   | { readonly kind: "yield"; readonly index: number; readonly seq: number; readonly token: number }
-  /** Give the window up in any case. Answered by "yielded". */
-  | { readonly kind: "take"; readonly index: number; readonly token: number }
   /** Be the owner from now on, with this window; highest -1 = nothing was received yet. */
   | { readonly kind: "own"; readonly index: number; readonly highest: number; readonly words: Int32Array }
   /** Handle these, in this order, as if they came from the socket now. Those of a foreign row are held again. */
@@ -168,7 +166,7 @@ export type FromShard =
   | { readonly kind: "control"; readonly words: Int32Array; readonly bytes: Uint8Array }
   /** For the other shards and nodes, as they are to have it; owners are rows of this node. */
   | { readonly kind: "macs"; readonly words: Int32Array }
-  /** Answers to "yield" and "take" of the same tokens, as many as were asked for between two batches of packets. */
+  /** Answers to "yield" of the same tokens, as many as were asked for between two batches of packets. */
   | { readonly kind: "yielded"; readonly answers: readonly Yielded[] }
   | { readonly kind: "failed"; readonly code: string; readonly message: string }
   | { readonly kind: "stopped" };

@@ -19,13 +19,6 @@ export function yieldRow(p: Plane, t: number, seq: number, token: number): Yield
   return { token, result: windows.check(slot, seq, window) === FRESH ? "keep" : "stale" };
 }
 
-/** Gives the window of row `t` away. */
-export function takeRow(p: Plane, t: number, token: number): Yielded {
-  const windows = windowsOf(p, t);
-  if (windows === undefined || p.tunnels.foreign[t] === 1) return { token, result: "moved" };
-  return give(p, windows, t, token);
-}
-
 /**
  * Makes row `t` this node's own, with a window as `ReplayTable.read` tells one. Without room for a window, which is
  * counted, the row stays foreign: with an empty one it would accept everything once more.

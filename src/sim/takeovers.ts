@@ -86,8 +86,7 @@ export class Takeovers {
   /** The shard of `node` is told something. */
   message(node: number, message: ToShard): void {
     const { index: sessions } = this.#nodes.get(node)!.plane.tunnels;
-    if (message.kind === "yield" || message.kind === "take")
-      this.#questions.set(`${node} ${message.token}`, sessions[message.index]);
+    if (message.kind === "yield") this.#questions.set(`${node} ${message.token}`, sessions[message.index]);
     else if (message.kind === "own") this.#owns(node, sessions[message.index], message.highest, message.words);
   }
 
