@@ -104,9 +104,14 @@ export class Core {
     return node !== this.config.node && this.link.isAlive(node);
   }
 
+  /** Alive as far as the link has heard, but its host said since that nobody listens there. */
+  suspect(node: number): boolean {
+    return this.link.isSuspect(node);
+  }
+
   /** Nodes that can be asked now. */
   living(): number[] {
-    return [...this.peers].filter((node) => this.alive(node));
+    return [...this.peers].filter((node) => this.alive(node) && !this.suspect(node));
   }
 
   /** A living node to give sessions to, each in turn; undefined when there is none that stays. */

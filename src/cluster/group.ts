@@ -247,6 +247,14 @@ export class Group {
     this.#linkSays(out);
   }
 
+  /** The host at a link address says that nobody listens there. */
+  linkRefused(now: Now, from: Endpoint): void {
+    this.#core.now = now;
+    const out: LinkOutput[] = [];
+    this.#core.link.refused(from, out);
+    this.#linkSays(out);
+  }
+
   // --- Time ---
 
   tick(now: Now): void {
@@ -333,6 +341,11 @@ export class Group {
   #linkSays(outputs: readonly LinkOutput[]): void {
     const { now, heardMs, outcomes } = this.#core;
     for (const output of this.#core.send(outputs)) {
+      if (output.kind === "suspect") {
+        outcomes.add("peer_refused");
+        this.#ownership.suspected(output.node);
+        continue;
+      }
       if (output.kind !== "payload") {
         this.#membership.linkSays(output);
         // It missed what was told before it came, and so did this node.
@@ -366,7 +379,7 @@ export class Group {
         this.#told(node, message);
         return;
       case "absent":
-        this.#askings.absent(node, message.index);
+        this.#absent(node, message.index);
         return;
       case "forward":
         this.#forwarded(message);
@@ -414,7 +427,14 @@ export class Group {
   #told(node: number, told: Told): void {
     // An earlier start of this node, perhaps: what that owned, nobody owns.
     const owner = told.owner === this.#core.config.node ? NOBODY : told.owner;
-    if (this.#learn({ ...told, owner }) === NONE) this.#askings.absent(node, told.record.index);
+    if (this.#learn({ ...told, owner }) === NONE) this.#absent(node, told.record.index);
+    else this.#ownership.consulted(node, told.record.index);
+  }
+
+  /** A node that was asked for a session knows nothing of it. */
+  #absent(node: number, index: number): void {
+    this.#askings.absent(node, index);
+    this.#ownership.consulted(node, index);
   }
 
   #forwarded({ source: from, tos, datagram }: Extract<LinkMessage, { kind: "forward" }>): void {

@@ -63,6 +63,8 @@ export type LinkOutput =
   /** Heard for the first time, or again. `restarted`: it is another start than the one that was known. */
   | { readonly kind: "alive"; readonly node: number; readonly bootId: Uint8Array; readonly restarted: boolean }
   | { readonly kind: "dead"; readonly node: number }
+  /** Its host says that nobody listens there; undone by the next thing that is heard of it. */
+  | { readonly kind: "suspect"; readonly node: number }
   /** Send `node` a heartbeat now; without one it takes this node for dead. */
   | { readonly kind: "beat"; readonly node: number }
   /** A peer refuses this node, with proof. Repeated as long as it does. */
@@ -114,6 +116,20 @@ export class Link {
 
   isAlive(node: number): boolean {
     return this.#peers.get(node)?.alive === true;
+  }
+
+  /** Its host has refused a datagram, and it was not heard since. */
+  isSuspect(node: number): boolean {
+    return this.#peers.get(node)?.suspect === true;
+  }
+
+  /** A host said that nobody listens at the link address of a peer (ICMP). */
+  refused(endpoint: Endpoint, out: LinkOutput[]): void {
+    for (const peer of this.#peers.values()) {
+      if (!peer.alive || peer.suspect || !sameEndpoint(endpoint, peer.endpoint)) continue;
+      peer.suspect = true;
+      out.push({ kind: "suspect", node: peer.node });
+    }
   }
 
   /** Wall clock of a peer minus ours, ms; undefined: not known yet. */
@@ -332,6 +348,7 @@ export class Link {
 
   #heard(now: Now, peer: Peer, out: LinkOutput[], restarted = false): void {
     peer.heardMs = now.ms;
+    peer.suspect = false;
     if (peer.alive && !restarted) return;
     peer.alive = true;
     peer.beatDueMs = now.ms;

@@ -55,6 +55,8 @@ export class Peer {
   readonly retired: Uint8Array[] = [];
   life: Life | undefined;
   alive = false;
+  /** Its host said that nobody listens there, and it was not heard since. Anybody can forge that: it proves nothing. */
+  suspect = false;
   heardMs = 0;
   counter = 0;
   beatDueMs = 0;

@@ -46,17 +46,24 @@ const YOUNG_MS = 1500;
 /** A session on its way to this node. */
 interface Flip extends Due {
   readonly index: number;
-  state: "asking" | "consulting" | "challenging";
   /** Number of the authentic packet that the question is about. */
   seq: number;
   from: Endpoint;
+  /** Node that was asked for the window last; `asking`: and may still answer. */
   asked: number;
+  asking: boolean;
   readonly sinceMs: number;
   askedMs: number;
   tries: number;
   redirects: number;
-  consulted: boolean;
+  /** Nodes that were asked whether they know better, and have not answered; undefined: none was asked. */
+  others: Set<number> | undefined;
+  /** What the client is to send back to prove that it is here; undefined: it was not asked to. */
   token: Uint8Array | undefined;
+  challengedMs: number;
+  challenges: number;
+  /** Number with which it did. */
+  proof: number | undefined;
 }
 
 export class Ownership {
@@ -81,7 +88,7 @@ export class Ownership {
   /** Node that is being asked for a session, or NOBODY. */
   askedFor(index: number): number {
     const flip = this.#flips.get(index);
-    return flip?.state === "asking" ? flip.asked : NOBODY;
+    return flip?.asking ? flip.asked : NOBODY;
   }
 
   /** A packet that another node took this one for the owner of: never sent on without a question, so none circles. */
@@ -116,7 +123,7 @@ export class Ownership {
     const flip = this.#flips.get(index);
     const row = table.find(index);
     // What is given is this node's, however late: nobody else has it, and a client that must prove itself takes longer.
-    const fits = flip?.asked === node && (flip.state === "asking" || result === "given") && row !== NONE;
+    const fits = flip?.asked === node && (flip.asking || result === "given") && row !== NONE;
     if (!fits || table.records[row]!.created !== created) {
       outcomes.add("answer_unexpected");
       return;
@@ -143,7 +150,7 @@ export class Ownership {
       case "unknown":
         // What this node gave it is still on its way.
         if (this.gaveTo(index) === node) this.#kept(row, flip);
-        else this.#withoutOwner(row, flip);
+        else this.#alone(row, flip);
         return;
     }
   }
@@ -164,8 +171,25 @@ export class Ownership {
     const owner = table.owner[row];
     if (flip === undefined || !this.#core.alive(owner)) return;
     // Who has not answered at once may not know that the session has moved on.
-    const isAsked = flip.state === "asking" && (flip.tries === 1 || owner === flip.asked);
-    if (!isAsked && (flip.state === "challenging" || owner !== flip.asked)) this.#ask(row, flip, owner);
+    const isAsked = flip.asking && (flip.tries === 1 || owner === flip.asked);
+    const isNews = owner !== flip.asked || (!flip.asking && !this.#waitsForOthers(flip));
+    if (!isAsked && isNews) this.#ask(row, flip, owner);
+  }
+
+  /** A node has told what it knows of a session, if anything. */
+  consulted(node: number, index: number): void {
+    const flip = this.#flips.get(index);
+    if (flip?.others?.delete(node)) this.#decide(this.#core.table.find(index), flip);
+  }
+
+  /** The host of a node says that nobody listens there. What it owned is looked after at once. */
+  suspected(node: number): void {
+    for (const flip of [...this.#flips.values()]) {
+      if (!flip.asking || flip.asked !== node) continue;
+      const row = this.#core.table.find(flip.index);
+      this.#doubt(row, flip);
+      this.#decide(row, flip);
+    }
   }
 
   /** Another node handed the window over unasked: it drains. */
@@ -191,10 +215,12 @@ export class Ownership {
     const { now, table } = this.#core;
     for (let flip = this.#deadlines.take(now.ms); flip !== undefined; flip = this.#deadlines.take(now.ms)) {
       const row = table.find(flip.index);
-      if (flip.state === "asking" && this.#isLate(flip)) this.#deadlines.set(now.ms, LATE_WAIT_MS, flip);
-      else if (flip.state === "asking") this.#unanswered(row, flip);
-      else if (flip.state === "consulting") this.#withoutOwner(row, flip);
-      else this.#challenge(flip);
+      if (flip.asking && this.#isLate(flip)) this.#deadlines.set(now.ms, LATE_WAIT_MS, flip);
+      else if (flip.asking) this.#unanswered(row, flip);
+      else if (this.#waitsForOthers(flip)) {
+        flip.others!.clear();
+        this.#decide(row, flip);
+      } else this.#challengeAgain(flip);
     }
   }
 
@@ -231,34 +257,28 @@ export class Ownership {
   }
 
   #join(row: number, flip: Flip, packet: HeldPacket): void {
-    if (flip.state !== "challenging") return void this.#keep(packet);
+    if (flip.token === undefined) return void this.#keep(packet);
     const opened = this.#core.ports.open(this.#core.table.record(row), packet.datagram);
     if (opened === undefined) {
       this.#core.outcomes.add("forged");
       return;
     }
     if (!this.#keep(packet)) return;
-    if (opened.pong !== undefined && sameBytes(flip.token!, opened.pong)) {
-      this.#proven(row, flip, packet);
+    if (opened.pong !== undefined && sameBytes(flip.token, opened.pong)) {
+      this.#core.outcomes.add("proven");
+      flip.proof = packet.seq;
+      flip.from = packet.from;
+      this.#decide(row, flip);
       return;
     }
-    if (packet.seq <= flip.seq) return;
+    if (flip.asking || this.#waitsForOthers(flip) || packet.seq <= flip.seq) return;
     const elsewhere = !sameEndpoint(flip.from, packet.from);
     flip.seq = packet.seq;
     flip.from = packet.from;
     // The proof lets in what was held before it, too; a forecast would close it out.
-    const waited = this.#core.now.ms - flip.askedMs >= PROOF_MS;
+    const waited = this.#core.now.ms - flip.challengedMs >= PROOF_MS;
     if (waited && this.#mayForecast(row, flip)) this.#forecast(row, flip);
     else if (elsewhere) this.#ping(flip);
-  }
-
-  /** The client is here: nobody else could answer, and not before it was asked. */
-  #proven(row: number, flip: Flip, { seq, from }: HeldPacket): void {
-    this.#core.outcomes.add("proven");
-    const floor = Math.min(this.#floor(row, flip), Math.max(this.#core.table.high[row], seq - REORDER));
-    flip.seq = Math.max(flip.seq, seq);
-    flip.from = from;
-    this.#own(row, flip, closedUpTo(floor));
   }
 
   #keep(packet: HeldPacket): boolean {
@@ -270,19 +290,9 @@ export class Ownership {
   #begin(row: number, packet: HeldPacket): void {
     const { now, table } = this.#core;
     const flip: Flip = {
-      index: packet.index,
-      state: "asking",
-      seq: packet.seq,
-      from: packet.from,
-      asked: NOBODY,
-      sinceMs: now.ms,
-      askedMs: now.ms,
-      tries: 0,
-      redirects: 0,
-      consulted: false,
-      token: undefined,
-      dueMs: 0,
-      waitMs: undefined,
+      ...{ index: packet.index, seq: packet.seq, from: packet.from, sinceMs: now.ms },
+      ...{ asked: NOBODY, asking: false, askedMs: now.ms, tries: 0, redirects: 0, others: undefined },
+      ...{ token: undefined, challengedMs: now.ms, challenges: 0, proof: undefined, dueMs: 0, waitMs: undefined },
     };
     this.#flips.set(packet.index, flip);
     this.#ask(row, flip, table.owner[row]);
@@ -290,15 +300,18 @@ export class Ownership {
 
   #ask(row: number, flip: Flip, owner: number): void {
     if (!this.#core.alive(owner)) {
-      this.#withoutOwner(row, flip);
+      this.#alone(row, flip);
       return;
     }
-    flip.state = "asking";
+    flip.asking = true;
     flip.asked = owner;
     flip.askedMs = this.#core.now.ms;
     flip.tries = 1;
     this.#take(row, flip);
     this.#deadlines.set(this.#core.now.ms, RETRY_MS, flip);
+    if (!this.#core.suspect(owner)) return;
+    this.#doubt(row, flip);
+    this.#decide(row, flip);
   }
 
   #take(row: number, { index, seq, asked }: Flip): void {
@@ -312,17 +325,30 @@ export class Ownership {
     const alive = this.#core.alive(flip.asked);
     const busy = alive && (heardMs.get(flip.asked) ?? 0) > flip.askedMs && now.ms - flip.sinceMs < PATIENCE * holdMs;
     if (!alive || (flip.tries >= TAKES && !busy)) {
-      this.#withoutOwner(row, flip);
+      this.#alone(row, flip);
       return;
     }
-    // Perhaps it is another node's by now, and the news of that was lost.
-    if (flip.tries === 1 && this.#flips.size <= STORM) this.#consult(flip);
+    if (flip.tries === 1) this.#doubt(row, flip);
     flip.tries++;
     if (flip.tries > TAKES) flip.askedMs = now.ms;
     this.#take(row, flip);
-    const last = holdMs - (TAKES - 1) * RETRY_MS;
-    const more = holdMs * 2 ** Math.min(BACKOFFS, flip.tries - TAKES - 1);
-    this.#deadlines.set(now.ms, flip.tries < TAKES ? RETRY_MS : flip.tries === TAKES ? last : more, flip);
+    if (flip.tries > TAKES) this.#deadlines.set(now.ms, holdMs * 2 ** Math.min(BACKOFFS, flip.tries - TAKES - 1), flip);
+    else {
+      // From the first question on: timers that are late don't add up.
+      const dueMs = flip.askedMs + (flip.tries < TAKES ? flip.tries * RETRY_MS : holdMs);
+      this.#deadlines.set(now.ms, Math.max(1, Math.ceil(dueMs - now.ms)), flip);
+    }
+  }
+
+  /**
+   * The owner may be dead. Before that is certain, the others are asked whether the session is another node's by now, and
+   * the client to prove that it is here: so nothing is left to be asked when the owner's time is over.
+   */
+  #doubt(row: number, flip: Flip): void {
+    if (this.#flips.size > STORM) return;
+    this.#consult(flip);
+    const isUnheard = this.#core.table.high[row] === NONE && this.#waitsForOthers(flip);
+    if (flip.token === undefined && !isUnheard && !this.#mayForecast(row, flip)) this.#challenge(flip);
   }
 
   /**
@@ -355,7 +381,7 @@ export class Ownership {
     const { table, config } = this.#core;
     flip.redirects++;
     if (owner === config.node || flip.redirects > REDIRECTS_MAX) {
-      this.#withoutOwner(row, flip);
+      this.#alone(row, flip);
       return;
     }
     table.owner[row] = owner;
@@ -363,33 +389,39 @@ export class Ownership {
   }
 
   /** Nobody can hand the window over. */
-  #withoutOwner(row: number, flip: Flip): void {
+  #alone(row: number, flip: Flip): void {
     const { table, now, config } = this.#core;
+    const isUnheard = table.high[row] === NONE;
+    flip.asking = false;
+    this.#deadlines.clear(flip);
     // A node that came later has heard no numbers yet; the others have.
-    const isWanted = table.high[row] === NONE || this.#flips.size <= STORM;
-    if (!flip.consulted && isWanted && this.#consult(flip)) {
-      flip.state = "consulting";
-      this.#deadlines.set(now.ms, table.high[row] === NONE ? config.holdMs : 2 * RETRY_MS, flip);
-      return;
-    }
-    if (this.#mayForecast(row, flip)) {
-      this.#forecast(row, flip);
-      return;
-    }
-    flip.state = "challenging";
-    flip.askedMs = now.ms;
-    flip.tries = 0;
-    flip.token = this.#core.ports.entropy.bytes(TOKEN_LEN);
-    this.#core.outcomes.add("challenged");
-    this.#challenge(flip);
+    if (isUnheard) this.#consult(flip);
+    this.#doubt(row, flip);
+    if (this.#waitsForOthers(flip)) this.#deadlines.set(now.ms, isUnheard ? config.holdMs : 2 * RETRY_MS, flip);
+    this.#decide(row, flip);
   }
 
-  /** Asks the nodes that were not asked yet. False: there are none. */
-  #consult(flip: Flip): boolean {
-    flip.consulted = true;
-    const others = this.#core.living().filter((node) => node !== flip.asked);
-    for (const node of others) this.#core.say(node, { kind: "ask", index: flip.index });
-    return others.length > 0;
+  /** Takes the session over as soon as nobody is left whose answer would be better than what is known. */
+  #decide(row: number, flip: Flip): void {
+    const waitsForOwner = flip.asking && !this.#core.suspect(flip.asked);
+    if (waitsForOwner || this.#waitsForOthers(flip)) return;
+    if (flip.proof !== undefined) this.#proven(row, flip, flip.proof);
+    else if (this.#mayForecast(row, flip)) this.#forecast(row, flip);
+    else {
+      if (flip.token === undefined) this.#challenge(flip);
+      if (!flip.asking) this.#deadlines.set(this.#core.now.ms, CHALLENGE_MS, flip);
+    }
+  }
+
+  /** Asks the nodes that were not asked yet; once. */
+  #consult(flip: Flip): void {
+    if (flip.others !== undefined) return;
+    flip.others = new Set(this.#core.living().filter((node) => node !== flip.asked));
+    for (const node of flip.others) this.#core.say(node, { kind: "ask", index: flip.index });
+  }
+
+  #waitsForOthers({ others }: Flip): boolean {
+    return others !== undefined && others.size > 0;
   }
 
   #mayForecast(row: number, flip: Flip): boolean {
@@ -401,14 +433,29 @@ export class Ownership {
     this.#own(row, flip, closedUpTo(this.#floor(row, flip)));
   }
 
+  /** The client is here: nobody else could answer, and not before it was asked. */
+  #proven(row: number, flip: Flip, seq: number): void {
+    const floor = Math.min(this.#floor(row, flip), Math.max(this.#core.table.high[row], seq - REORDER));
+    flip.seq = Math.max(flip.seq, seq);
+    this.#own(row, flip, closedUpTo(floor));
+  }
+
   #challenge(flip: Flip): void {
+    flip.token = this.#core.ports.entropy.bytes(TOKEN_LEN);
+    flip.challengedMs = this.#core.now.ms;
+    flip.challenges = 1;
+    this.#core.outcomes.add("challenged");
+    this.#ping(flip);
+  }
+
+  #challengeAgain(flip: Flip): void {
     const { now, hold, outcomes } = this.#core;
-    if (flip.tries >= CHALLENGES) {
+    if (flip.challenges >= CHALLENGES) {
       this.#end(flip);
       outcomes.add("challenge_failed", hold.take(flip.index).length);
       return;
     }
-    flip.tries++;
+    flip.challenges++;
     this.#ping(flip);
     this.#deadlines.set(now.ms, CHALLENGE_MS, flip);
   }

@@ -90,6 +90,8 @@ export class GroupEnd {
   #told!: Float64Array;
   #progress: NodeJS.Timeout | undefined;
   #timer: NodeJS.Timeout | undefined;
+  /** Monotonic ms. */
+  #wakesAtMs = Number.POSITIVE_INFINITY;
   #flushing = false;
   #drain: GroupStatus["drain"] = "serving";
   #carrying = false;
@@ -116,6 +118,7 @@ export class GroupEnd {
     this.#end = first + count;
     this.#told = new Float64Array(this.#end);
     this.#use.link.onDatagram((from, bytes) => this.#in((group) => group.linkDatagram(this.#now(), from, bytes)));
+    this.#use.link.onRefused((by) => this.#in((group) => group.linkRefused(this.#now(), by)));
     this.#bus = this.#use.openBus({
       record: (node, key, value) => this.#in((group) => group.busRecord(this.#now(), node, key, value)),
       shout: (node, message) => this.#in((group) => group.busShout(this.#now(), node, message)),
@@ -302,13 +305,21 @@ export class GroupEnd {
     }
     this.#carrying = false;
     this.#sessions.settled();
+    this.#wakeAt(this.group.nextTimeout());
+  }
+
+  /** A timer that is due sooner stays: set anew with each packet, it would never come to its end. */
+  #wakeAt(dueMs: number): void {
+    if (dueMs >= this.#wakesAtMs) return;
+    this.#wakesAtMs = dueMs;
     clearTimeout(this.#timer);
-    const wait = Math.max(0, this.group.nextTimeout() - this.#use.clock.monotonicMs());
+    const wait = Math.max(0, Math.ceil(dueMs - this.#use.clock.monotonicMs()));
     this.#timer = setTimeout(() => this.#tickAfterReading(), Math.min(wait, 60_000));
   }
 
   /** After a busy spell timers come before sockets: what others have answered meanwhile must be read before it is missed. */
   #tickAfterReading(): void {
+    this.#wakesAtMs = Number.POSITIVE_INFINITY;
     setImmediate(() => {
       if (!this.#stopped) this.#in((group) => group.tick(this.#now()));
     });

@@ -163,6 +163,8 @@ export type Resolver = (host: string) => Promise<readonly string[]>;
 export interface LinkSocket {
   /** Call once. */
   onDatagram(receive: (from: Address & { readonly port: number }, bytes: Uint8Array) => void): void;
+  /** Called when the host of a peer says that nobody listens there. Anybody can forge that. Call once. */
+  onRefused(refused: (by: Address & { readonly port: number }) => void): void;
   /** May lose the datagram; never throws. */
   send(to: Address & { readonly port: number }, bytes: Uint8Array): void;
   close(): void;

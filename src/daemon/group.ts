@@ -27,7 +27,10 @@ export async function prepareGroup(
   const peers = await Promise.all(
     cluster.peers.map(async ({ node, link }) => ({ node, endpoint: await endpointOf(link) })),
   );
-  const link = await bindLink(cluster.link.host, cluster.link.port);
+  const link = await bindLink(
+    cluster.link,
+    peers.map(({ endpoint }) => endpoint),
+  );
   return (node) =>
     new NodeGroup(node, spec, cluster, {
       ...{ clock: systemClock, log, entropy, events, peers, link },

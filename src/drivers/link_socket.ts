@@ -1,15 +1,79 @@
-/** The UDP socket of the node link: one unicast address, datagrams in and out. What they mean is in cluster/link.ts. */
-import { createSocket } from "node:dgram";
+/**
+ * The UDP sockets of the node link: one unicast address, datagrams in and out. What they mean is in cluster/link.ts. Each
+ * peer has a connected socket beside the one that is open to all, on the same port: only to a connected one does the kernel
+ * say that a peer's host has refused a datagram, which is the first sign of a daemon that died.
+ */
+import { createSocket, type Socket } from "node:dgram";
 import { AnyhopError } from "../base/errors.ts";
-import { formatAddress, parseAddress } from "../base/ip.ts";
+import { type Address, formatAddress, parseAddress } from "../base/ip.ts";
 import type { LinkSocket } from "../control/ports.ts";
 
 /** Room for the packets of a flip storm, as far as the kernel allows. */
 const BUFFER_BYTES = 4 * 1024 * 1024;
 
+interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+type Endpoint = Address & { readonly port: number };
+
 /** Rejects with AnyhopError "link_bind". Errors of single datagrams are losses, which the link is made for. */
-export async function bindLink(host: string, port: number): Promise<LinkSocket> {
-  const socket = createSocket({ type: host.includes(":") ? "udp6" : "udp4" });
+export async function bindLink(own: Place, peers: readonly Endpoint[]): Promise<LinkSocket> {
+  // Sockets that share a port don't see that another daemon has it.
+  await closed(await bound(own, false));
+  const all = await bound(own, true);
+  const ofPeers = new Map<string, Socket>();
+  for (const peer of peers) {
+    const socket = await bound(own, true);
+    if (await connected(socket, peer)) ofPeers.set(nameOf(peer), socket);
+    else socket.close();
+  }
+  const sockets = [all, ...ofPeers.values()];
+  let open = true;
+  let tellRefused = (_: Endpoint) => {};
+  const isRefusal = (error: Error | null) => (error as NodeJS.ErrnoException | null)?.code === "ECONNREFUSED";
+  for (const peer of peers)
+    ofPeers.get(nameOf(peer))?.on("error", (error) => {
+      if (isRefusal(error)) tellRefused(peer);
+    });
+  const sendOpenly = ({ port, w0, w1, w2, w3 }: Endpoint, bytes: Uint8Array) =>
+    all.send(bytes, port, formatAddress(w0, w1, w2, w3), () => {});
+  return {
+    onDatagram(receive) {
+      for (const socket of sockets)
+        socket.on("message", (bytes, from) => {
+          const address = parseAddress(from.address);
+          if (address !== undefined) receive({ ...address, port: from.port }, bytes);
+        });
+    },
+    onRefused(refused) {
+      tellRefused = refused;
+    },
+    send(to, bytes) {
+      if (!open) return;
+      const socket = ofPeers.get(nameOf(to));
+      if (socket === undefined) {
+        sendOpenly(to, bytes);
+        return;
+      }
+      socket.send(bytes, (error) => {
+        if (!open || !isRefusal(error)) return;
+        // Of a datagram before this one, which was not sent.
+        tellRefused(to);
+        sendOpenly(to, bytes);
+      });
+    },
+    close() {
+      open = false;
+      for (const socket of sockets) socket.close();
+    },
+  };
+}
+
+const nameOf = ({ w0, w1, w2, w3, port }: Endpoint): string => `${w0} ${w1} ${w2} ${w3} ${port}`;
+
+async function bound({ host, port }: Place, reuseAddr: boolean): Promise<Socket> {
+  const socket = createSocket({ type: host.includes(":") ? "udp6" : "udp4", reuseAddr });
   await new Promise<void>((resolve, reject) => {
     socket.once("error", (error: NodeJS.ErrnoException) => {
       reject(
@@ -21,24 +85,18 @@ export async function bindLink(host: string, port: number): Promise<LinkSocket> 
     });
     socket.bind({ address: host, port, exclusive: true }, resolve);
   });
-  socket.on("error", () => {});
+  socket.removeAllListeners("error").on("error", () => {});
   // Less is the system's limit (net.core.rmem_max), and enough for small groups.
   socket.setRecvBufferSize(BUFFER_BYTES);
   socket.setSendBufferSize(BUFFER_BYTES);
-  let open = true;
-  return {
-    onDatagram(receive) {
-      socket.on("message", (bytes, from) => {
-        const address = parseAddress(from.address);
-        if (address !== undefined) receive({ ...address, port: from.port }, bytes);
-      });
-    },
-    send(to, bytes) {
-      if (open) socket.send(bytes, to.port, formatAddress(to.w0, to.w1, to.w2, to.w3), () => {});
-    },
-    close() {
-      open = false;
-      socket.close();
-    },
-  };
+  return socket;
 }
+
+const closed = (socket: Socket): Promise<void> => new Promise((resolve) => socket.close(resolve));
+
+/** False: there is no way to the peer at the moment. */
+const connected = (socket: Socket, { w0, w1, w2, w3, port }: Endpoint): Promise<boolean> =>
+  new Promise((resolve) => {
+    // Given to the callback, whatever the types say.
+    socket.connect(port, formatAddress(w0, w1, w2, w3), (error?: Error) => resolve(error === undefined));
+  });

@@ -198,6 +198,7 @@ export class World {
         ...{ log: logOf(time, `node ${node}`, this.#tell), store: this.#disk(`node ${node}`, kept) },
         link: {
           onDatagram: (receive) => void wires.links.set(node, receive),
+          onRefused: (refused) => void wires.refusals.set(node, refused),
           send: (to, bytes) => wires.sendLink(node, to, bytes),
           close: () => void wires.links.delete(node),
         },

@@ -54,6 +54,7 @@ const endOf = (node: number): End => {
       clock,
       openBus: (listener) => hub.open(node, listener),
       link: {
+        onRefused: () => {},
         onDatagram: (receive) => {
           made.receive = receive;
         },
