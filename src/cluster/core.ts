@@ -40,6 +40,10 @@ export class Core {
   readonly peers: Set<number>;
   /** This node ends now: it takes nothing over any more. */
   departing = false;
+  /** The engine can't be reached from here: it said so. */
+  busAway = false;
+  /** Nodes that do not hear this one through the engine. */
+  readonly deaf = new Set<number>();
   /** Nodes that drain. */
   readonly leaving = new Set<number>();
   #turn = 0;
@@ -114,6 +118,16 @@ export class Core {
     return [...this.peers].filter((node) => this.alive(node) && !this.suspect(node));
   }
 
+  /** Whether a node hears of records and shouts over the link, since no bus takes them there. */
+  tellsOverLink(node: number): boolean {
+    return this.config.tellsOverLink || this.busAway || this.deaf.has(node);
+  }
+
+  /** The living ones of these. */
+  toldOverLink(): number[] {
+    return this.living().filter((node) => this.tellsOverLink(node));
+  }
+
   /** A living node to give sessions to, each in turn; undefined when there is none that stays. */
   successor(): number | undefined {
     const staying = this.living().filter((node) => !this.leaving.has(node));
@@ -124,7 +138,7 @@ export class Core {
   /** Moves everything that came of the inputs since the last time to `out`. */
   flush(out: GroupOutput[]): void {
     const datagrams: LinkOutput[] = [];
-    if (this.config.tellsOverLink) this.#shoutOverLink();
+    if (this.#shouts.length > 0) this.#shoutOverLink();
     for (const [node, messages] of this.#messages) {
       for (const payload of packMessages(messages)) this.link.send(this.now, node, payload, datagrams);
     }
@@ -142,9 +156,9 @@ export class Core {
 
   /** All but heartbeats: the link has its own. */
   #shoutOverLink(): void {
-    const nodes = this.living();
+    const nodes = this.toldOverLink();
     const shouts = this.#shouts.filter(({ kind }) => kind !== "heartbeat");
-    this.#shouts = [];
+    if (this.config.tellsOverLink || this.busAway) this.#shouts = [];
     if (nodes.length === 0 || shouts.length === 0) return;
     for (const plain of encodeShouts(shouts, SHOUT_MAX))
       for (const node of nodes) this.say(node, { kind: "shout", plain });

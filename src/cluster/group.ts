@@ -147,7 +147,7 @@ export class Group {
     this.#core.now = now;
     this.#membership.drain = drain;
     this.#core.departing = drain === "leaving";
-    for (const node of this.#core.living()) this.#core.say(node, this.#membership.heartbeat());
+    for (const node of this.#core.living()) this.#core.say(node, this.#membership.heartbeat(node));
   }
 
   /** Hands these sessions to other nodes. Returns how many of them this node still owns and can hand over. */
@@ -229,6 +229,7 @@ export class Group {
   busState(now: Now, connected: boolean): void {
     this.#core.now = now;
     this.#membership.connected = connected;
+    this.#core.busAway = !connected;
     if (!connected) this.#membership.caughtUp = false;
   }
 
@@ -328,12 +329,12 @@ export class Group {
   }
 
   /** What another node says of a session. Its row, or NONE. */
-  #learn({ record, owner, seq, endpoint }: Omit<Told, "kind">): number {
+  #learn({ record, owner, seq, endpoint }: Omit<Told, "kind">, byOwner = false): number {
     const isNew = this.#records.learn(record, owner, endpoint);
     const row = this.#records.rowOf(record);
     if (row === NONE) return NONE;
     if (isNew) this.#introductions.installed(row);
-    this.#locations.told(row, owner, seq, endpoint);
+    this.#locations.told(row, owner, seq, endpoint, byOwner);
     this.#ownership.release(row, this.#askings.learnt(record.index));
     return row;
   }
@@ -349,7 +350,7 @@ export class Group {
       if (output.kind !== "payload") {
         this.#membership.linkSays(output);
         // It missed what was told before it came, and so did this node.
-        if (output.kind === "alive" && this.#core.config.tellsOverLink) this.#resync.all(output.node);
+        if (output.kind === "alive" && this.#core.tellsOverLink(output.node)) this.#resync.all(output.node);
         continue;
       }
       heardMs.set(output.node, now.ms);
@@ -427,7 +428,7 @@ export class Group {
   #told(node: number, told: Told): void {
     // An earlier start of this node, perhaps: what that owned, nobody owns.
     const owner = told.owner === this.#core.config.node ? NOBODY : told.owner;
-    if (this.#learn({ ...told, owner }) === NONE) this.#absent(node, told.record.index);
+    if (this.#learn({ ...told, owner }, owner === node) === NONE) this.#absent(node, told.record.index);
     else this.#ownership.consulted(node, told.record.index);
   }
 

@@ -135,7 +135,8 @@ export class Handover {
   /** Another node says that it owns what this node owns, since it heard `seq`. The newest packet decides. */
   claimed(row: number, node: number, seq: number, endpoint: Endpoint | undefined): void {
     const { index, created } = this.#core.table.records[row]!;
-    if (this.#asked.has(index)) return;
+    // A question about an older number may be on its way to the shard, time and again: what it answers says nothing of this one.
+    if ((this.#asked.get(index)?.seq ?? NONE) >= seq) return;
     this.#question({ index, created }, seq, "claim", node, endpoint);
   }
 

@@ -7,6 +7,8 @@ export const DIGEST_MAX = 64;
 export const HEARTBEAT_LEN_MAX = 18 + 14 * DIGEST_MAX;
 
 const drains = ["serving", "draining", "leaving"] as const;
+/** Added to the number of the drain. */
+const DEAF = 128;
 
 export interface Heartbeat {
   readonly kind: "heartbeat";
@@ -18,23 +20,37 @@ export interface Heartbeat {
   readonly version: number;
   /** leaving: it ends now, ask it nothing. */
   readonly drain: (typeof drains)[number];
+  /** To a peer on the link: nothing of it comes through the engine, so it must tell this node over the link. */
+  readonly deaf: boolean;
   /** At most DIGEST_MAX; more are left out. A creator without sessions is there with count 0. */
   readonly digest: readonly DigestEntry[];
 }
 
-export function writeHeartbeat(writer: Writer, { wallMs, sessions, version, drain, digest }: Heartbeat): void {
+export function writeHeartbeat(writer: Writer, { wallMs, sessions, version, drain, deaf, digest }: Heartbeat): void {
   const entries = digest.slice(0, DIGEST_MAX);
-  writer.u48(wallMs).u32(sessions).u48(version).u8(drains.indexOf(drain)).u8(entries.length);
+  writer
+    .u48(wallMs)
+    .u32(sessions)
+    .u48(version)
+    .u8(drains.indexOf(drain) + (deaf ? DEAF : 0))
+    .u8(entries.length);
   for (const { creator, count, high, low } of entries) writer.u16(creator).u32(count).u32(high).u32(low);
 }
 
 export function readHeartbeat(reader: Reader): Heartbeat {
-  const [wallMs, sessions, version, drain] = [reader.u48(), reader.u32(), reader.u48(), drains[reader.u8()]];
-  const count = reader.u8();
+  const [wallMs, sessions, version, state, count] = [
+    reader.u48(),
+    reader.u32(),
+    reader.u48(),
+    reader.u8(),
+    reader.u8(),
+  ];
+  const deaf = state >= DEAF;
+  const drain = drains[state % DEAF];
   reader.must(count <= DIGEST_MAX && drain !== undefined);
   const digest: DigestEntry[] = [];
   while (digest.length < count && !reader.failed)
     digest.push({ creator: reader.u16(), count: reader.u32(), high: reader.u32(), low: reader.u32() });
   for (const { creator } of digest) reader.must(creator >= 1 && creator <= 4095);
-  return { kind: "heartbeat", wallMs, sessions, version, drain, digest };
+  return { kind: "heartbeat", wallMs, sessions, version, drain, deaf, digest };
 }

@@ -94,11 +94,13 @@ export class Locations {
     this.onLocated(row);
   }
 
-  /** What a node that was asked knows of a session. */
-  told(row: number, owner: number, seq: number, endpoint: Endpoint | undefined): void {
+  /** What a node that was asked knows of a session. `byOwner`: it says that it is its own. */
+  told(row: number, owner: number, seq: number, endpoint: Endpoint | undefined, byOwner: boolean): void {
     const { table, config } = this.#core;
     if (table.owner[row] === config.node || owner === config.node) return;
-    if (owner !== NOBODY && (seq > table.high[row] || table.owner[row] === NOBODY)) {
+    // A window that is handed over unasked goes without a newer number of the client, and so without news.
+    const isNews = seq > table.high[row] || (byOwner && seq !== NONE && seq === table.high[row]);
+    if (owner !== NOBODY && (isNews || table.owner[row] === NOBODY)) {
       table.owner[row] = owner;
       if (seq > table.high[row]) this.#raise(row, seq);
       if (endpoint !== undefined) {

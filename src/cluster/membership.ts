@@ -64,13 +64,14 @@ export class Membership {
 
   /** Other nodes came into the configuration, or went. */
   setPeers(peers: readonly LinkPeer[]): void {
-    const { peers: known, link, leaving } = this.#core;
+    const { peers: known, link, leaving, deaf } = this.#core;
     link.setPeers(peers);
     const wanted = new Set(peers.map((peer) => peer.node));
     for (const node of [...known]) {
       if (wanted.has(node)) continue;
       known.delete(node);
       leaving.delete(node);
+      deaf.delete(node);
       this.#members.delete(node);
       this.#resync.forget(node);
     }
@@ -97,11 +98,13 @@ export class Membership {
     return senders;
   }
 
-  heartbeat(): Heartbeat {
+  /** `to`: the node that hears it on the link; undefined: all, on the bus. */
+  heartbeat(to?: number): Heartbeat {
     const { now, table, version, digest, config } = this.#core;
+    const deaf = to !== undefined && this.#isDeafTo(to);
     const creators = [config.node, ...this.#members.keys()];
     return {
-      ...{ kind: "heartbeat", wallMs: now.wallMs, sessions: table.size, version, drain: this.drain },
+      ...{ kind: "heartbeat", wallMs: now.wallMs, sessions: table.size, version, drain: this.drain, deaf },
       digest: digest.entries(creators),
     };
   }
@@ -110,7 +113,7 @@ export class Membership {
   linkSays(output: LinkOutput): void {
     if (output.kind === "alive") this.#alive(output.node, output.bootId);
     else if (output.kind === "dead") this.#dead(output.node);
-    else if (output.kind === "beat") this.#core.say(output.node, this.heartbeat());
+    else if (output.kind === "beat") this.#core.say(output.node, this.heartbeat(output.node));
     else if (output.kind === "refused_by") this.#refusedBy(output);
   }
 
@@ -119,6 +122,8 @@ export class Membership {
     const member = this.#members.get(node);
     if (member === undefined) return;
     this.#note(node, member, heartbeat);
+    if (heartbeat.deaf) this.#core.deaf.add(node);
+    else this.#core.deaf.delete(node);
     const { ms } = this.#core.now;
     const settled = ms - this.#startMs >= SETTLE_MS && ms - (member.aliveSinceMs ?? ms) >= SETTLE_MS;
     if (settled && (this.caughtUp || !this.connected)) this.#resync.comparison.observe(ms, node, heartbeat.digest);
@@ -190,6 +195,13 @@ export class Membership {
     return this.#nextBeatMs;
   }
 
+  /** Nothing of this living node comes through the engine, which has its beat each second. */
+  #isDeafTo(node: number): boolean {
+    const member = this.#members.get(node);
+    if (this.#core.busAway || member?.aliveSinceMs === undefined) return this.#core.busAway;
+    return this.#core.now.ms - Math.max(member.aliveSinceMs, member.busMs ?? 0) > SILENT_MS;
+  }
+
   #lives(node: number, member: Member): boolean {
     return this.#core.alive(node) || (member.beatMs !== undefined && this.#core.now.ms - member.beatMs < SILENT_MS);
   }
@@ -213,6 +225,7 @@ export class Membership {
     if (member === undefined) return;
     member.aliveSinceMs = undefined;
     this.#core.leaving.delete(node);
+    this.#core.deaf.delete(node);
     this.#resync.forget(node);
     this.#core.emit({ kind: "senders" });
     const text = `Node ${node} is silent on the node link.`;

@@ -62,8 +62,8 @@ interface Flip extends Due {
   token: Uint8Array | undefined;
   challengedMs: number;
   challenges: number;
-  /** Number with which it did. */
-  proof: number | undefined;
+  /** With which it did. */
+  proof: { readonly seq: number; readonly from: Endpoint } | undefined;
 }
 
 export class Ownership {
@@ -264,10 +264,11 @@ export class Ownership {
       return;
     }
     if (!this.#keep(packet)) return;
-    if (opened.pong !== undefined && sameBytes(flip.token, opened.pong)) {
+    // Somebody may have brought the answer here from where the client is: then that node has told of newer numbers.
+    const isNewest = packet.seq > this.#core.table.high[row];
+    if (isNewest && opened.pong !== undefined && sameBytes(flip.token, opened.pong)) {
       this.#core.outcomes.add("proven");
-      flip.proof = packet.seq;
-      flip.from = packet.from;
+      flip.proof = packet;
       this.#decide(row, flip);
       return;
     }
@@ -405,7 +406,9 @@ export class Ownership {
   #decide(row: number, flip: Flip): void {
     const waitsForOwner = flip.asking && !this.#core.suspect(flip.asked);
     if (waitsForOwner || this.#waitsForOthers(flip)) return;
-    if (flip.proof !== undefined) this.#proven(row, flip, flip.proof);
+    // What was told since may be newer than the proof.
+    const isProven = flip.proof !== undefined && flip.proof.seq > this.#core.table.high[row];
+    if (isProven) this.#proven(row, flip, flip.proof!);
     else if (this.#mayForecast(row, flip)) this.#forecast(row, flip);
     else {
       if (flip.token === undefined) this.#challenge(flip);
@@ -434,9 +437,12 @@ export class Ownership {
   }
 
   /** The client is here: nobody else could answer, and not before it was asked. */
-  #proven(row: number, flip: Flip, seq: number): void {
+  #proven(row: number, flip: Flip, { seq, from }: NonNullable<Flip["proof"]>): void {
     const floor = Math.min(this.#floor(row, flip), Math.max(this.#core.table.high[row], seq - REORDER));
-    flip.seq = Math.max(flip.seq, seq);
+    if (seq > flip.seq) {
+      flip.seq = seq;
+      flip.from = from;
+    }
     this.#own(row, flip, closedUpTo(floor));
   }
 
@@ -498,6 +504,8 @@ export class Ownership {
       table.high[row] = seq;
       table.highAtMs[row] = now.ms;
     }
+    // The shard says where a client is when that changes for it: it must begin with what all are told.
+    if (!sameEndpoint(table.endpoint(row), endpoint)) this.#core.emit({ kind: "locate", index, endpoint });
     table.setEndpoint(row, endpoint);
     this.onOwned(index);
     this.#core.emit({ kind: "own", index, window });

@@ -184,9 +184,8 @@ export class Records {
   #put(record: SessionRecord): void {
     const plain = encodeRecord(record);
     if (plain !== undefined) this.#core.put(recordKey(record.index), plain);
-    if (!this.#core.config.tellsOverLink) return;
     const owner = live(record) ? this.#core.config.node : NOBODY;
-    for (const node of this.#core.living())
+    for (const node of this.#core.toldOverLink())
       this.#core.say(node, { kind: "record", record, owner, seq: NONE, endpoint: undefined });
   }
 

@@ -34,10 +34,16 @@ const pairOf = (seed: number) => {
   return { privateKey, publicKey: keyPairFromPrivate(privateKey).publicKey };
 };
 const GROUP = pairOf(1);
-const CLIENTS = [2, 3, 4, 5, 6, 7, 8, 9].map(pairOf);
+const FIRST_CLIENT = 2;
+/** As many as the runs of this process had. */
+const clientPairs: ReturnType<typeof pairOf>[] = [];
+const pairOfClient = (client: number) => {
+  clientPairs[client] ??= pairOf(FIRST_CLIENT + client);
+  return clientPairs[client];
+};
 
 export const innerOfClient = (client: number): string => `198.51.100.${100 + client}`;
-export const keyTextOfClient = (client: number): string => formatKey(CLIENTS[client].publicKey);
+export const keyTextOfClient = (client: number): string => formatKey(pairOfClient(client).publicKey);
 
 /** Deterministic, and so no secret: for simulations only. */
 export function seededEntropy(seed: number): Entropy {
@@ -130,7 +136,7 @@ export function makeClient(client: number, { time, entropy, log, skewMs, store }
     ...{ killSwitch: false, hooks: { dns: undefined, postUp: undefined, postDown: undefined } },
   };
   const spec: ClientSpec = {
-    ...{ name: `client${client}`, ...CLIENTS[client], port: SERVICE_PORT, services: [service] },
+    ...{ name: `client${client}`, ...pairOfClient(client), port: SERVICE_PORT, services: [service] },
     ...{ stateDir: "/nowhere", socketPath: "/nowhere" },
   };
   return new ClientEnd(spec, service, {

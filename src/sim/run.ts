@@ -65,7 +65,7 @@ export async function runPlan(plan: Plan, tell?: (line: string) => void): Promis
     packets: ledger.packets.length,
     accepted: ledger.packets.filter(({ accepted }) => accepted.length > 0).length,
     ...{ replayed: wires.replayed, flips: world.flips, handovers: takeovers.exact },
-    takeovers: [...takeovers.withoutOwner.values()].reduce((sum, { length }) => sum + length, 0),
+    takeovers: takeovers.made,
     exposed: { forecast, twoOwners: exposures.length - forecast },
     ...{ bus: world.bus, trace: wires.trace },
   };

@@ -1,6 +1,7 @@
 /**
  * Who really has each replay window, and whether a node was right to make one of its own: watches windows that shards give
- * and install, and what nodes hear of each other. Every packet that is accepted twice must have such a reason.
+ * and install, and what nodes hear of each other. A window goes on through all who are given it; every packet that is
+ * accepted twice must have been accepted by two windows, above where the younger one began.
  */
 import { Envelope } from "../cluster/envelope.ts";
 import { decodeShouts } from "../cluster/location.ts";
@@ -13,20 +14,17 @@ const NONE = -1;
 const GIVEN_MS = 2500;
 /** Nodes tell each other of a session within two reports. */
 const NEWS_MS = 600;
+/** From a shout that a node hears until its shard has given up what is outdone. */
+const GIVE_UP_MS = 5;
 
-export interface Takeover {
-  readonly node: number;
-  readonly atMs: number;
-  /** Everything up to here counts as received. */
+/** One window, from where it was made through all that it was given to. */
+interface Line {
+  /** Everything up to here counted as received when it began. */
   readonly floor: number;
-  /** Greatest number of the session that the node had heard of. */
-  readonly told: number;
-  /** Living nodes that had the window. */
-  readonly others: readonly number[];
 }
 
 export interface Exposure {
-  /** `forecast`: above the floor of a node that took over. `two_owners`: at one of two, while they did not hear each other. */
+  /** `two_owners`: another node has a window of the session, too. `forecast`: whoever accepted it is gone. */
   readonly kind: "forecast" | "two_owners";
   readonly packet: Packet;
   readonly node: number;
@@ -36,20 +34,27 @@ export class Takeovers {
   readonly exposures: Exposure[] = [];
   /** As sentences, by check. */
   readonly wrong: { readonly check: string; readonly text: string }[] = [];
+  /** Windows that were handed over, and that were made. */
   exact = 0;
-  readonly withoutOwner = new Map<number, Takeover[]>();
+  made = 0;
   readonly #nodes: ReadonlyMap<number, Machine>;
   readonly #inTrouble: (a: number, b: number) => boolean;
   readonly #nowMs: () => number;
   readonly #envelope: Envelope;
-  /** When each window was given last. */
-  readonly #given = new Map<string, number>();
+  /** Windows that were given and not taken yet. */
+  readonly #given = new Map<string, { readonly atMs: number; readonly line: Line }>();
   /** Session of each question to a shard, by node and token. */
   readonly #questions = new Map<string, number>();
-  /** When a node made a session its own. */
+  /** By node and session: when the node made it its own, the window that it has, and the greatest number it was told. */
   readonly #ownedMs = new Map<string, number>();
-  /** By node and session. */
+  readonly #lines = new Map<string, Line>();
   readonly #told = new Map<string, number>();
+  /** By session: the window of who answered for it. */
+  readonly #first = new Map<number, Line>();
+  /** By node and session: a number above all that this owner has, which it heard of another one. */
+  readonly #outdone = new Map<string, { readonly seq: number; readonly atMs: number }>();
+  /** Windows that accepted each packet. */
+  readonly #accepted = new Map<Packet, Line[]>();
 
   constructor(
     fleetKey: Uint8Array,
@@ -65,21 +70,17 @@ export class Takeovers {
 
   /** A node lost its memory. */
   forget(node: number): void {
-    for (const name of this.#told.keys()) if (name.startsWith(`${node} `)) this.#told.delete(name);
-    for (const name of this.#questions.keys()) if (name.startsWith(`${node} `)) this.#questions.delete(name);
+    for (const map of [this.#told, this.#questions, this.#lines, this.#outdone, this.#ownedMs])
+      for (const name of map.keys()) if (name.startsWith(`${node} `)) map.delete(name);
   }
 
-  /** `node` hears a shout of another one. Counts what it can know: numbers of sessions that it has and does not own. */
+  /** `node` hears a shout of another one through the engine. Counts what it can know: numbers of sessions that it has. */
   shout(node: number, from: number, sealed: Uint8Array): void {
     const opened = this.#envelope.open(from, "", sealed);
     const shouts = typeof opened === "string" ? undefined : decodeShouts(opened.plain);
     for (const shout of shouts ?? []) {
       if (shout.kind === "heartbeat") continue;
-      for (const { index, seq } of shout.kind === "progress" ? shout.sessions : [shout]) {
-        if (this.#rowState(node, index) !== "foreign") continue;
-        const name = `${node} ${index}`;
-        this.#told.set(name, Math.max(this.#told.get(name) ?? NONE, seq));
-      }
+      for (const { index, seq } of shout.kind === "progress" ? shout.sessions : [shout]) this.#hears(node, index, seq);
     }
   }
 
@@ -92,59 +93,109 @@ export class Takeovers {
 
   yielded(node: number, answer: Yielded): void {
     const session = this.#questions.get(`${node} ${answer.token}`);
-    if (answer.result === "given" && session !== undefined)
-      this.#given.set(windowName(session, answer.highest, answer.words), this.#nowMs());
+    if (answer.result !== "given" || session === undefined) return;
+    const name = `${node} ${session}`;
+    const given = { atMs: this.#nowMs(), line: this.#lineOf(node, session) };
+    this.#given.set(windowName(session, answer.highest, answer.words), given);
+    this.#lines.delete(name);
+    this.#outdone.delete(name);
   }
 
-  /** `node` took a packet of a client that was taken before. */
-  acceptedAgain(packet: Packet, node: number): void {
-    const takeovers = this.withoutOwner.get(packet.index) ?? [];
-    const before = packet.accepted.join(", ");
-    const text = `packet ${packet.seq} of session ${packet.index.toString(16)} at node ${node}, before at ${before}`;
-    if (takeovers.length === 0) this.#isWrong("replay", `${text}; every window was handed over`);
-    else if (takeovers.some(({ others }) => others.length > 0))
-      this.exposures.push({ kind: "two_owners", packet, node });
-    else if (packet.accepted.length > takeovers.length)
-      this.#isWrong("exposure", `${text}; ${takeovers.length} windows were made`);
-    else if (takeovers.every(({ told }) => packet.seq <= told))
-      this.#isWrong("exposure", `${text}; told: ${takeovers.map(({ told }) => told).join(", ")}`);
-    else this.exposures.push({ kind: "forecast", packet, node });
+  /** `node` took a packet of a client. */
+  accepted(packet: Packet, node: number): void {
+    const { index: session, seq } = packet;
+    const line = this.#lineOf(node, session);
+    const before = this.#accepted.get(packet);
+    const text = `packet ${seq} of session ${session.toString(16)} at node ${node}`;
+    if (seq <= line.floor) this.#isWrong("exposure", `${text}, whose window began at ${line.floor}`);
+    this.#mayAccept(node, packet, text);
+    if (before === undefined) {
+      this.#accepted.set(packet, [line]);
+      return;
+    }
+    if (before.includes(line))
+      this.#isWrong("replay", `${text}, by one window; before at ${packet.accepted.join(", ")}`);
+    const others = this.ownersOf(session).filter((other) => other !== node);
+    const isThere = others.some((other) => before.includes(this.#lineOf(other, session)));
+    this.exposures.push({ kind: isThere ? "two_owners" : "forecast", packet, node });
+    before.push(line);
   }
 
-  /** Living nodes that have the window of a session. */
+  /** Living nodes that have a window of a session. */
   ownersOf(session: number): number[] {
     return [...this.#nodes.keys()].filter((node) => this.#rowState(node, session) === "own");
   }
 
+  #hears(node: number, session: number, seq: number): void {
+    const name = `${node} ${session}`;
+    const state = this.#rowState(node, session);
+    if (state === "foreign") this.#told.set(name, Math.max(this.#told.get(name) ?? NONE, seq));
+    else if (state === "own" && seq > this.#highest(node, session) && !this.#outdone.has(name))
+      this.#outdone.set(name, { seq, atMs: this.#nowMs() });
+  }
+
+  /** An owner that has heard of a newer number than all it has accepts nothing any more, but for one that is newer still. */
+  #mayAccept(node: number, { index: session, seq }: Packet, text: string): void {
+    const name = `${node} ${session}`;
+    const outdone = this.#outdone.get(name);
+    if (outdone === undefined) return;
+    const sinceMs = this.#nowMs() - outdone.atMs;
+    if (sinceMs > GIVE_UP_MS)
+      this.#isWrong("outdone", `${text}, which heard of ${outdone.seq} ${sinceMs.toFixed(1)} ms before`);
+    if (seq > outdone.seq || sinceMs > GIVE_UP_MS) this.#outdone.delete(name);
+  }
+
   #owns(node: number, session: number, highest: number, words: Int32Array): void {
-    this.#ownedMs.set(`${node} ${session}`, this.#nowMs());
-    const givenMs = this.#given.get(windowName(session, highest, words)) ?? Number.NEGATIVE_INFINITY;
+    const name = `${node} ${session}`;
+    const window = windowName(session, highest, words);
+    const given = this.#given.get(window);
     // What was given is taken once.
-    this.#given.delete(windowName(session, highest, words));
-    if (this.#nowMs() - givenMs < GIVEN_MS) {
-      this.exact++;
-      return;
-    }
-    const others = this.ownersOf(session).filter((other) => other !== node);
+    this.#given.delete(window);
+    const isGiven = given !== undefined && this.#nowMs() - given.atMs < GIVEN_MS;
+    if (isGiven) this.exact++;
+    else this.#makes(node, session, highest);
+    this.#ownedMs.set(name, this.#nowMs());
+    this.#lines.set(name, isGiven ? given.line : { floor: highest });
+    this.#outdone.delete(name);
+  }
+
+  #makes(node: number, session: number, highest: number): void {
+    this.made++;
     const told = this.#told.get(`${node} ${session}`) ?? NONE;
-    const takeover = { node, atMs: this.#nowMs(), floor: highest, told, others };
-    this.withoutOwner.set(session, [...(this.withoutOwner.get(session) ?? []), takeover]);
     const text = `node ${node} made a window of session ${session.toString(16)} that begins at ${highest}`;
     if (highest < told) this.#isWrong("floor", `${text}, though it had been told of ${told}`);
     // Of one that took over a moment ago, by itself too, the others may not have heard.
     const isSettled = (other: number) => this.#nowMs() - (this.#ownedMs.get(`${other} ${session}`) ?? 0) > NEWS_MS;
-    for (const other of others)
-      if (isSettled(other) && !this.#inTrouble(node, other))
+    // One of two owners whose numbers are older than what is known has nothing to hand over.
+    const isOutdone = (other: number) => this.#highest(other, session) < told;
+    for (const other of this.ownersOf(session))
+      if (other !== node && isSettled(other) && !isOutdone(other) && !this.#inTrouble(node, other))
         this.#isWrong("despite_owner", `${text}, though node ${other} has it`);
   }
 
+  #lineOf(node: number, session: number): Line {
+    const line = this.#lines.get(`${node} ${session}`);
+    if (line !== undefined) return line;
+    const first = this.#first.get(session) ?? { floor: NONE };
+    this.#first.set(session, first);
+    return first;
+  }
+
+  #rowOf(node: number, session: number): number {
+    const plane = this.#nodes.get(node)?.plane;
+    const row = plane?.byIndex.find(session) ?? NONE;
+    return row === NONE || plane?.tunnels.used[row] === 0 ? NONE : row;
+  }
+
   #rowState(node: number, session: number): "own" | "foreign" | undefined {
-    const machine = this.#nodes.get(node);
-    if (machine === undefined) return undefined;
-    const { plane } = machine;
-    const row = plane.byIndex.find(session);
-    if (row < 0 || plane.tunnels.used[row] === 0) return undefined;
-    return plane.tunnels.foreign[row] === 1 ? "foreign" : "own";
+    const row = this.#rowOf(node, session);
+    if (row === NONE) return undefined;
+    return this.#nodes.get(node)!.plane.tunnels.foreign[row] === 1 ? "foreign" : "own";
+  }
+
+  /** Greatest number that a node accepted of a session, or that its window began with. */
+  #highest(node: number, session: number): number {
+    return this.#nodes.get(node)!.plane.tunnels.seqHigh[this.#rowOf(node, session)] - 1;
   }
 
   #isWrong(check: string, text: string): void {

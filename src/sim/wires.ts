@@ -51,6 +51,8 @@ export class Wires {
   trace = 0x811c9dc5;
   readonly recorded: Recorded[] = [];
   replayed = 0;
+  /** What nodes sent to each other over the node link: UDP payload. */
+  readonly load = { datagrams: 0, bytes: 0 };
   readonly #time: VirtualTime;
   readonly #prng: Prng;
   readonly #deliver: MemoryNetwork["deliver"];
@@ -91,6 +93,8 @@ export class Wires {
   sendLink(from: number, to: Endpoint, bytes: Uint8Array): void {
     const node = to.w3 - (LINK_WORD | 0);
     const copy = bytes.slice();
+    this.load.datagrams++;
+    this.load.bytes += bytes.length;
     const delays = this.isCut(`${from}>${node} link`) ? [] : this.#delays("link");
     if (delays.length === 0 || delays[0] > LATE_MS) this.#trouble.set(pair(from, node), this.#time.nowMs);
     for (const delayMs of delays) {

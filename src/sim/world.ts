@@ -283,7 +283,7 @@ export class World {
   #accepted(node: number, id: number): void {
     const packet = this.ledger.packets[id];
     if (packet?.client === undefined) return;
-    if (packet.accepted.length > 0) this.takeovers.acceptedAgain(packet, node);
+    this.takeovers.accepted(packet, node);
     packet.accepted.push(node);
   }
 

@@ -39,6 +39,7 @@ export const record = fc.oneof(live, tombstone);
 export const heartbeat: fc.Arbitrary<Heartbeat> = fc.record({
   ...{ kind: fc.constant("heartbeat" as const), wallMs: time, sessions: u32, version: time },
   drain: fc.constantFrom("serving" as const, "draining" as const, "leaving" as const),
+  deaf: fc.boolean(),
   digest: fc.array(fc.record({ creator: node, count: u32, high: u32, low: u32 }), { maxLength: 64 }),
 });
 

@@ -305,6 +305,54 @@ describe("an owner that is gone", () => {
     expect(world.node(2).outcomes).toMatchObject({ proven: 1 });
   });
 
+  test("the client's answer says where it is only when nothing newer does", () => {
+    const world = new World(17, [1, 2, 3]);
+    const client = settled(world, 1000);
+    world.kill(1);
+    world.run(1500);
+    world.clients.delete(client.record.index);
+    world.receive(2, client.packet(10));
+    world.run(10);
+    const answer = client.packet(client.seq++, last(world.node(2), "challenge")!.token);
+    client.at = 2;
+    client.send();
+    world.receive(2, { ...answer, from: endpoint(66, 6666) });
+    world.run(10);
+    expect(world.owners(client)).toEqual([2]);
+    for (const id of [2, 3]) expect(world.node(id).count("locate")).toBe(0);
+    expect(world.node(3).group.ownerOf(client.record.index)).toBe(2);
+  });
+
+  test("the shard begins with the endpoint that all are told", () => {
+    const world = new World(18, [1, 2]);
+    const client = settled(world);
+    client.from = endpoint(101, 5001);
+    client.at = 2;
+    client.send();
+    world.run(2);
+    const kinds = world.node(2).outputs.flatMap(({ kind }) => (/^(locate|own|inject)$/.test(kind) ? [kind] : []));
+    expect(world.owners(client)).toEqual([2]);
+    expect(kinds.slice(-3)).toEqual(["locate", "own", "inject"]);
+    expect(last(world.node(2), "locate")?.endpoint).toEqual(client.from);
+  });
+
+  test("the client's answer, brought from where it is, proves nothing: that node has told of newer numbers", () => {
+    const world = new World(16, [1, 2]);
+    const client = settled(world);
+    for (const way of ["1>2", "2>1"]) world.cut.add(way);
+    world.run(1500);
+    world.receive(2, client.packet(50));
+    const { token } = last(world.node(2), "challenge")!;
+    const recorded = client.packet(client.seq++, token);
+    for (const packet of [recorded, client.packet(), client.packet()]) world.receive(1, packet);
+    world.run(600);
+    world.receive(2, recorded);
+    world.run(1100);
+    expect(world.acceptedAt(client, recorded.seq)).toEqual([1]);
+    expect(world.owners(client)).toEqual([1]);
+    expect(world.node(2).outcomes).toMatchObject({ challenged: 1, proven: 0 });
+  });
+
   test("a node that came later asks the others for what it has not heard", () => {
     const world = new World(15, [1, 2, 3]);
     world.kill(3);
@@ -340,9 +388,9 @@ describe("an owner that is gone", () => {
 });
 
 describe("unknown sessions", () => {
-  test("engine down: the creator is asked over the link", () => {
+  test("news that the engine lost: the creator is asked over the link", () => {
     const world = new World(20, [1, 2, 3]);
-    world.bus.stop();
+    world.bus.stop(false);
     const client = world.session(1);
     client.send();
     world.run(50);
@@ -570,6 +618,118 @@ describe("without an engine that others hear", () => {
     world.node(1).settle();
     world.run(5);
     expect(world.node(2).rows.has(client.record.index)).toBe(false);
+  });
+});
+
+describe("the engine goes away", () => {
+  /** Node 1 owns the session and nobody else has heard of the last 50 of its 150 numbers but over the link. */
+  const served = (world: World): Client => {
+    const client = settled(world);
+    world.bus.stop();
+    for (let n = 0; n < 50; n++) client.send();
+    world.run(600);
+    return client;
+  };
+
+  test("new sessions, and where clients are, go over the link; over the engine again when it is back", () => {
+    const world = new World(66, [1, 2, 3]);
+    const client = served(world);
+    const later = world.session(3);
+    later.send();
+    client.at = 2;
+    client.send();
+    world.run(10);
+    const { index } = client.record;
+    expect(world.node(3).group.ownerOf(index)).toBe(2);
+    for (const id of [1, 2]) expect(world.node(id).rows.get(later.record.index)?.confirmed).toBe(true);
+    world.bus.start();
+    world.run(1000);
+    world.bus.stop(false);
+    client.at = 1;
+    client.send();
+    world.run(10);
+    expect(world.owners(client)).toEqual([1]);
+    expect(world.node(3).group.ownerOf(index)).toBe(2);
+  });
+
+  test("an owner that dies meanwhile: nothing that it took is taken twice", () => {
+    const world = new World(67, [1, 2]);
+    const client = served(world);
+    world.kill(1);
+    world.run(1100);
+    for (let seq = 0; seq < 150; seq++) world.receive(2, client.packet(seq));
+    world.run(2000);
+    for (let seq = 0; seq < 150; seq++) expect(world.acceptedAt(client, seq)).toEqual([1]);
+  });
+
+  test.each([
+    { who: "a node that knows it is cut off from the engine", noticed: true, waitMs: 300 },
+    { who: "a node that hears nothing of another for 3 s", noticed: false, waitMs: 3500 },
+  ])("$who is told over the link, and tells", ({ noticed, waitMs }) => {
+    const world = new World(68, [1, 2, 3]);
+    const client = settled(world);
+    world.bus.away.add(3);
+    if (noticed) world.node(3).group.busState(world.now(), false);
+    world.run(waitMs);
+    client.at = 2;
+    client.send();
+    const own = world.session(3);
+    own.send();
+    world.run(10);
+    expect(world.node(3).group.ownerOf(client.record.index)).toBe(2);
+    expect(world.node(1).rows.get(own.record.index)?.confirmed).toBe(true);
+  });
+
+  test("what was missed is made good when it is back", () => {
+    const world = new World(69, [1, 2]);
+    world.run(10_000);
+    world.bus.stop();
+    for (const way of ["1>2", "2>1"]) world.cut.add(way);
+    const clients = Array.from({ length: 30 }, () => settled(world, 1));
+    expect(world.node(2).rows.size).toBe(0);
+    world.cut.clear();
+    world.bus.start(false);
+    world.run(20_000);
+    for (const { record } of clients) expect(world.node(2).rows.get(record.index)?.confirmed).toBe(true);
+  });
+});
+
+test("a window that was handed over unasked is found, though no newer number told of it", () => {
+  const world = new World(71, [1, 2, 3]);
+  const client = settled(world);
+  const { group } = world.node(1);
+  group.drain(world.now(), "leaving");
+  group.part(world.now(), [client.record.index]);
+  world.node(1).settle();
+  world.run(50);
+  const [heir] = world.owners(client);
+  world.kill(1);
+  client.at = 5 - heir;
+  const seq = client.send();
+  world.run(15);
+  expect(world.acceptedAt(client, seq)).toEqual([client.at]);
+  expect(world.node(client.at).outcomes).toMatchObject({ taken: 1, forecast: 0 });
+});
+
+describe("two owners", () => {
+  test("one that hears that it is outdone, while its shard is asked about an old number, gives up", () => {
+    const world = new World(70, [1, 2, 3]);
+    const client = settled(world);
+    world.bus.stop(false);
+    for (const way of ["1>2", "2>1"]) world.cut.add(way);
+    world.run(1500);
+    client.seq += 2000;
+    client.at = 2;
+    client.send();
+    world.run(20);
+    expect(world.owners(client)).toEqual([1, 2]);
+    world.bus.up = true;
+    world.node(1).shardMs = 60;
+    client.send();
+    world.run(world.node(2).progressMs - world.ms - 20);
+    world.receive(3, client.packet(10));
+    world.run(100);
+    expect(world.owners(client)).toEqual([2]);
   });
 });
 

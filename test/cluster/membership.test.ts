@@ -165,7 +165,7 @@ describe("nodes disagree", () => {
   test("a node that missed records says so, asks for the list, and has them", () => {
     const world = new World(20, [1, 2]);
     world.run(10_000);
-    world.bus.stop();
+    world.bus.stop(false);
     const clients = sessions(world, 300);
     world.run(10);
     world.bus.start(false);
@@ -191,7 +191,7 @@ describe("nodes disagree", () => {
     const world = new World(21, [1, 2]);
     const clients = sessions(world, 20);
     world.run(10_000);
-    world.bus.stop();
+    world.bus.stop(false);
     for (const { record } of clients.slice(0, 10)) {
       world.node(1).group.ended(world.now(), record.index, record.created, "closed");
       world.node(1).settle();

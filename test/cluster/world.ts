@@ -226,9 +226,15 @@ export class Node {
 class Bus {
   readonly values = new Map<string, { node: number; key: string; value: Uint8Array }>();
   up = true;
+  /** Nodes to and from which nothing goes. */
+  readonly away = new Set<number>();
   readonly world: World;
   constructor(world: World) {
     this.world = world;
+  }
+
+  #reaches(from: Node, to: Node): boolean {
+    return this.up && to.up && !this.away.has(from.id) && !this.away.has(to.id);
   }
 
   put(from: Node, key: string, value: Uint8Array | undefined): void {
@@ -238,7 +244,7 @@ class Bus {
     if (!this.up) return;
     for (const node of this.world.others(from)) {
       this.world.after(this.world.delay(), () => {
-        if (!node.up || !this.up) return;
+        if (!this.#reaches(from, node)) return;
         node.group.busRecord(this.world.now(), from.id, key, value);
         node.settle();
       });
@@ -252,7 +258,7 @@ class Bus {
       const times = this.world.chance(this.world.weather.doubled) ? 2 : 1;
       for (let n = 0; n < times; n++) {
         this.world.after(this.world.delay(), () => {
-          if (!node.up || !this.up) return;
+          if (!this.#reaches(from, node)) return;
           node.group.busShout(this.world.now(), from.id, message);
           node.settle();
         });
@@ -270,8 +276,10 @@ class Bus {
     node.settle();
   }
 
-  stop(): void {
+  /** `noticed`: all nodes are told. */
+  stop(noticed = true): void {
     this.up = false;
+    if (!noticed) return;
     for (const node of this.world.nodes.values()) node.group.busState(this.world.now(), false);
   }
 

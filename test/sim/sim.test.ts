@@ -68,6 +68,24 @@ describe("what seeds have found", () => {
     expect(result.handovers).toBeGreaterThan(0);
   });
 
+  test("the engine is away: what an owner that dies then had told over the link is not taken again", () =>
+    runPlan(
+      calmPlan(
+        [
+          ...[1, 2, 3].map((node) => ({ atMs: 1500, forMs: 4000, fault: { kind: "engine_down", node } }) as const),
+          { atMs: 3500, forMs: 0, fault: { kind: "attract", node: 2 } },
+          { atMs: 4000, forMs: 1500, fault: { kind: "crash", node: 2, disk: "lost" } },
+        ],
+        { forMs: 6000, replayEveryMs: 1 },
+      ),
+    ).then(({ failures, exposed, handovers }) => {
+      expect(failures).toEqual([]);
+      expect(handovers).toBeGreaterThan(0);
+      // What two clients send in the 250 ms between two reports.
+      expect(exposed.forecast).toBeLessThanOrEqual(2 * (250 / 30) + 8);
+      expect(exposed.twoOwners).toBe(0);
+    }));
+
   test("a node that starts beside others that live takes nothing from them for a replayed packet", async () => {
     const nodes = [0, 50, 2500].map((startMs) => ({ startMs, skewMs: 0 }));
     const { failures, exposed } = await runPlan(calmPlan([], { nodes, replayEveryMs: 1 }));
