@@ -1,5 +1,5 @@
 // Memory of a node with very many idle sessions: `node scripts/idle_sessions.mjs [SESSIONS]`, as root, after `npm run build`.
-// A real daemon in a network namespace of its own; the clients of `npm run bench -- handshakes` make a real handshake each
+// A real daemon in a network namespace of its own; the crowd's clients make a real handshake each
 // and send one empty packet to confirm it. Prints the daemon's resident memory before clients, with clients, and with their
 // sessions, the handshakes a second, and the load of the machine.
 import { execFileSync, spawn } from "node:child_process";
@@ -13,13 +13,15 @@ const NODE = "192.0.2.1";
 const PORT = 4444;
 /** Source addresses: the node lets ten requests a second in from each. */
 const SOURCES = ["198.51.100", "203.0.113"].flatMap((net) => Array.from({ length: 250 }, (_, k) => `${net}.${k + 1}`));
-/** Requests are numbered in 15 bits. */
+/** Their requests are made before the first is sent. */
 const ROUND = 10_000;
+const SEED = "idle";
 /** More than a node needs to see that its load is over, to give back what it does not need, and to be idle. */
 const IDLE_MS = 20_000;
 
 const dist = (path) => import(new URL(`../dist/${path}`, import.meta.url).href);
-const { clientPair } = await dist("bench/handshake_load.js");
+const { crowdPair } = await dist("crowd/order.js");
+const { CROWD, CrowdProgram } = await dist("crowd/program.js");
 const { keyPairFromPrivate } = await dist("crypto/x25519.js");
 const base64 = (bytes) => Buffer.from(bytes).toString("base64");
 const say = (line) => process.stdout.write(`${line}\n`);
@@ -75,15 +77,24 @@ async function measure(count) {
     await store.close();
     await start();
     report(`${count} clients`, daemon.pid);
-    const total = { done: 0, failed: 0, seconds: 0 };
+    const order = { groupKey, service: { address: NODE, port: PORT }, echo: NODE, sources: SOURCES };
+    writeFileSync(
+      `${dir}/order.json`,
+      JSON.stringify({ ...order, clients: count, firstAddress: "10.0.0.2", seed: SEED }),
+    );
+    const crowd = new CrowdProgram(
+      spawn("nsenter", [`--net=/run/netns/${name}`, ...CROWD, `${dir}/order.json`], {
+        stdio: ["pipe", "pipe", "inherit"],
+      }),
+    );
+    await crowd.ready();
+    const total = { sessions: 0, failed: 0, seconds: 0 };
     for (let first = 0; first < count; first += ROUND) {
-      const clients = Math.min(ROUND, count - first);
-      const order = { groupKey, node: NODE, port: PORT, first, clients, offset: 0, sources: SOURCES };
-      writeFileSync(`${dir}/order.json`, JSON.stringify(order));
-      const round = JSON.parse(await comeIn(name, `${dir}/order.json`));
+      const round = await crowd.handshakes(first, Math.min(ROUND, count - first));
       for (const key of Object.keys(total)) total[key] += round[key];
     }
-    const { done, failed, seconds } = total;
+    await crowd.end();
+    const { sessions: done, failed, seconds } = total;
     say(`${done} handshakes in ${seconds.toFixed(1)} s, ${Math.round(done / seconds)} a second; ${failed} failed`);
     report("right after", daemon.pid);
     await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
@@ -104,17 +115,11 @@ async function measure(count) {
   }
 }
 
-function comeIn(namespace, order) {
-  const main = fileURLToPath(new URL("../dist/bench/main.js", import.meta.url));
-  const argv = [`--net=/run/netns/${namespace}`, process.execPath, main, "handshake-load", order];
-  return textOf(spawn("nsenter", argv, { stdio: ["ignore", "pipe", "inherit"] }).stdout);
-}
-
 function recordOf(k) {
   const host = k + 2;
   return {
     name: `client${k}`,
-    publicKey: base64(clientPair(k).publicKey),
+    publicKey: base64(crowdPair(SEED, k).publicKey),
     psk: undefined,
     addresses: [
       `10.${host >>> 16}.${(host >>> 8) & 255}.${host & 255}`,

@@ -7,8 +7,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { ask } from "../api/client.ts";
+import { crowdAddressText, crowdPair } from "../crowd/order.ts";
 import { nativePairOf } from "../drivers/native_x25519.ts";
-import { crowdAddress, crowdSeed } from "./crowd_order.ts";
 import { type GroupNet, meshAddress, SERVICE } from "./group_net.ts";
 import { findProgram, must, type Program, sleep } from "./netns.ts";
 import { usage } from "./peers.ts";
@@ -18,6 +18,8 @@ export const SERVICE_PORT = 4444;
 const GROUP_NAME = "bench";
 /** Answers echo requests at every node. */
 export const ECHO = "10.64.0.1";
+/** Inner address of the first client of the crowd. */
+export const CROWD_FIRST = "10.64.0.2";
 export const DEVICE = "vt0";
 const LINK_PORT = 4445;
 const ENGINE_URL = "nats://127.0.0.1:4222";
@@ -39,7 +41,6 @@ export interface FleetWishes {
 }
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
-const dotted = (address: number): string => [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join(".");
 
 export class Fleet {
   readonly dir = mkdtempSync(`${tmpdir()}/anyhop-group-`);
@@ -64,8 +65,8 @@ export class Fleet {
     writeFileSync(`${this.dir}/fleet.key`, `${base64(randomBytes(32))}\n`, { mode: 0o600 });
     const { clients, others = "" } = this.#wishes;
     const one = (n: number): string =>
-      `[[client]]\nname = "c${n}"\npublic_key = "${base64(nativePairOf(crowdSeed(this.seed, n)).publicKey)}"\n` +
-      `addresses = ["${dotted(crowdAddress(n))}"]\n`;
+      `[[client]]\nname = "c${n}"\npublic_key = "${base64(crowdPair(this.seed, n).publicKey)}"\n` +
+      `addresses = ["${crowdAddressText(CROWD_FIRST, n)}"]\n`;
     this.#clients = others + Array.from({ length: clients }, (_, n) => one(n)).join("");
     for (const node of this.#wishes.nodes) this.#writeNode(node);
     if (!this.#wishes.engine) return;

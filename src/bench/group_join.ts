@@ -2,8 +2,8 @@
  * How long a node that knows nothing takes to know all sessions: two nodes have them from real handshakes, the third one
  * joins with an empty disk. Its clients are in its file, as those of the others are.
  */
-import { CrowdProgram } from "./crowd_program.ts";
 import { type Finding, withFleet } from "./group.ts";
+import { startCrowd } from "./group_crowd.ts";
 import { NODES } from "./group_net.ts";
 import { sleep } from "./netns.ts";
 
@@ -51,9 +51,8 @@ function join(sessions: number): Promise<Join> {
     for (const node of [one, two]) await fleet.ready(node);
     await sleep(SETTLED_MS);
     const emptyKb = await fleet.memoryKb(two);
-    const crowd = new CrowdProgram(net, fleet, sessions);
-    await crowd.ready();
-    const up = await crowd.connect();
+    const crowd = await startCrowd(net, fleet, sessions);
+    const up = await crowd.connect(0, sessions);
     await sleep(SETTLED_MS);
     const memory = ((await fleet.memoryKb(two)) - emptyKb) / up.sessions;
     fleet.launch(joining);

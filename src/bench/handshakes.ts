@@ -5,11 +5,12 @@
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
-import { clientPair, type LoadOrder, type LoadRound } from "./handshake_load.ts";
-import { createPair, must, type Namespace, OUTER, type Program, sleep } from "./netns.ts";
+import { type CrowdOrder, crowdAddressText, crowdPair } from "../crowd/order.ts";
+import { type Connected, CROWD, CrowdProgram } from "../crowd/program.ts";
+import { createPair, must, OUTER, type Program, sleep } from "./netns.ts";
 import { usage } from "./peers.ts";
 import { median } from "./statistics.ts";
-import { ANYHOP, BENCH } from "./tunnel_ends.ts";
+import { ANYHOP } from "./tunnel_ends.ts";
 
 const PORT = 4444;
 /** Every address of these networks is one client machine: a node limits the requests of each. */
@@ -18,8 +19,10 @@ const SOURCES = 256;
 /** Ticks a second in /proc (USER_HZ), 100 on every Linux. */
 const TICKS = 100;
 const PATIENCE_MS = 60_000;
+const SEED = "handshakes";
+const FIRST_ADDRESS = "10.9.0.0";
 
-interface Rate extends LoadRound {
+interface Rate extends Connected {
   /** Processor time of the node. */
   readonly cpuSeconds: number;
 }
@@ -63,12 +66,24 @@ export async function measureHandshakes(
     const groupKey = (await must(["sh", "-c", `${ANYHOP} pubkey < ${dir}/node.key`])).trim();
     const sources = Array.from({ length: SOURCES }, (_, i) => `${SOURCE_NETWORKS[i & 1]}.${1 + (i >> 1)}`);
     const half = Math.ceil(clients / 2);
-    const order: LoadOrder = { groupKey, node: OUTER.left.v4, port: PORT, first: 0, clients: half, offset: 0, sources };
-    const come = (change: Partial<LoadOrder>) =>
-      load(node, pair.right, cores.load, `${dir}/order.json`, { ...order, ...change });
-    const cold = await come({});
-    const first = await come({ first: half, clients: clients - half, offset: half });
-    const again = await come({ clients, offset: clients });
+    const order: CrowdOrder = {
+      ...{ groupKey, service: { address: OUTER.left.v4, port: PORT }, echo: FIRST_ADDRESS, sources },
+      ...{ clients, firstAddress: FIRST_ADDRESS, seed: SEED },
+    };
+    const file = `${dir}/order.json`;
+    writeFileSync(file, JSON.stringify(order));
+    const crowd = new CrowdProgram(pair.right.start(onCore(cores.load, [...CROWD, file]), { stdin: true }).child);
+    await crowd.ready();
+    const come = async (first: number, count: number): Promise<Rate> => {
+      const before = await usage([node]);
+      const round = await crowd.handshakes(first, count);
+      const after = await usage([node]);
+      return { ...round, cpuSeconds: (after.ticks - before.ticks) / TICKS };
+    };
+    const cold = await come(0, half);
+    const first = await come(half, clients - half);
+    const again = await come(0, clients);
+    await crowd.end();
     const { peakKb } = await usage([node]);
     await node.stop();
     return { cold, first, again, peakMb: peakKb / 1024 };
@@ -90,8 +105,8 @@ export async function reportHandshakes(clients: number, rounds: number): Promise
   };
   // By the clock, and by the node's processor time, which counts when other programs share the core.
   const rates = (name: string, read: (rates: HandshakeRates) => Rate) => [
-    row(`${name}, a second`, (all) => read(all).done / read(all).seconds),
-    row(`${name}, a second of processor time`, (all) => read(all).done / read(all).cpuSeconds),
+    row(`${name}, a second`, (all) => read(all).sessions / read(all).seconds),
+    row(`${name}, a second of processor time`, (all) => read(all).sessions / read(all).cpuSeconds),
   ];
   return [
     `${clients} clients, ${rounds} node(s), median and range`,
@@ -109,8 +124,8 @@ const onCore = (core: number, argv: readonly string[]): string[] => ["taskset", 
 function writeNode(dir: string, clients: number): void {
   const file = `${dir}/node.toml`;
   const lines = Array.from({ length: clients }, (_, n) => {
-    const key = Buffer.from(clientPair(n).publicKey).toString("base64");
-    const address = `10.${9 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`;
+    const key = Buffer.from(crowdPair(SEED, n).publicKey).toString("base64");
+    const address = crowdAddressText(FIRST_ADDRESS, n);
     return `[[client]]\nname = "c${n}"\npublic_key = "${key}"\naddresses = ["${address}"]`;
   });
   const paths = `[paths]\nstate = "${dir}/state"\nsocket = "${dir}/node.sock"`;
@@ -121,14 +136,4 @@ async function ready(node: Program): Promise<void> {
   for (const deadline = Date.now() + PATIENCE_MS; !node.output.includes("listening on"); await sleep(20)) {
     if (!node.alive || Date.now() > deadline) throw new Error(`The node did not start: ${node.output.trim()}`);
   }
-}
-
-async function load(node: Program, from: Namespace, core: number, file: string, order: LoadOrder): Promise<Rate> {
-  writeFileSync(file, JSON.stringify(order));
-  const argv = onCore(core, [process.execPath, BENCH, "handshake-load", file]);
-  const before = await usage([node]);
-  const { code, stdout, stderr } = await from.run(argv, PATIENCE_MS);
-  const after = await usage([node]);
-  if (code !== 0) throw new Error(`The clients failed: ${stderr.trim()}`);
-  return { ...(JSON.parse(stdout) as LoadRound), cpuSeconds: (after.ticks - before.ticks) / TICKS };
 }

@@ -3,7 +3,6 @@
  * `npm run bench`: measures anyhop end to end beside its peers, stage by stage, and with many tunnels and routes; writes
  * docs/bench. `npm run bench -- check` compares a short new run with what is written there. Progress goes to stderr.
  */
-import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { compare, formatRows, isRegression } from "./check.ts";
 import { RESULTS_FILE, readResults, writeJson, writePage } from "./files.ts";
@@ -131,13 +130,6 @@ program
     print(await reportHandshakes(options.clients, options.rounds));
   });
 program
-  .command("handshake-load <order>", { hidden: true })
-  .description("the clients of `handshakes`, in their namespace")
-  .action(async (order: string) => {
-    const { runLoad } = await import("./handshake_load.ts");
-    await runLoad(JSON.parse(readFileSync(order, "utf8")));
-  });
-program
   .command("flood-load <order>", { hidden: true })
   .description("forged handshakes, in the namespace of the attacker")
   .action(async (order: string) => {
@@ -153,13 +145,6 @@ program
   .action(async (options: { readonly only?: string; readonly sessions: number; readonly kills: number }) => {
     const { reportGroup } = await import("./group_report.ts");
     await reportGroup(options.only, options.sessions, options.kills, print);
-  });
-program
-  .command("crowd <order>", { hidden: true })
-  .description("the clients of `group`, in their namespace")
-  .action(async (order: string) => {
-    const { runCrowd } = await import("./crowd.ts");
-    await runCrowd(JSON.parse(readFileSync(order, "utf8")));
   });
 
 program.parseAsync().catch((error: unknown) => {

@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { formatKey } from "../control/keys/key_text.ts";
-import { privateKeyFrom, publicKeyOf } from "../control/keys/x25519.ts";
+import { crowdAddressText, crowdPair } from "../crowd/order.ts";
 import { type Preferences, Router } from "./bird.ts";
 import { Capture } from "./capture.ts";
 import { Daemons } from "./daemons.ts";
@@ -25,13 +25,12 @@ import {
   SERVICE4,
   SERVICE6,
   type SourceName,
+  STORM_FIRST,
   steeringCommands,
-  stormAddress,
 } from "./group_topology.ts";
 import { makeDirectory, run, sweep, sweepLeftovers } from "./host.ts";
 import { preferenceFile, Services } from "./services.ts";
 import { type LabState, reportsOf } from "./state.ts";
-import { stormSeed } from "./storm_format.ts";
 import { STREAM_PORT } from "./stream_format.ts";
 import { type StreamCount, Streams, type StreamWay } from "./streams.ts";
 import { birdSocket, PORT, setUpCommands } from "./topology.ts";
@@ -77,8 +76,8 @@ export interface Scenario {
   /** Seconds that its numbers take; undefined: as long as somebody watches. */
   readonly seconds: number | undefined;
   readonly secondsMin: number;
-  /** Clients that the nodes know beside the three. */
-  readonly extraClients?: number;
+  /** How many clients the nodes know beside the three. */
+  readonly extraClients?: (seconds: number) => number;
   /** For --help, in one line. */
   readonly help: string;
   /** `seconds`: undefined until `signal`. */
@@ -107,8 +106,8 @@ export class GroupLab {
     this.directory = makeDirectory();
     this.services = new Services(state, this.directory, FIRST);
     const extra = Array.from({ length: extraClients }, (_, n) => {
-      const publicKey = formatKey(publicKeyOf(privateKeyFrom(stormSeed(this.seed, n))));
-      return { name: `storm${n}`, publicKey, addresses: [stormAddress(n)] };
+      const publicKey = formatKey(crowdPair(this.seed, n).publicKey);
+      return { name: `storm${n}`, publicKey, addresses: [crowdAddressText(STORM_FIRST, n)] };
     });
     this.daemons = new Daemons(state, this.directory, extra);
     this.router = new Router(birdSocket(`${this.directory}/${ROUTER}`), preferenceFile(this.directory), FIRST);
@@ -159,6 +158,14 @@ export class GroupLab {
       ...{ sent: sent - (before?.sent ?? 0), received: received - (before?.received ?? 0) },
       ...{ duplicates: duplicates - (before?.duplicates ?? 0), done },
     };
+  }
+
+  /** Ends the streams, the programs that send and count, and the watch: for numbers that need all of the machine. */
+  async endTraffic(signal: AbortSignal): Promise<void> {
+    for (const { id } of USED) this.streams.stop(id);
+    await pause(REPORTS_MS, undefined, { signal });
+    await this.streams.end();
+    await this.#endCapture();
   }
 
   press(key: string): void {
@@ -250,10 +257,15 @@ export class GroupLab {
   async end(): Promise<void> {
     this.router.close();
     await this.streams.end();
-    const dropped = (await this.#capture?.end()) ?? 0;
-    if (dropped > 0) this.state.problems.push(`tcpdump was too slow for ${dropped} packets: losses are not the lab's.`);
+    await this.#endCapture();
     await this.daemons.end();
     await this.services.end();
+  }
+
+  async #endCapture(): Promise<void> {
+    const dropped = (await this.#capture?.end()) ?? 0;
+    this.#capture = undefined;
+    if (dropped > 0) this.state.problems.push(`tcpdump was too slow for ${dropped} packets: losses are not the lab's.`);
   }
 }
 
@@ -299,7 +311,7 @@ export async function runGroupLab(
       await pause(0);
     }
     state.phase = "starting BIRD, NATS and daemons";
-    lab = new GroupLab(state, scenario.extraClients ?? 0);
+    lab = new GroupLab(state, scenario.extraClients?.(seconds ?? 0) ?? 0);
     watch(lab);
     await lab.ready(signal);
     state.phase = name;

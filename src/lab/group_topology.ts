@@ -30,11 +30,13 @@ const NATS_URL = "nats://127.0.0.1:4222";
 /** AS numbers of RFC 5398. */
 export const ROUTER_AS = 64500;
 export const NODE_AS = 64501;
-/** Sessions of the storm have inner addresses from here. */
-export const stormAddress = (i: number): string => `10.9.${16 + (i >> 8)}.${i & 255}`;
+/** Every node has it inside the tunnel. */
+export const NODE4 = "10.9.0.1";
+/** Clients of the storm have inner addresses from here. */
+export const STORM_FIRST = "10.9.16.0";
 
 /** "n2" -> 2. */
-const numberOf = (place: string): number => Number(place.slice(1));
+export const numberOf = (place: string): number => Number(place.slice(1));
 
 /** Both ends of a cable to the router, without prefix lengths. */
 export interface Cable {
@@ -92,7 +94,7 @@ function nodePlace(name: NodeName): Place {
     kind: "node",
     listen: [SERVICE4, SERVICE6],
     senderId: numberOf(name),
-    addresses: ["10.9.0.1/16", "fd00:9::1/64"],
+    addresses: [`${NODE4}/16`, "fd00:9::1/64"],
     pool: [POOL4, POOL6],
     networks: [SERVERS4, SERVERS6],
     clients: CLIENTS,

@@ -82,8 +82,6 @@ export class Wire {
   readonly #traces = new Map<number, Trace>();
   #onArrival: (arrival: Arrival) => void = () => {};
 
-  #onInner: (stream: number, seq: number, atMs: number, from: string) => void = () => {};
-
   constructor(names: WireNames) {
     this.#names = names;
   }
@@ -91,11 +89,6 @@ export class Wire {
   /** Called when the first packet came out of a new node. */
   onArrival(call: (arrival: Arrival) => void): void {
     this.#onArrival = call;
-  }
-
-  /** Called for every inner packet towards the server, with the node that it came out of. */
-  onInner(call: (stream: number, seq: number, atMs: number, from: string) => void): void {
-    this.#onInner = call;
   }
 
   /** The node that gets this client's packets. */
@@ -134,7 +127,6 @@ export class Wire {
 
   #inner(stream: number, seq: number, atMs: number, from: string): void {
     this.trace(stream).add(atMs, seq);
-    this.#onInner(stream, seq, atMs, from);
     const client = this.#names.senders.get(stream);
     const arrival = client === undefined ? undefined : this.#carriers.get(client);
     if (arrival === undefined || arrival.throughMs !== undefined || arrival.to !== from) return;

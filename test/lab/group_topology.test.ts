@@ -9,6 +9,7 @@ import type { ConfigEnv } from "../../src/control/config_env.ts";
 import { parseFile } from "../../src/control/config_file.ts";
 import { formatKey } from "../../src/control/keys/key_text.ts";
 import { privateKeyFrom, publicKeyOf } from "../../src/control/keys/x25519.ts";
+import { crowdAddressText } from "../../src/crowd/order.ts";
 import { nodeBirdText, type Preferences, preferenceText, routerBirdText } from "../../src/lab/bird.ts";
 import { WAYS } from "../../src/lab/group_lab.ts";
 import {
@@ -18,8 +19,8 @@ import {
   NODES,
   ROUTER,
   SOURCES,
+  STORM_FIRST,
   steeringCommands,
-  stormAddress,
   tableOf,
   threeNodes,
 } from "../../src/lab/group_topology.ts";
@@ -31,8 +32,8 @@ test("no address is used twice, and those outside the tunnels are for documentat
   const all = threeNodes.places.flatMap(({ name }) => outerAddresses(threeNodes, name));
   expect(new Set(all).size).toBe(all.length);
   for (const address of all) expect(address).toMatch(/^(198\.51\.100\.|203\.0\.113\.|2001:db8:|10\.30\.0\.|fd00:30::)/);
-  expect(stormAddress(0)).toBe("10.9.16.0");
-  expect(stormAddress(9999)).toBe("10.9.55.15");
+  expect(crowdAddressText(STORM_FIRST, 0)).toBe("10.9.16.0");
+  expect(crowdAddressText(STORM_FIRST, 9999)).toBe("10.9.55.15");
 });
 
 test("every place but the router has one cable to it, and every stream ends where its address is", () => {
@@ -66,7 +67,7 @@ test("the program takes every file: three nodes of one group that know each othe
       modeOf: () => 0o600,
       getenv: () => undefined,
     };
-    const extra = [{ name: "storm0", publicKey: formatKey(new Uint8Array(32).fill(7)), addresses: [stormAddress(0)] }];
+    const extra = [{ name: "storm0", publicKey: formatKey(new Uint8Array(32).fill(7)), addresses: [STORM_FIRST] }];
     const text = configText(threeNodes, place, directory, publicKeys, extra);
     const parsed = parseFile(text, `${directory}/anyhop.toml`, env);
     expect(parsed.faults).toEqual([]);

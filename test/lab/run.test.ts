@@ -160,6 +160,55 @@ test("--scenario kill: owners die, every client goes on at another node", async 
   expect(traces(child.pid!)).toEqual([]);
 }, 60_000);
 
+test("--scenario partition: both sides of a cut serve, and afterwards all nodes say the same", async (context) => {
+  needsGroup(context);
+  const child = launch("--scenario", "partition", "--for", "16", "--json");
+  const { status, out } = await ending(child);
+  const result = JSON.parse(out) as GroupResult;
+  expect(result.problems).toEqual([]);
+  expect(status).toBe(result.ok ? 0 : 1);
+  expect(numberOf(result, /across the cut/)).toMatchObject({ ok: true, of: 2 });
+  expect(numberOf(result, /flips served after/)).toMatchObject({ ok: true, of: 6 });
+  expect(numberOf(result, /know the same sessions/)).toMatchObject({ ok: true, measured: 6 });
+  expect(numberOf(result, /one node owns/)).toMatchObject({ ok: true });
+  for (const name of [/lost while cut/, /lost after the heal/]) {
+    const { measured, of } = numberOf(result, name)!;
+    expect(of).toBeGreaterThan(400);
+    expect(measured).toBeLessThan(of * 0.03);
+  }
+  expect(result.replayed).toBe(0);
+  expect(traces(child.pid!)).toEqual([]);
+}, 60_000);
+
+test("--scenario replay: what was captured is not delivered again, but for what a dead owner had not told", async (context) => {
+  needsGroup(context);
+  const child = launch("--scenario", "replay", "--for", "15", "--json");
+  const { status, out } = await ending(child);
+  const result = JSON.parse(out) as GroupResult;
+  expect(result.problems).toEqual([]);
+  expect(status).toBe(result.ok ? 0 : 1);
+  const alive = numberOf(result, /owner alive/)!;
+  expect(alive).toMatchObject({ ok: true, measured: 0 });
+  expect(alive.of).toBeGreaterThan(10_000);
+  const dead = numberOf(result, /owner dead/)!;
+  expect(dead.ok).toBe(true);
+  expect(dead.of).toBeGreaterThan(1000);
+  expect(traces(child.pid!)).toEqual([]);
+}, 60_000);
+
+test("--scenario storm: a thousand sessions change their node at once, and all are served", async (context) => {
+  needsGroup(context);
+  const child = launch("--scenario", "storm", "--for", "12", "--json");
+  const { status, out } = await ending(child);
+  const result = JSON.parse(out) as GroupResult;
+  expect(result.problems).toEqual([]);
+  expect(status).toBe(result.ok ? 0 : 1);
+  expect(numberOf(result, /sessions made/)).toMatchObject({ ok: true, of: 1000 });
+  expect(numberOf(result, /new node$/)).toMatchObject({ ok: true, of: 1000 });
+  expect(result.replayed).toBe(0);
+  expect(traces(child.pid!)).toEqual([]);
+}, 60_000);
+
 test("SIGTERM while measuring: the result so far, then nothing is left", async (context) => {
   needsRoot(context);
   const child = launch("--scenario", "traffic", "--for", "60", "--json");
@@ -223,7 +272,7 @@ test.each([
   [["extra"], "too many arguments"],
   [["--scenario", "flood"], "Allowed choices are tour, flip, kill, drain"],
   [["--scenario", "restart", "--for", "9"], "needs --for 10 or more"],
-  [["--scenario", "storm", "--for", "39"], "needs --for 40 or more"],
+  [["--scenario", "storm", "--for", "11"], "needs --for 12 or more"],
 ])("%j is refused with status 2", (args, complaint) => {
   const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args], { encoding: "utf8" });
   expect({ status, stdout }).toEqual({ status: 2, stdout: "" });

@@ -2,7 +2,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type GroupLab, type Scenario, streamFrom, wallMs } from "../group_lab.ts";
 import { all, atMost, type LabNumber, percentile, toMicros } from "../group_result.ts";
-import { CLIENTS, type ClientName, type NodeName } from "../group_topology.ts";
+import { CLIENTS, type ClientName, NODES, type NodeName } from "../group_topology.ts";
 
 const SECONDS = 30;
 const PACKETS_PER_SECOND = 200;
@@ -12,10 +12,13 @@ const PATIENCE_MS = 2000;
 /** Heals are noticed by heartbeats and digests, which have three seconds of patience. */
 const HEAL_MS = 6000;
 const FLIPS_AFTER = 6;
+/** Nodes compare what they know every second, and reports of who owns what are on their way. */
+const AGREE_MS = 5000;
+const PAIRS = NODES.length * (NODES.length - 1);
 
 export const partition: Scenario = {
   seconds: SECONDS,
-  secondsMin: 20,
+  secondsMin: 16,
   help: "one node cut off from the others: both sides serve, then find together",
   async run(lab, seconds = SECONDS, signal): Promise<LabNumber[]> {
     const third = Math.max(1000, ((seconds - 16) * 1000) / 3);
@@ -40,6 +43,7 @@ export const partition: Scenario = {
       await pause(300, undefined, { signal });
     }
     const lostAfter = lostSince(atHeal, await quietCounts(lab, signal));
+    const groups = await agreement(lab, signal);
     const served = across.filter((wait) => wait !== undefined);
     const healed = after.filter((wait) => wait !== undefined);
     return [
@@ -48,6 +52,8 @@ export const partition: Scenario = {
       all("flips served after the heal", healed.length, after.length),
       atMost("first packet through after the heal, max", percentile(healed, 1), 20, "ms", after.length),
       atMost("packets lost after the heal", lostAfter.lost, 0, "", lostAfter.sent),
+      all("nodes that say of another that both know the same sessions", groups.agreeing, PAIRS),
+      all("sessions that one node owns, and one alone", groups.owned, groups.known),
     ];
   },
 };
@@ -65,6 +71,28 @@ async function flipAndWait(
   while (found()?.throughMs === undefined && wallMs() < since + PATIENCE_MS) await pause(10, undefined, { signal });
   const { atMs = 0, throughMs } = found() ?? {};
   return throughMs === undefined ? undefined : toMicros(throughMs - atMs);
+}
+
+interface Agreement {
+  /** Pairs of nodes; none when the numbers of their sessions differ. */
+  readonly agreeing: number;
+  readonly known: number;
+  /** Summed over the nodes. */
+  readonly owned: number;
+}
+
+/** What the nodes say in their status: as soon as all agree, or after AGREE_MS. */
+async function agreement(lab: GroupLab, signal: AbortSignal): Promise<Agreement> {
+  for (const end = wallMs() + AGREE_MS; ; await pause(100, undefined, { signal })) {
+    const answers = await Promise.all(NODES.map((node) => lab.daemons.question(node, "status", {})));
+    const groups = answers.flatMap(({ group }) => group ?? []);
+    const [known = 0, ...others] = groups.map(({ sessions }) => sessions.known);
+    const same = others.every((number) => number === known);
+    const pairs = groups.flatMap(({ peers }) => peers).filter(({ agrees }) => agrees === true);
+    const agreeing = same ? pairs.length : 0;
+    const owned = groups.reduce((sum, { sessions }) => sum + sessions.own, 0);
+    if ((agreeing === PAIRS && owned === known) || wallMs() > end) return { agreeing, known, owned };
+  }
 }
 
 interface Sums {

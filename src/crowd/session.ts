@@ -16,12 +16,14 @@ import { decodeSessionControl, encodeSessionControl, PING, PONG, SENDER_ACK } fr
 import { PROTOCOL_V4 } from "../wire/icmp.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { TYPE_IPV4 } from "../wire/satp.ts";
-import { crowdAddress, crowdSeed } from "./crowd_order.ts";
+import { type CrowdOrder, crowdAddress, crowdPair } from "./order.ts";
 
 const entropy: Entropy = entropyOf(nativePairOf);
 const EMPTY = new Uint8Array(0);
 const ECHO_REQUEST = 8;
 const ECHO_LEN = 8;
+/** Inner packet of an echo request, and of its answer. */
+export const ECHO_PACKET_LEN = ipv4.HEADER_LEN_MIN + ECHO_LEN;
 const TTL = 64;
 
 /** Several clients share an address, and a cookie is of an address. */
@@ -38,38 +40,57 @@ interface Session {
 }
 
 export class CrowdSession {
-  readonly n: number;
   /** Unique among the clients of a source. */
   readonly receiver: number;
   readonly source: Source;
   readonly #identity: ClientIdentity;
+  readonly #address: number;
   #sent: InitSent | undefined;
   #session: Session | undefined;
   #seq = 0;
-  /** Of the request under way, or the attempts so far. */
+  /** Of the request under way. */
   sinceMs = 0;
+  /** Requests, and cookies that came instead of an answer, since it was prepared. */
   tries = 0;
+  cookies = 0;
 
-  constructor(n: number, receiver: number, source: Source, common: Omit<ClientIdentity, "own">, seed: string) {
-    this.n = n;
+  constructor(order: CrowdOrder, n: number, receiver: number, source: Source, common: Omit<ClientIdentity, "own">) {
     this.receiver = receiver;
     this.source = source;
-    this.#identity = { ...common, own: nativePairOf(crowdSeed(seed, n)) };
+    this.#identity = { ...common, own: crowdPair(order.seed, n) };
+    this.#address = crowdAddress(order.firstAddress, n);
   }
 
   get isUp(): boolean {
     return this.#session !== undefined;
   }
 
-  /** INIT. */
-  ask(nowMs: number): Uint8Array {
-    this.sinceMs = nowMs;
-    this.tries++;
+  /** A request has no answer yet. */
+  get isAsking(): boolean {
+    return this.#sent !== undefined;
+  }
+
+  /** Makes the first INIT of a handshake, which takes longer than to send it. */
+  prepare(): void {
+    this.tries = 0;
+    this.cookies = 0;
+    this.#sent = this.#makeInit();
+  }
+
+  #makeInit(): InitSent {
+    // The same instance each time: to the node these are rekeys, not other machines with the same key.
     const instance = this.#identity.own.publicKey.subarray(0, INSTANCE_LEN);
     const offer = { timestamp: Date.now(), aeads: 1 << AES_128_GCM, modes: MODE_TUNNEL, instance };
-    const { receiver, source } = this;
-    this.#sent = makeInit(this.#identity, entropy.keyPair(), offer, receiver, receiver, source.cookie)!;
-    return this.#sent.datagram;
+    return makeInit(this.#identity, entropy.keyPair(), offer, this.receiver, this.receiver, undefined)!;
+  }
+
+  /** INIT. Must be prepared. */
+  ask(nowMs: number): Uint8Array {
+    this.sinceMs = nowMs;
+    if (this.tries++ > 0) this.#sent = this.#makeInit();
+    const { datagram } = this.#sent!;
+    if (this.source.cookie !== undefined) writeMac2(this.source.cookie, datagram);
+    return datagram;
   }
 
   /** What is to be sent after a control datagram for this client; undefined: nothing. */
@@ -80,6 +101,7 @@ export class CrowdSession {
     if (type === control.COOKIE) {
       const cookie = readCookie(this.#sent, datagram);
       if (cookie === undefined) return undefined;
+      this.cookies++;
       this.source.cookie = cookie;
       writeMac2(cookie, this.#sent.datagram);
       return this.#sent.datagram;
@@ -110,10 +132,9 @@ export class CrowdSession {
 
   /** An echo request to `echo`, sealed; `number` comes back in the answer. */
   request(echo: number, number: number): Uint8Array {
-    const total = ipv4.HEADER_LEN_MIN + ECHO_LEN;
-    const packet = new Uint8Array(total);
+    const packet = new Uint8Array(ECHO_PACKET_LEN);
     const view = new DataView(packet.buffer);
-    const at = ipv4.writeHeader(view, 0, 0, total, TTL, PROTOCOL_V4, crowdAddress(this.n), echo);
+    const at = ipv4.writeHeader(view, 0, 0, ECHO_PACKET_LEN, TTL, PROTOCOL_V4, this.#address, echo);
     view.setUint8(at, ECHO_REQUEST);
     view.setUint32(at + 4, number);
     view.setUint16(at + 2, fold(sum(view, at, ECHO_LEN)));
@@ -127,6 +148,11 @@ export class CrowdSession {
     const { inner } = opened;
     const view = new DataView(inner.buffer, inner.byteOffset, inner.byteLength);
     return ipv4.check(view, 0, inner.length) < 0 ? undefined : view.getUint32(ipv4.headerLen(view, 0) + 4);
+  }
+
+  /** Whether the node has sealed it. */
+  opens(datagram: Uint8Array): boolean {
+    return this.#open(datagram) !== undefined;
   }
 
   /** The answer to a PING; undefined: it is none. */
