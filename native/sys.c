@@ -1,9 +1,10 @@
 /*
- * Plain system calls that a daemon needs and Node lacks: syslog, chroot, entering a network namespace, giving memory back.
- * Cold; they change the process or the thread, not the environment.
+ * Plain system calls that a daemon needs and Node lacks: syslog, chroot, entering a network namespace, giving memory back, a
+ * socket that is closed first. Cold; they change the process or the thread, not the environment.
  */
 #include "sys.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <limits.h>
 #ifdef __GLIBC__
@@ -12,6 +13,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -79,8 +81,42 @@ static napi_value sys_trim_memory(napi_env napi, napi_callback_info info) {
 #endif
 }
 
+/* Above what a process has open otherwise, below the usual limit of 1024. */
+#define FIRST_CLOSED_FD 512
+
+/*
+ * firstClosedSocket(address: 16 bytes, IPv4 as ::ffff:a.b.c.d; port) -> descriptor of a bound UDP socket that shares its
+ * port with others (SO_REUSEADDR), or -errno. The kernel closes what a killed process leaves from the highest descriptor
+ * down, and a TUN device takes it tens of milliseconds: this one is gone before, and who sends to it hears of that at once.
+ */
+static napi_value sys_first_closed_socket(napi_env napi, napi_callback_info info) {
+  static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  const struct args a = args_of(napi, info);
+  size_t length;
+  const uint8_t *address = elements_of(napi, a.v[0], napi_uint8_array, &length);
+  const int32_t port = int_of(napi, a.v[1], -1);
+  if (address == NULL || length != 16 || port < 0 || port > 65535) return return_int(napi, -EINVAL);
+  const int is4 = memcmp(address, v4_mapped, sizeof v4_mapped) == 0;
+  struct sockaddr_in6 name6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+  struct sockaddr_in name4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+  memcpy(&name6.sin6_addr, address, 16);
+  memcpy(&name4.sin_addr, address + 12, 4);
+  const struct sockaddr *name = is4 ? (const struct sockaddr *)&name4 : (const struct sockaddr *)&name6;
+  const int low = socket(is4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
+  if (low < 0) return return_int(napi, -errno);
+  const int yes = 1;
+  const int failed = setsockopt(low, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
+                     (!is4 && setsockopt(low, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes) < 0) ||
+                     bind(low, name, is4 ? sizeof name4 : sizeof name6) < 0;
+  int high = failed ? -errno : fcntl(low, F_DUPFD_CLOEXEC, FIRST_CLOSED_FD);
+  if (!failed && high < 0) high = -errno;
+  close(low);
+  return return_int(napi, high);
+}
+
 int sys_register(napi_env napi, napi_value exports) {
   return export_function(napi, exports, "syslog", sys_syslog) | export_function(napi, exports, "chroot", sys_chroot) |
          export_function(napi, exports, "enterNetns", sys_enter_netns) |
-         export_function(napi, exports, "trimMemory", sys_trim_memory);
+         export_function(napi, exports, "trimMemory", sys_trim_memory) |
+         export_function(napi, exports, "firstClosedSocket", sys_first_closed_socket);
 }

@@ -26,6 +26,7 @@ export function groupLines(group: GroupStatus): string[] {
   lines.push(...engineLines(group), ...peerTable(group.peers));
   for (const peer of group.peers)
     lines.push(...refusals(peer), ...alarms(peer, group).map((text) => `${ALARM}${text}`));
+  lines.push(...refusedOfAll(group).map((text) => `${ALARM}${text}`));
   return lines;
 }
 
@@ -99,6 +100,33 @@ function alarms(peer: PeerStatus, group: GroupStatus): string[] {
     found.push(
       `the clock of node ${node} is ${signed(peer.clockOffsetMs ?? 0)} from this one: set both by NTP, records may count as expired`,
     );
+  return found;
+}
+
+/** What was refused since the start of this node without knowing of which node it was. */
+function refusedOfAll({ counters }: GroupStatus): string[] {
+  const sum = (...names: readonly string[]): number =>
+    counters.filter(({ name }) => names.includes(name)).reduce((total, { count }) => total + count, 0);
+  const sealed = sum("group_bus_refused");
+  const unread = sum(
+    "group_record_malformed",
+    "group_record_misplaced",
+    "group_shout_malformed",
+    "group_link_malformed",
+  );
+  const full = sum("group_table_full");
+  const found: string[] = [];
+  if (sealed > 0)
+    found.push(
+      `what the engine brought was refused ${times(sealed)}, its seal is wrong: a node with another fleet key, or ` +
+        "somebody who is no node has its nkey; tunnels go on",
+    );
+  if (unread > 0)
+    found.push(
+      `what a node told was refused ${times(unread)}, it can't be read: run one version of anyhop on all nodes`,
+    );
+  if (full > 0)
+    found.push(`the group's table of sessions was full ${times(full)}: raise sessions in [node] on all nodes`);
   return found;
 }
 

@@ -1,9 +1,10 @@
 /**
  * Collects the faults of one file. Knows where keys stand, and stays silent about what was already reported: one wrong
- * value gives one fault.
+ * value gives one fault. What looks like a key is never shown, whatever the key is that it was given to.
  */
 import { type Path, type Places, showPath } from "./config_places.ts";
 import type { Fault } from "./faults.ts";
+import { withoutKeys } from "./keys/key_text.ts";
 
 export class Report {
   readonly file: string;
@@ -44,6 +45,9 @@ export class Report {
 
   #add(severity: Fault["severity"], path: Path, message: string, suggestion: string | undefined): void {
     if (this.isTainted(path)) return;
-    this.#faults.push({ severity, file: this.file, ...this.places.at(path), key: showPath(path), message, suggestion });
+    this.#faults.push({
+      ...{ severity, file: this.file, ...this.places.at(path), key: withoutKeys(showPath(path)) },
+      ...{ message: withoutKeys(message), suggestion: suggestion && withoutKeys(suggestion) },
+    });
   }
 }

@@ -146,6 +146,8 @@ ExecStart=/usr/sbin/nats-server -c ${dir}/${what}.conf
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=1
+# A server whose disk was full hears no other signal.
+TimeoutStopSec=5
 LimitNOFILE=65536
 NoNewPrivileges=yes
 PrivateTmp=yes

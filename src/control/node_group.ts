@@ -54,6 +54,8 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   readonly #end: GroupEnd;
   readonly #waiting = new Map<string, { readonly record: LiveRecord; readonly endpoint: Endpoint }[]>();
   #waitingCount = 0;
+  /** Of those, whose clients are to be told of this start. */
+  readonly #unheard = new Set<number>();
   #shard!: ShardPort;
   /** Set by who keeps the client book, before packets flow. */
   clients: ReplicatedClients = { addressesOf: () => undefined, learn: () => {}, caughtUp: () => {} };
@@ -158,7 +160,10 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     if (waiting === undefined) return;
     this.#waiting.delete(key);
     this.#waitingCount -= waiting.length;
-    for (const { record, endpoint } of waiting) this.install(record, endpoint);
+    for (const { record, endpoint } of waiting) {
+      this.install(record, endpoint);
+      if (this.#unheard.delete(record.index)) this.announceSender(record.index, undefined);
+    }
     this.settled();
   }
 
@@ -208,6 +213,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   retire(index: number, created: number, reason: EndReason): void {
+    this.#unheard.delete(index);
     for (const [key, waiting] of this.#waiting) {
       const left = waiting.filter(({ record }) => record.index !== index || record.created !== created);
       if (left.length === waiting.length) continue;
@@ -228,7 +234,10 @@ export class NodeGroup implements GroupSessions, NodeOthers {
 
   announceSender(index: number, to: Endpoint | undefined): void {
     const place = to === undefined ? this.#placeOf(index) : this.#source(to);
-    if (place === undefined) return;
+    if (place === undefined) {
+      if (this.#isWaiting(index)) this.#unheard.add(index);
+      return;
+    }
     this.#node.respond((responder, at, out) => responder.announce(at, index, this.#node.sender, place, out));
   }
 
@@ -300,6 +309,12 @@ export class NodeGroup implements GroupSessions, NodeOthers {
         resumed: false,
       },
     };
+  }
+
+  /** Whether a session waits here for its client to be known. */
+  #isWaiting(index: number): boolean {
+    for (const waiting of this.#waiting.values()) if (waiting.some(({ record }) => record.index === index)) return true;
+    return false;
   }
 
   /** Where the client of a session is, as far as this node knows. */

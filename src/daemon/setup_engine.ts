@@ -74,9 +74,11 @@ function next(wishes: EngineWishes, own: string, options: InitEngineOptions, caD
     { node, text: own },
     ...options.peer.map((text, i) => ({ node: peers[i].node, text: text.slice(text.indexOf("=") + 1) })),
   ];
-  const commands = all.slice(1).map((peer) => {
-    const others = all.filter((other) => other !== peer).map((other) => `--peer ${other.node}=${other.text}`);
-    return `  anyhop init engine --group ${group} --node ${peer.node} --address ${peer.text} ${others.join(" ")} --ca ${caDir} --dir NODE${peer.node} --installed ${dir}\n`;
+  // Where the authority was made: what was made under it later needs no others.
+  const others = options.ca === undefined ? all.slice(1) : [];
+  const commands = others.map((peer) => {
+    const flags = all.filter((other) => other !== peer).map((other) => `--peer ${other.node}=${other.text}`);
+    return `  anyhop init engine --group ${group} --node ${peer.node} --address ${peer.text} ${flags.join(" ")} --ca ${caDir} --dir NODE${peer.node} --installed ${dir}\n`;
   });
   return (
     `Next: nats-server -c ${dir}/hub.conf and nats-server -c ${dir}/leaf.conf (or the two .service files), and in node.toml:\n` +

@@ -7,6 +7,7 @@ import { createSocket, type Socket } from "node:dgram";
 import { AnyhopError } from "../base/errors.ts";
 import { type Address, formatAddress, parseAddress } from "../base/ip.ts";
 import type { LinkSocket } from "../control/ports.ts";
+import { firstClosedSocket } from "./native.ts";
 
 /** Room for the packets of a flip storm, as far as the kernel allows. */
 const BUFFER_BYTES = 4 * 1024 * 1024;
@@ -19,12 +20,11 @@ type Endpoint = Address & { readonly port: number };
 
 /** Rejects with AnyhopError "link_bind". Errors of single datagrams are losses, which the link is made for. */
 export async function bindLink(own: Place, peers: readonly Endpoint[]): Promise<LinkSocket> {
-  // Sockets that share a port don't see that another daemon has it.
-  await closed(await bound(own, false));
-  const all = await bound(own, true);
+  const { address, port } = await freePlace(own);
+  const all = opened(address, port);
   const ofPeers = new Map<string, Socket>();
   for (const peer of peers) {
-    const socket = await bound(own, true);
+    const socket = opened(address, port);
     if (await connected(socket, peer)) ofPeers.set(nameOf(peer), socket);
     else socket.close();
   }
@@ -72,10 +72,11 @@ export async function bindLink(own: Place, peers: readonly Endpoint[]): Promise<
 
 const nameOf = ({ w0, w1, w2, w3, port }: Endpoint): string => `${w0} ${w1} ${w2} ${w3} ${port}`;
 
-async function bound({ host, port }: Place, reuseAddr: boolean): Promise<Socket> {
-  const socket = createSocket({ type: host.includes(":") ? "udp6" : "udp4", reuseAddr });
+/** The literal address and port of a place that no other socket has: those that share one don't see another daemon's. */
+async function freePlace({ host, port }: Place): Promise<{ readonly address: string; readonly port: number }> {
+  const probe = createSocket({ type: host.includes(":") ? "udp6" : "udp4" });
   await new Promise<void>((resolve, reject) => {
-    socket.once("error", (error: NodeJS.ErrnoException) => {
+    probe.once("error", (error: NodeJS.ErrnoException) => {
       reject(
         new AnyhopError(
           "link_bind",
@@ -83,16 +84,22 @@ async function bound({ host, port }: Place, reuseAddr: boolean): Promise<Socket>
         ),
       );
     });
-    socket.bind({ address: host, port, exclusive: true }, resolve);
+    probe.bind({ address: host, port, exclusive: true }, resolve);
   });
-  socket.removeAllListeners("error").on("error", () => {});
+  const place = probe.address();
+  await new Promise<void>((resolve) => probe.close(resolve));
+  return place;
+}
+
+function opened(address: string, port: number): Socket {
+  const socket = createSocket({ type: address.includes(":") ? "udp6" : "udp4" });
+  socket.on("error", () => {});
+  socket.bind({ fd: firstClosedSocket(address, port) });
   // Less is the system's limit (net.core.rmem_max), and enough for small groups.
   socket.setRecvBufferSize(BUFFER_BYTES);
   socket.setSendBufferSize(BUFFER_BYTES);
   return socket;
 }
-
-const closed = (socket: Socket): Promise<void> => new Promise((resolve) => socket.close(resolve));
 
 /** False: there is no way to the peer at the moment. */
 const connected = (socket: Socket, { w0, w1, w2, w3, port }: Endpoint): Promise<boolean> =>

@@ -35,6 +35,7 @@ export interface Addon {
   chroot(directory: string): number;
   enterNetns(path: string): number;
   trimMemory(): number;
+  firstClosedSocket(address: Uint8Array, port: number): number;
   without(bits: number): number;
   feature(bit: number): number;
   /** Both halves of the device without a device, for tests: see native/device_frame.c. */
@@ -178,6 +179,16 @@ export function syslog(facility: number, ident: string, priority: number, line: 
 export function chroot(directory: string): void {
   const result = loadAddon().chroot(directory);
   if (result < 0) throw chrootError(result, directory);
+}
+
+/**
+ * Descriptor of a UDP socket on a literal address, which shares its port and is the first thing that the kernel closes when
+ * this process dies. Throws AnyhopError; `code` is the errno name.
+ */
+export function firstClosedSocket(address: string, port: number): number {
+  const fd = loadAddon().firstClosedSocket(addressBytes(address), port);
+  if (fd < 0) throw socketError(fd, address, port);
+  return fd;
 }
 
 /**

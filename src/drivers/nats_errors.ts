@@ -9,13 +9,16 @@ const NOT_ENABLED = new Set([10039, 10076]);
 const advice: Readonly<Record<string, string>> = {
   auth: "the server does not know this node's nkey (nkey_file), or it is another node's",
   permission:
-    "the server does not allow this to this node's nkey; compare leaf.conf with what anyhop init engine writes",
+    "the server does not allow this to this node's nkey; compare leaf.conf with what anyhop init engine writes for this " +
+    "group and node",
   tls: "the certificates do not fit: ca_file, cert_file, key_file, and the name in url",
   unreachable: "no server answers there; is anyhop-leaf running, and is url right?",
   no_jetstream: "the server has no JetStream; leaf.conf of anyhop init engine turns it on",
   store_full: "the server has no room for more (disk, or max_file in leaf.conf)",
   refused: "the server refuses what it is asked",
-  timeout: "the server does not answer in time",
+  timeout:
+    "the server does not answer in time; if its disk is or was full, make room and systemctl restart anyhop-leaf, " +
+    "else it is busy",
 };
 
 /** Why a JetStream acknowledgement is none. */

@@ -73,6 +73,21 @@ test("counters with their help, without those that are zero", () => {
   expect(groupCounters({ ...sampleGroup(), counters: [] })).toEqual([]);
 });
 
+test.each([
+  [
+    "group_bus_refused",
+    /^ {7}! what the engine brought was refused 7 times, its seal is wrong: .* nkey; tunnels go on$/,
+  ],
+  ["group_record_malformed", /! what a node told was refused 7 times, it can't be read: run one version of anyhop/],
+  ["group_link_malformed", /! what a node told was refused 7 times/],
+  ["group_table_full", /! the group's table of sessions was full 7 times: raise sessions in \[node\]/],
+])("%s is an alarm with words", (name, expected) => {
+  const counters = [{ name, count: 7, refused: true, help: "" }];
+  expect(groupLines({ ...sampleGroup(), counters }).filter((line) => line.includes("!"))).toEqual([
+    expect.stringMatching(expected),
+  ]);
+});
+
 test("sessions: at which node, and nothing said of when a session elsewhere was heard", () => {
   const none = { packets: 0, bytes: 0 };
   const own = {

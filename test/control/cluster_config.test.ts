@@ -105,6 +105,14 @@ describe("faults", () => {
     ["engine: an open file", `${GROUP}${ENGINE}nkey_file = "open.nk"\n`, 12, "run chmod 600 /etc/anyhop/open.nk"],
     ["engine: no nkey", `${GROUP}${ENGINE}nkey_file = "tls.key"\n`, 12, "no nkey of a user"],
     ["engine: no PEM", `${GROUP}${ENGINE}ca_file = "phrase"\n`, 12, "engine.ca_file is no PEM file"],
+    ["a key for a number", GROUP.replace("node = 3", `node = "${FLEET_KEY}"`), 6, 'not "(a key)"'],
+    ["engine: a seed for a url", `${GROUP}${ENGINE.replace(/nats:[^"]*/, NKEY_SEED)}`, 11, '"(a key)" is no URL'],
+    [
+      "engine: a seed for a file",
+      `${GROUP}${ENGINE}nkey_file = "${NKEY_SEED}"\n`,
+      12,
+      "/etc/anyhop/(a key) cannot be read",
+    ],
     ["engine: half a pair", `${GROUP}${ENGINE}cert_file = "ca.pem"\n`, 12, "engine.cert_file needs key_file"],
   ])("%s", (_what, text, line, says) => {
     const { lines, spec } = node(`${NODE}${text}`);

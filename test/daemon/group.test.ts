@@ -4,29 +4,10 @@ import { type Program, sleep } from "../../src/bench/netns.ts";
 import { whyNoNetns } from "../support/netns.ts";
 import { GroupWorld, INNER, SERVICE } from "./group_world.ts";
 import { until } from "./session_pair.ts";
+import { ECHO, STREAM } from "./udp_stream.ts";
 
 const skip = whyNoNetns({ tun: true });
 const COUNT = 10_000;
-
-/** Sends every datagram back. */
-const ECHO = `const s = require("dgram").createSocket(process.argv[1].includes(":") ? "udp6" : "udp4");
-s.on("message", (m, from) => s.send(m, from.port, from.address));
-s.bind(7000, process.argv[1], () => console.log("bound"));`;
-/** Sends numbered datagrams, one each millisecond, and counts which come back. */
-const STREAM = `const [to, count] = [process.argv[1], Number(process.argv[2])];
-const s = require("dgram").createSocket(to.includes(":") ? "udp6" : "udp4");
-const back = new Set();
-let sent = 0, doubled = 0;
-s.on("message", (m) => { const n = m.readUInt32BE(0); if (back.has(n)) doubled++; back.add(n); });
-const begin = performance.now();
-const timer = setInterval(() => {
-  for (const due = Math.min(count, performance.now() - begin); sent < due; sent++) {
-    const m = Buffer.alloc(64); m.writeUInt32BE(sent, 0); s.send(m, 7000, to);
-  }
-  if (sent < count) return;
-  clearInterval(timer);
-  setTimeout(() => { console.log(JSON.stringify({ sent, lost: count - back.size, doubled })); process.exit(); }, 1000);
-}, 1);`;
 
 describe.skipIf(skip !== undefined)(`a group${skip === undefined ? "" : `, skipped: ${skip}`}`, () => {
   let world: GroupWorld;

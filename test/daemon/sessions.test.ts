@@ -3,12 +3,11 @@
  * through a kill -9 of the node and through a client that moves.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { request } from "node:http";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { operations } from "../../src/api/contract/operations.ts";
 import type { Program } from "../../src/bench/netns.ts";
 import { openStore } from "../../src/drivers/store.ts";
 import { whyNoNetns } from "../support/netns.ts";
+import { allAnswers } from "./all_answers.ts";
 import { INNER_NODE, SessionPair, until } from "./session_pair.ts";
 
 const why = whyNoNetns({ tun: true, programs: ["ping"] });
@@ -33,28 +32,6 @@ const progress = (caller: Program) => {
   const [, heard = "0", gap = "0"] = [...caller.output.matchAll(/at (\d+) gap (\d+)/g)].at(-1) ?? [];
   return { heard: Number(heard), gapMs: Number(gap) };
 };
-
-/** Every answer that the control socket gives, as text. */
-async function allAnswers(socketPath: string, client: string): Promise<string> {
-  const ask = (method: string, path: string, body?: string) =>
-    new Promise<string>((resolve, reject) => {
-      const headers = body === undefined ? {} : { "content-type": "application/json" };
-      const asked = request({ socketPath, method, path, headers }, (answer) => {
-        let text = `${method} ${path} ${answer.statusCode} `;
-        answer.setEncoding("utf8").on("data", (d) => {
-          text += d;
-        });
-        answer.on("end", () => resolve(text));
-      });
-      asked.on("error", reject).end(body);
-    });
-  const texts = [await ask("GET", "/v1/openapi.json"), await ask("POST", operations.reload.path)];
-  for (const { method, path } of Object.values(operations))
-    if (method === "GET") texts.push(await ask(method, path.replace("{name}", client)));
-  texts.push(await ask("POST", operations.ping.path, JSON.stringify({ client, timeoutMs: 1000 })));
-  texts.push(await ask("POST", operations.addClient.path, JSON.stringify({ name: "x y", publicKey: "no" })));
-  return texts.join("\n");
-}
 
 describe.skipIf(why !== undefined)(`a node and its clients${why === undefined ? "" : ` (${why})`}`, () => {
   let world: SessionPair;

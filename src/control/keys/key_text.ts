@@ -24,3 +24,11 @@ export function explainKey(text: string): string {
   if (length !== 44) return `a key has 44 characters of base64, and this has ${length}`;
   return "a key has 43 characters of base64 and a = at its end, and this has not";
 }
+
+/** A whole key, or the seed of an nkey, wherever it stands in a text. A path may end in one: secrets go where paths should be. */
+const KEYS_INSIDE = /(?<![A-Za-z0-9+])[A-Za-z0-9+/]{43}=|\bS[A-Z][A-Z2-7]{40,}/g;
+
+/** The text without what is, or may be, a secret that somebody wrote in a wrong place. */
+export function withoutKeys(text: string): string {
+  return text.replace(KEYS_INSIDE, "(a key)");
+}
