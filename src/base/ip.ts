@@ -21,10 +21,9 @@ export const MAPPED = 0xffff;
  * (fe80::1%eth0), octal or shortened IPv4 (010.0.0.1, 10.1), and the deprecated ::192.0.2.1 (RFC 4291 section 2.5.5.1).
  */
 export function parseAddress(text: string): Address | undefined {
-  // Asked first: for IPv6 text ipaddr.js would throw and catch an Error inside.
-  if (!text.includes(":") && ipaddr.IPv4.isValidFourPartDecimal(text)) {
-    return { family: 4, w0: 0, w1: 0, w2: MAPPED, w3: word(ipaddr.IPv4.parse(text).octets, 0, 8) };
-  }
+  // Asked first: for IPv6 text ipaddr.js would throw and catch an Error inside. By hand, because it takes 5 us, and a
+  // joining node reads the addresses of 100,000 clients several times.
+  if (FOUR_PART_DECIMAL.test(text)) return { family: 4, w0: 0, w1: 0, w2: MAPPED, w3: dotted(text) };
   if (text.includes("%") || !ipaddr.IPv6.isValid(text)) return undefined;
   const colon = text.lastIndexOf(":");
   if (text.includes(".") && (colon === 1 || !ipaddr.IPv4.isValidFourPartDecimal(text.slice(colon + 1)))) {
@@ -34,6 +33,27 @@ export function parseAddress(text: string): Address | undefined {
   const [w0, w1, w2, w3] = [word(parts, 0, 16), word(parts, 2, 16), word(parts, 4, 16), word(parts, 6, 16)];
   return { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3 };
 }
+
+/** As ipaddr.IPv4.isValidFourPartDecimal, and each part below 256. */
+const FOUR_PART_DECIMAL = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)$/;
+
+function dotted(text: string): number {
+  let value = 0;
+  let part = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code !== DOT) {
+      part = part * 10 + code - DIGIT_0;
+      continue;
+    }
+    value = (value << 8) | part;
+    part = 0;
+  }
+  return (value << 8) | part;
+}
+
+const DOT = 46;
+const DIGIT_0 = 48;
 
 /** Joins 32 bits of digits, `bits` each, from `first` on. */
 function word(digits: readonly number[], first: number, bits: number): number {

@@ -7,9 +7,13 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { ask } from "../api/client.ts";
+import type { Answer } from "../api/contract/operations.ts";
+import type { ClientRecord } from "../control/ports.ts";
 import { crowdAddressText, crowdPair } from "../crowd/order.ts";
 import { nativePairOf } from "../drivers/native_x25519.ts";
+import { openStore } from "../drivers/store.ts";
 import { type GroupNet, meshAddress, SERVICE } from "./group_net.ts";
+import { LOOP_DELAY } from "./loop_delay.ts";
 import { findProgram, must, type Program, sleep } from "./netns.ts";
 import { usage } from "./peers.ts";
 import { ANYHOP } from "./tunnel_ends.ts";
@@ -25,8 +29,13 @@ const LINK_PORT = 4445;
 const ENGINE_URL = "nats://127.0.0.1:4222";
 const READY_MS = 60_000;
 const PAGE = 1000;
+/** A list of all clients costs the node time of its own. */
+const LIST_PAUSE_MS = 1000;
 /** Ticks a second in /proc (USER_HZ), 100 on every Linux. */
 const TICKS = 100;
+
+/** Arguments of Node with which a daemon answers `loopDelay`. */
+export const LOOP_WATCH = ["--import", new URL("../../dist/bench/loop_delay.js", import.meta.url).href];
 
 export interface FleetWishes {
   /** Nodes that are in the configuration; whether they run is another matter. */
@@ -36,6 +45,8 @@ export interface FleetWishes {
   readonly engine: boolean;
   /** Clients of the crowd that may come. */
   readonly clients: number;
+  /** They were added over the API of the first node, which tells the others; otherwise each file has them. */
+  readonly inBook?: boolean;
   /** Other clients, as text of a node file. */
   readonly others?: string;
 }
@@ -63,16 +74,27 @@ export class Fleet {
     this.groupKey = base64(nativePairOf(secret).publicKey);
     writeFileSync(`${this.dir}/node.key`, `${base64(secret)}\n`, { mode: 0o600 });
     writeFileSync(`${this.dir}/fleet.key`, `${base64(randomBytes(32))}\n`, { mode: 0o600 });
-    const { clients, others = "" } = this.#wishes;
-    const one = (n: number): string =>
-      `[[client]]\nname = "c${n}"\npublic_key = "${base64(crowdPair(this.seed, n).publicKey)}"\n` +
-      `addresses = ["${crowdAddressText(CROWD_FIRST, n)}"]\n`;
-    this.#clients = others + Array.from({ length: clients }, (_, n) => one(n)).join("");
-    for (const node of this.#wishes.nodes) this.#writeNode(node);
+    const { clients, others = "", inBook = false, nodes } = this.#wishes;
+    const crowd = Array.from({ length: clients }, (_, n) => this.#clientOf(n));
+    const one = ({ name, publicKey, addresses: [address] }: ClientRecord): string =>
+      `[[client]]\nname = "${name}"\npublic_key = "${publicKey}"\naddresses = ["${address}"]\n`;
+    this.#clients = others + (inBook ? "" : crowd.map(one).join(""));
+    for (const node of nodes) this.#writeNode(node);
+    if (inBook) {
+      const store = openStore(`${this.dir}/${nodes[0]}/state`, "node");
+      store.changeClients(crowd, []);
+      await store.close();
+    }
     if (!this.#wishes.engine) return;
     for (const node of this.#wishes.nodes) await this.#initEngine(node);
     for (const what of ["hub", "leaf"]) for (const node of this.#wishes.nodes) this.#startServer(node, what);
     await sleep(3000);
+  }
+
+  #clientOf(n: number): ClientRecord {
+    const publicKey = base64(crowdPair(this.seed, n).publicKey);
+    const [addresses, modes] = [[crowdAddressText(CROWD_FIRST, n)], ["tunnel"] as const];
+    return { name: `c${n}`, publicKey, psk: undefined, addresses, prefixes: [], modes, origin: "api", createdMs: 0 };
   }
 
   #writeNode(node: number): void {
@@ -185,15 +207,48 @@ export class Fleet {
     await this.daemon(node).stop("SIGKILL");
   }
 
-  /** Sessions that a node knows. */
-  async sessions(node: number): Promise<number> {
-    let count = 0;
-    for (let after = -1; ; ) {
-      const page = await ask(this.socket(node), "listSessions", { after, limit: PAGE }, READY_MS);
-      count += page.sessions.length;
-      if (page.next === null) return count;
-      after = page.next;
+  /** Until a node knows all clients that were added at others. */
+  async knowsClients(node: number): Promise<void> {
+    for (const deadline = Date.now() + READY_MS; ; await sleep(LIST_PAUSE_MS)) {
+      let count = 0;
+      for (let after: string | null = ""; after !== null; ) {
+        const page: Answer<"listClients"> = await ask(
+          this.socket(node),
+          "listClients",
+          { after, limit: PAGE },
+          READY_MS,
+        );
+        count += page.clients.length;
+        after = page.next;
+      }
+      if (count >= this.#wishes.clients) return;
+      if (Date.now() > deadline) throw new Error(`Node ${node} knows ${count} clients only.`);
     }
+  }
+
+  /** Sessions of its group that a node knows, and those of them that its data plane has. */
+  async held(node: number): Promise<{ readonly known: number; readonly served: number }> {
+    const { group } = await ask(this.socket(node), "status", {}, READY_MS);
+    const { known, own, foreign } = group!.sessions;
+    return { known, served: own + foreign };
+  }
+
+  /** Whether a node finds that all others know the same sessions. */
+  async agrees(node: number): Promise<boolean> {
+    const { group } = await ask(this.socket(node), "status", {}, READY_MS);
+    return group!.peers.every(({ agrees }) => agrees === true);
+  }
+
+  /** How late the event loop of a node with LOOP_WATCH was since the last time, ms. */
+  async loopDelay(node: number): Promise<{ readonly maxMs: number; readonly p99Ms: number }> {
+    const daemon = this.daemon(node);
+    const from = daemon.output.length;
+    daemon.child.kill("SIGUSR2");
+    for (const deadline = Date.now() + READY_MS; Date.now() < deadline; await sleep(5)) {
+      const line = new RegExp(`${LOOP_DELAY} (\\S+) (\\S+)\n`).exec(daemon.output.slice(from));
+      if (line !== null) return { maxMs: Number(line[1]), p99Ms: Number(line[2]) };
+    }
+    throw new Error(`Node ${node} does not say how late its event loop is.`);
   }
 
   /** Counters of a node by name. */

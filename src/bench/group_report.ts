@@ -4,21 +4,23 @@ import { measureKills, measureWithoutEngine } from "./group_failover.ts";
 import { measureJoin } from "./group_join.ts";
 import { measureSpeed } from "./group_speed.ts";
 
+const STORM_SESSIONS = 10_000;
+const JOIN_SESSIONS = 100_000;
 const SPEED_ROUNDS = 5;
 const SPEED_S = 3;
 
 /** Prints each part when it is measured. */
 export async function reportGroup(
   only: string | undefined,
-  sessions: number,
+  sessions: number | undefined,
   kills: number,
   print: (text: string) => void,
 ): Promise<void> {
   const parts: Readonly<Record<string, () => Promise<Finding[]>>> = {
     // With few sessions this is mostly what nodes say without any.
     sync: async () => [...(await measureSync(200, 10)), ...(await measureSync(10, 10))],
-    storm: () => measureStorm(sessions, 3),
-    join: () => measureJoin(sessions),
+    storm: () => measureStorm(sessions ?? STORM_SESSIONS, 3),
+    join: () => measureJoin(sessions ?? JOIN_SESSIONS),
     speed: () => measureSpeed(SPEED_ROUNDS, SPEED_S),
     failover: async () => [...(await measureKills(kills)), ...(await measureWithoutEngine(kills))],
   };

@@ -6,10 +6,12 @@
 import { NONCE_LEN, openChaChaPoly, sealChaChaPoly, TAG_LEN } from "../crypto/chachapoly.ts";
 import { expand } from "../crypto/kdf.ts";
 import { KEY_LEN_MAX } from "./bus.ts";
-import { Reader, Writer } from "./bytes.ts";
+import { Writer } from "./bytes.ts";
 
 export const BOOT_ID_LEN = 8;
-const HEADER_LEN = 1 + 2 + BOOT_ID_LEN + 6;
+const NAME_LEN = 2 + BOOT_ID_LEN;
+const COUNTER_LEN = 6;
+const HEADER_LEN = 1 + NAME_LEN + COUNTER_LEN;
 export const ENVELOPE_OVERHEAD = HEADER_LEN + TAG_LEN;
 
 const FORMAT = 1;
@@ -40,7 +42,9 @@ export class Envelope {
   readonly #node: number;
   readonly #bootId: Uint8Array;
   readonly #ownKey: Uint8Array;
-  readonly #keys = new Map<string, Uint8Array>();
+  readonly #starts = new Map<string, Start>();
+  /** The last one that opened something: mostly the next message is of it, too. */
+  #last: Start | undefined;
   #counter = 0;
 
   /** `fleetKey` 32 bytes; `node` 1-4095; `bootId` 8 bytes, drawn when the node starts and never used again. */
@@ -65,32 +69,64 @@ export class Envelope {
   open(node: number, key: string, sealed: Uint8Array): Opened | EnvelopeRefusal {
     if (sealed.length < ENVELOPE_OVERHEAD || key.length > KEY_LEN_MAX) return "malformed";
     if (sealed[0] !== FORMAT) return "version";
-    const header = sealed.subarray(0, HEADER_LEN);
-    const reader = new Reader(header.subarray(1));
-    const [from, bootId, counter] = [reader.u16(), reader.raw(BOOT_ID_LEN), reader.u48()];
-    if (from !== node) return "wrong_node";
-    const name = context(from, bootId);
-    const cached = String.fromCharCode(...name);
-    const busKey = this.#keys.get(cached) ?? expand(this.#fleetKey, "bus", name);
-    const plain = openChaChaPoly(busKey, nonceOf(counter), aadOf(header, key), sealed.subarray(HEADER_LEN));
+    if (((sealed[1] << 8) | sealed[2]) !== node) return "wrong_node";
+    const start = this.#startOf(sealed);
+    NONCE.set(sealed.subarray(HEADER_LEN - COUNTER_LEN, HEADER_LEN), NONCE_LEN - COUNTER_LEN);
+    const aad = AAD.subarray(0, HEADER_LEN + key.length);
+    aad.set(sealed.subarray(0, HEADER_LEN));
+    for (let i = 0; i < key.length; i++) aad[HEADER_LEN + i] = key.charCodeAt(i);
+    const plain = openChaChaPoly(start.key, NONCE, aad, sealed.subarray(HEADER_LEN));
     if (plain === undefined) return "wrong_seal";
-    this.#keep(cached, busKey);
-    return { node, bootId, counter, plain };
+    this.#last = start;
+    this.#keep(start);
+    return { node, bootId: start.bootId, counter: counterOf(sealed), plain };
+  }
+
+  #startOf(sealed: Uint8Array): Start {
+    if (this.#last !== undefined && hasName(sealed, this.#last.name)) return this.#last;
+    const name = sealed.slice(1, 1 + NAME_LEN);
+    const text = String.fromCharCode(...name);
+    const known = this.#starts.get(text);
+    if (known !== undefined) return known;
+    return { name, text, bootId: name.slice(2), key: expand(this.#fleetKey, "bus", name) };
   }
 
   /** Only keys that opened something are kept, so a flood of invented starts pushes none out. */
-  #keep(name: string, key: Uint8Array): void {
-    if (this.#keys.has(name)) return;
-    if (this.#keys.size >= KEYS_MAX) this.#keys.delete(this.#keys.keys().next().value!);
-    this.#keys.set(name, key);
+  #keep(start: Start): void {
+    if (this.#starts.has(start.text)) return;
+    if (this.#starts.size >= KEYS_MAX) this.#starts.delete(this.#starts.keys().next().value!);
+    this.#starts.set(start.text, start);
   }
+}
+
+/** One start of one node: its key, found by number and boot id as they stand in the header. */
+interface Start {
+  readonly name: Uint8Array;
+  readonly text: string;
+  readonly bootId: Uint8Array;
+  readonly key: Uint8Array;
+}
+
+/** Of the message that is being opened: a joining node opens 100,000 at a time. */
+const NONCE = new Uint8Array(NONCE_LEN);
+const AAD = new Uint8Array(HEADER_LEN + KEY_LEN_MAX);
+
+function hasName(sealed: Uint8Array, name: Uint8Array): boolean {
+  for (let i = 0; i < NAME_LEN; i++) if (sealed[1 + i] !== name[i]) return false;
+  return true;
+}
+
+function counterOf(sealed: Uint8Array): number {
+  let counter = 0;
+  for (let i = HEADER_LEN - COUNTER_LEN; i < HEADER_LEN; i++) counter = counter * 256 + sealed[i];
+  return counter;
 }
 
 const context = (node: number, bootId: Uint8Array): Uint8Array =>
   new Writer(2 + BOOT_ID_LEN).u16(node).raw(bootId).done();
 
 const nonceOf = (counter: number): Uint8Array => new Writer(NONCE_LEN).raw(NONCE_HEAD).u48(counter).done();
-const NONCE_HEAD = new Uint8Array(NONCE_LEN - 6);
+const NONCE_HEAD = new Uint8Array(NONCE_LEN - COUNTER_LEN);
 
 function aadOf(header: Uint8Array, key: string): Uint8Array {
   const aad = new Uint8Array(HEADER_LEN + key.length);

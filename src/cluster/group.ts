@@ -306,6 +306,18 @@ export class Group {
     return row === NONE ? NOBODY : this.#core.table.owner[row];
   }
 
+  /** A session as it is known now: what was agreed, and where its client is. */
+  known(index: number): { readonly record: LiveRecord; readonly endpoint: Endpoint } | undefined {
+    const { table } = this.#core;
+    const row = table.find(index);
+    return row === NONE ? undefined : { record: table.record(row), endpoint: table.endpoint(row) };
+  }
+
+  /** A session of another node can't be served by this one: its data plane has no room. */
+  unserved(): void {
+    this.#core.outcomes.add("unserved");
+  }
+
   status(): GroupStatus {
     return statusOf(this.#core, this.#membership, this.#resync, {
       tombstones: this.#records.tombstones,

@@ -43,6 +43,7 @@ export const outcomes = {
     "Packets of an own session that the data plane did not take, although they were put back often.",
   ),
   table_full: refused("Records of sessions beyond the size of the group's table."),
+  unserved: refused("Sessions of other nodes that this node knows and has no row of the data plane for."),
   record_old: refused("Records of sessions that ended, expired or were replaced; harmless."),
   record_malformed: refused("Bus records that are authentic but can't be read: another version of anyhop?"),
   record_misplaced: refused("Bus records whose key, creator or contents contradict each other."),

@@ -1,7 +1,7 @@
 /**
  * Who may come: the clients of the file and those that were added while running, in the store, with their inner
- * addresses. Decides names, keys and addresses that are taken; knows nothing of sessions. Every change is on disk
- * before it counts.
+ * addresses. Decides names, keys and addresses that are taken; knows nothing of sessions. Every change of this
+ * node is on disk before it counts.
  */
 import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
@@ -59,6 +59,8 @@ export class ClientBook {
   #pool = new AddressPool([]);
   #filePsks = new Map<string, Uint8Array | undefined>();
   #sorted: ClientRecord[] | undefined;
+  /** Learnt and not on disk yet, by name. */
+  readonly #unwritten = new Map<string, ClientRecord>();
   #groupKey = "";
 
   /** Throws AnyhopError when file and store contradict each other. */
@@ -105,6 +107,7 @@ export class ClientBook {
    * added by hand under the same name. Throws and changes nothing when a key or an address is taken.
    */
   load(spec: NodeSpec): void {
+    this.writeLearnt(Number.POSITIVE_INFINITY);
     const stored = this.#store.clients().map(slim);
     const inFile = new Map(spec.clients.map((client) => [client.name, client]));
     const kept = stored.filter(({ origin, name }) => origin === "api" && !inFile.has(name));
@@ -166,29 +169,37 @@ export class ClientBook {
 
   /** Throws AnyhopError "bad_client", "client_exists", "key_taken", "address_taken", "pool_exhausted", "no_pool". */
   add(wish: NewClient): ClientRecord {
-    const publicKey = this.#judge(wish);
-    const record: ClientRecord = {
-      name: wish.name,
-      publicKey,
-      psk: wish.psk === undefined ? undefined : wish.psk.trim(),
-      addresses: readAddresses(wish.addresses),
-      prefixes: readPrefixes(wish.prefixes),
-      modes: [...wish.modes],
-      origin: "api",
-      createdMs: this.#clock.wallMs(),
-    };
-    for (const name of ownedBy(record)) refuseOwned(name, this.#owners);
-    const whole = record.addresses.length > 0 ? record : { ...record, addresses: this.#pool.take() };
+    const client = this.#enter(wish);
     try {
-      this.#store.changeClients([whole], []);
+      this.#store.changeClients([client], []);
     } catch (error) {
-      if (record.addresses.length === 0) for (const address of whole.addresses) this.#pool.release(address);
+      this.#leave(client);
       throw error;
     }
-    this.#claim(whole, this.#pool, this.#owners, this.#byKey);
-    this.#byName.set(whole.name, whole);
-    this.#sorted = undefined;
-    return whole;
+    return client;
+  }
+
+  /**
+   * A client that another node has added: it is on the disk of that node and with the engine, so it counts here before
+   * `writeLearnt` has it on this node's disk. A joining node hears of 100,000, and a commit takes 5 to 30 ms. Throws what
+   * `add` throws.
+   */
+  learn(wish: NewClient): ClientRecord {
+    const client = this.#enter(wish);
+    this.#unwritten.set(client.name, client);
+    return client;
+  }
+
+  /** Writes at most so many learnt clients. True: there are more. Throws AnyhopError "state_full" and keeps them. */
+  writeLearnt(max: number): boolean {
+    const clients: ClientRecord[] = [];
+    for (const client of this.#unwritten.values()) {
+      if (clients.length === max) break;
+      clients.push(client);
+    }
+    if (clients.length > 0) this.#store.changeClients(clients, []);
+    for (const { name } of clients) this.#unwritten.delete(name);
+    return this.#unwritten.size > 0;
   }
 
   /** Throws AnyhopError "unknown_client" or "client_in_file". Returns who it was. */
@@ -201,12 +212,38 @@ export class ClientBook {
         `The client ${name} is in the configuration file: remove its [[client]] there, then run anyhop reload.`,
       );
     this.#store.changeClients([], [name]);
-    this.#byName.delete(name);
+    this.#leave(client);
+    return client;
+  }
+
+  /** In memory only. Throws what `add` throws, and changes nothing then. */
+  #enter(wish: NewClient): ClientRecord {
+    const publicKey = this.#judge(wish);
+    const record: ClientRecord = {
+      name: wish.name,
+      publicKey,
+      psk: wish.psk === undefined ? undefined : wish.psk.trim(),
+      addresses: readAddresses(wish.addresses),
+      prefixes: readPrefixes(wish.prefixes),
+      modes: [...wish.modes],
+      origin: "api",
+      createdMs: this.#clock.wallMs(),
+    };
+    for (const name of ownedBy(record)) refuseOwned(name, this.#owners);
+    const whole = slim(record.addresses.length > 0 ? record : { ...record, addresses: this.#pool.take() });
+    this.#claim(whole, this.#pool, this.#owners, this.#byKey);
+    this.#byName.set(whole.name, whole);
+    this.#sorted = undefined;
+    return whole;
+  }
+
+  #leave(client: ClientRecord): void {
+    this.#byName.delete(client.name);
+    this.#unwritten.delete(client.name);
     this.#sorted = undefined;
     this.#byKey.delete(client.publicKey);
     for (const name of ownedBy(client)) this.#owners.delete(name);
     for (const prefix of prefixesOf(client)) this.#pool.release(prefix);
-    return client;
   }
 
   /** The canonical public key; throws what is wrong with name and keys. */

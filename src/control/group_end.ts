@@ -300,7 +300,7 @@ export class GroupEnd {
     this.group.flush(this.#now(), out);
     for (const output of out) {
       // The shard must have the rows before it is told what to do with them.
-      if (output.kind !== "install") this.#sessions.settled();
+      if (output.kind !== "install" && output.kind !== "client") this.#sessions.settled();
       this.#carryOut(output);
     }
     this.#carrying = false;

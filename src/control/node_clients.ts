@@ -3,10 +3,11 @@
  * each is one small object that points to its record, and what all are given is there once.
  */
 import { parseAddress } from "../base/ip.ts";
-import { parsePrefix } from "../base/prefix.ts";
+import { type Prefix, parsePrefix } from "../base/prefix.ts";
 import { MODE_OPEN_TUNNEL, MODE_RELAY, MODE_TUNNEL } from "../handshake/offer.ts";
 import type { ClientRecord as HandshakeClient } from "../handshake/responder.ts";
 import type { InnerPrefix, Settings } from "../handshake/settings.ts";
+import { prefixesOf } from "./client_book.ts";
 import type { NodeSpec } from "./instance.ts";
 import type { ClientRecord } from "./ports.ts";
 
@@ -28,6 +29,11 @@ export class Admitted implements HandshakeClient {
 
   get name(): string {
     return this.record.name;
+  }
+
+  /** What is routed to it. */
+  prefixes(): Prefix[] {
+    return prefixesOf(this.record).map((text) => parsePrefix(text)!);
   }
 
   get modes(): number {

@@ -6,7 +6,6 @@ import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { formatEndpoint } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
-import { parsePrefix } from "../base/prefix.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { expand } from "../crypto/kdf.ts";
 import type { PairOf } from "../crypto/x25519.ts";
@@ -29,7 +28,6 @@ import * as inside from "../handshake/session_control.ts";
 import type { ToShard, Yielded } from "../shard/messages.ts";
 import { SessionBatch } from "../shard/session_batch.ts";
 import { IndexMap } from "../table/index_map.ts";
-import { prefixesOf } from "./client_book.ts";
 import type { EventHub } from "./event_hub.ts";
 import type { NodeSpec } from "./instance.ts";
 import { Admitted, clientSettings, type SharedSettings, sharedSettings } from "./node_clients.ts";
@@ -254,21 +252,19 @@ export class NodeEnd implements SessionEnd, Sessions {
     return row === NO_ROW ? undefined : row;
   }
 
-  /** Name of the client with this key (hex), if it may come. */
-  clientName(clientKey: string): string | undefined {
-    return this.#clients.get(base64Of(clientKey))?.name;
+  /** Who may come with this public key (base64). */
+  client(publicKey: string): Admitted | undefined {
+    return this.#clients.get(publicKey);
   }
 
   /** A session that another node answered for; `isUp`: its client has confirmed it. False: there is no room. */
-  takeIn(session: NodeSession, isUp: boolean): boolean {
+  takeIn(session: NodeSession, client: Admitted, isUp: boolean): boolean {
     const { sessions } = this.responder;
     if (sessions.full) return false;
-    const now = this.#now();
     const out: NodeOutput[] = [];
-    sessions.add(now, session, out);
-    if (isUp) sessions.authentic(now, session.index, out);
+    sessions.takeIn(this.#now(), session, isUp, out);
     for (const output of out) {
-      if (output.kind === "pending") this.#open(output.session, { foreign: true, pending: !isUp });
+      if (output.kind === "pending") this.#enter(output.session, client, true, !isUp);
       else if (output.kind === "retire") this.#retire(output);
     }
     return true;
@@ -432,7 +428,7 @@ export class NodeEnd implements SessionEnd, Sessions {
         this.#post({ kind: "send", datagram: output.datagram, to: endpointOf(output.to as Source) });
         break;
       case "pending":
-        this.#open(output.session, { foreign: false, pending: true });
+        this.#open(output.session);
         this.#others?.answered(output.session);
         break;
       case "up":
@@ -457,26 +453,34 @@ export class NodeEnd implements SessionEnd, Sessions {
     }
   }
 
-  #open(session: NodeSession, { foreign, pending }: { readonly foreign: boolean; readonly pending: boolean }): void {
+  #open(session: NodeSession): void {
     const client = this.#clients.get(base64Of(session.clientKey));
-    const row = client && this.#free.take();
+    if (client !== undefined) this.#enter(session, client, false, true);
+  }
+
+  #enter(session: NodeSession, client: Admitted, foreign: boolean, pending: boolean): void {
+    const row = this.#free.take();
     if (row === undefined) return;
-    this.#byIndex.set(session.index, row);
-    this.#indices[row - this.#firstRow] = session.index + 1;
+    const { index, aead, secret } = session;
+    this.#byIndex.set(index, row);
+    this.#indices[row - this.#firstRow] = index + 1;
     this.#sinceMs[row - this.#firstRow] = this.#use.clock.wallMs();
     if (this.#batch.full) this.#flush();
     this.#batch.add({
-      ...{ index: row, owner: client!.owner, end: "node", sessionIndex: session.index, receiver: session.receiver },
+      index: row,
+      owner: client.owner,
+      end: "node",
+      sessionIndex: index,
+      receiver: session.receiver,
       senderId: this.sender.senderId,
-      key: aeadKey(
-        session.aead,
-        groupKey(session.secret, session.aead, this.sender),
-        clientKey(session.secret, session.aead),
-      ),
-      ...{ window: WINDOW, keepaliveMs: 0, innerMtu: this.#spec.instance.device.mtuBytes },
-      routes: prefixesOf(client!.record).map((text) => parsePrefix(text)!),
+      key: aeadKey(aead, groupKey(secret, aead, this.sender), clientKey(secret, aead)),
+      window: WINDOW,
+      keepaliveMs: 0,
+      innerMtu: this.#spec.instance.device.mtuBytes,
+      routes: client.prefixes(),
       endpoint: endpointOf(session.from as Source),
-      ...{ pending, foreign },
+      pending,
+      foreign,
     });
   }
 

@@ -21,11 +21,10 @@ import type { ClusterSpec, NodeSpec } from "./instance.ts";
 import { aeadAlgorithms, type NodeEnd, type NodeOthers } from "./node_end.ts";
 import type { TicketKey } from "./ports.ts";
 import type { Handed, ShardPort, Source } from "./session_end.ts";
+import { WaitingSessions } from "./waiting_sessions.ts";
 
 /** From the answer to the handshake until no node keeps the record: longer than any session lives. */
 const SESSION_LIFE_MS = 900_000;
-/** Sessions of clients that this node has not heard of yet; the book comes another way than records do. */
-const WAITING_MAX = 4096;
 const HEADER_LEN = 8;
 
 export interface NodeGroupPorts extends GroupEndPorts {
@@ -44,6 +43,8 @@ export interface ReplicatedClients {
   addressesOf(content: Uint8Array): readonly string[] | undefined;
   /** Undefined: it was removed. */
   learn(clientKey: string, content: Uint8Array | undefined): void;
+  /** Nothing is learnt any more. */
+  stop(): void;
   /** The engine has told all that it knows. */
   caughtUp(): void;
 }
@@ -52,13 +53,18 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   readonly #node: NodeEnd;
   readonly #use: NodeGroupPorts;
   readonly #end: GroupEnd;
-  readonly #waiting = new Map<string, { readonly record: LiveRecord; readonly endpoint: Endpoint }[]>();
-  #waitingCount = 0;
+  /** Sessions of clients that this node has not heard of yet: the book comes another way than records do. */
+  readonly #waiting = new WaitingSessions();
   /** Of those, whose clients are to be told of this start. */
   readonly #unheard = new Set<number>();
   #shard!: ShardPort;
   /** Set by who keeps the client book, before packets flow. */
-  clients: ReplicatedClients = { addressesOf: () => undefined, learn: () => {}, caughtUp: () => {} };
+  clients: ReplicatedClients = {
+    addressesOf: () => undefined,
+    learn: () => {},
+    stop: () => {},
+    caughtUp: () => {},
+  };
 
   constructor(node: NodeEnd, spec: NodeSpec, cluster: ClusterSpec, ports: NodeGroupPorts) {
     this.#node = node;
@@ -85,6 +91,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   stop(): void {
+    this.clients.stop();
     void this.#end.stop();
   }
 
@@ -127,6 +134,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   // --- What this node tells ---
 
   answered(session: NodeSession): void {
+    this.#waiting.delete(session.index);
     this.#end.answered(this.#recordOf(session));
   }
 
@@ -156,15 +164,13 @@ export class NodeGroup implements GroupSessions, NodeOthers {
 
   /** Somebody may come now: what was agreed with them at other nodes can be taken in. */
   admitted(key: string): void {
-    const waiting = this.#waiting.get(key);
-    if (waiting === undefined) return;
-    this.#waiting.delete(key);
-    this.#waitingCount -= waiting.length;
-    for (const { record, endpoint } of waiting) {
-      this.install(record, endpoint);
-      if (this.#unheard.delete(record.index)) this.announceSender(record.index, undefined);
+    for (const index of this.#waiting.take(key)) {
+      const known = this.#end.group.known(index);
+      const isUnheard = this.#unheard.delete(index);
+      if (known === undefined) continue;
+      this.install(known.record, known.endpoint);
+      if (isUnheard) this.announceSender(index, undefined);
     }
-    this.settled();
   }
 
   // --- What the group tells (GroupSessions) ---
@@ -198,14 +204,13 @@ export class NodeGroup implements GroupSessions, NodeOthers {
 
   install(record: LiveRecord, endpoint: Endpoint): void {
     const key = hex(record.clientKey);
-    const name = this.#node.clientName(key);
-    if (name === undefined) {
-      if (this.#waitingCount >= WAITING_MAX) return;
-      this.#waitingCount++;
-      this.#waiting.set(key, [...(this.#waiting.get(key) ?? []), { record, endpoint }]);
+    const client = this.#node.client(base64(record.clientKey));
+    if (client === undefined) {
+      this.#waiting.add(key, record.index);
       return;
     }
-    this.#node.takeIn(this.#sessionOf(key, name, record, endpoint), record.phase === "up");
+    const taken = this.#node.takeIn(this.#sessionOf(key, client.name, record, endpoint), client, record.phase === "up");
+    if (!taken) this.#end.group.unserved();
   }
 
   up(index: number): void {
@@ -214,13 +219,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
 
   retire(index: number, created: number, reason: EndReason): void {
     this.#unheard.delete(index);
-    for (const [key, waiting] of this.#waiting) {
-      const left = waiting.filter(({ record }) => record.index !== index || record.created !== created);
-      if (left.length === waiting.length) continue;
-      this.#waitingCount -= waiting.length - left.length;
-      if (left.length > 0) this.#waiting.set(key, left);
-      else this.#waiting.delete(key);
-    }
+    this.#waiting.delete(index);
     this.#node.retireElsewhere(index, created, reason);
   }
 
@@ -235,7 +234,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   announceSender(index: number, to: Endpoint | undefined): void {
     const place = to === undefined ? this.#placeOf(index) : this.#source(to);
     if (place === undefined) {
-      if (this.#isWaiting(index)) this.#unheard.add(index);
+      if (this.#waiting.has(index)) this.#unheard.add(index);
       return;
     }
     this.#node.respond((responder, at, out) => responder.announce(at, index, this.#node.sender, place, out));
@@ -271,7 +270,18 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   settled(): void {
+    this.#expire();
     this.#node.settle();
+  }
+
+  /** Clients that never come: what this node serves expires by itself, and what waits does not. */
+  #expire(): void {
+    for (let index = this.#waiting.first; index !== undefined; index = this.#waiting.first) {
+      const known = this.#end.group.known(index);
+      if (known !== undefined && known.record.expiryMs > this.#use.clock.wallMs()) return;
+      this.#waiting.delete(index);
+      if (known !== undefined) this.#end.ended(index, known.record.created, "expired");
+    }
   }
 
   #recordOf(session: NodeSession): LiveRecord {
@@ -297,24 +307,21 @@ export class NodeGroup implements GroupSessions, NodeOthers {
 
   #sessionOf(key: string, clientName: string, record: LiveRecord, endpoint: Endpoint): NodeSession {
     const { index, created, receiver, instance, aead, modes, secret } = record;
+    // Without spread, which takes a third of this function: it runs for every session of the group when a node joins.
     return {
-      ...{ index, receiver, clientKey: key, clientName, instance: hex(instance) },
-      ...{
-        aead,
-        modes,
-        secret,
-        settings: NO_SETTINGS,
-        from: this.#source(endpoint),
-        timestamp: created,
-        resumed: false,
-      },
+      index,
+      receiver,
+      clientKey: key,
+      clientName,
+      instance: hex(instance),
+      aead,
+      modes,
+      secret,
+      settings: NO_SETTINGS,
+      from: this.#source(endpoint),
+      timestamp: created,
+      resumed: false,
     };
-  }
-
-  /** Whether a session waits here for its client to be known. */
-  #isWaiting(index: number): boolean {
-    for (const waiting of this.#waiting.values()) if (waiting.some(({ record }) => record.index === index)) return true;
-    return false;
   }
 
   /** Where the client of a session is, as far as this node knows. */
@@ -334,4 +341,6 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 }
 
+const base64 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");

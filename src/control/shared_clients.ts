@@ -2,6 +2,7 @@
  * Clients that were added over the API, on all nodes of a group: what is added or removed here goes to the others, and
  * what they say goes into the client book of this node. Clients of the file are the file's, on each node.
  */
+import { AnyhopError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { type ClientBook, prefixesOf } from "./client_book.ts";
 import type { Mode } from "./instance.ts";
@@ -16,10 +17,27 @@ export interface SharedClientsPorts {
   expel(publicKey: string): void;
 }
 
+/** In one commit; those of a pause at a time, so that packets and beats are not kept waiting. */
+const WRITE_CLIENTS = 512;
+const WRITE_PAUSE_MS = 250;
+/** Ten seconds. */
+const PAUSES_MAX = 40;
+
 type Content = Pick<ClientRecord, "name" | "publicKey" | "psk" | "addresses" | "prefixes" | "modes">;
+
+type Learnt = Content & { readonly modes: readonly Mode[] };
 
 export class SharedClients implements ReplicatedClients {
   readonly #use: SharedClientsPorts;
+  /** Of the next write. */
+  #timer: NodeJS.Timeout | undefined;
+  /** A client was learnt since the last pause. */
+  #heard = false;
+  #pauses = 0;
+  /** The disk took no more the last time. */
+  #full = false;
+  /** Read for their addresses; until they are learnt. */
+  readonly #read = new WeakMap<Uint8Array, Learnt>();
 
   constructor(ports: SharedClientsPorts) {
     this.#use = ports;
@@ -35,30 +53,39 @@ export class SharedClients implements ReplicatedClients {
   }
 
   addressesOf(content: Uint8Array): readonly string[] | undefined {
-    const client = decode(content);
+    const client = this.#decoded(content);
     return client && prefixesOf(client);
   }
 
   learn(clientKey: string, content: Uint8Array | undefined): void {
-    const { book, log } = this.#use;
+    const { book, log, admit } = this.#use;
     if (content === undefined) {
       this.#forget(Buffer.from(clientKey, "hex").toString("base64"));
       return;
     }
-    const client = decode(content);
+    const client = this.#decoded(content);
+    this.#read.delete(content);
     if (client === undefined) return;
     const before = book.byPublicKey(client.publicKey);
     if (before?.origin === "file" || (before !== undefined && sameContent(before, client))) return;
     if (before !== undefined) this.#forget(client.publicKey);
     try {
-      this.#use.admit(book.add(client));
+      admit(book.learn(client));
     } catch (error) {
       // Refused here, for a reason that a person must see: a name or an address that this node's file gives to another.
       log.error(
         "client_conflict",
         `The client ${client.name} of another node can't come in here: ${(error as Error).message}`,
       );
+      return;
     }
+    this.#heard = true;
+    this.#timer ??= setTimeout(() => this.#write(), WRITE_PAUSE_MS);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#keep(Number.POSITIVE_INFINITY);
   }
 
   /** The snapshot of the engine is here: what only this node knows is told to the others. */
@@ -66,6 +93,39 @@ export class SharedClients implements ReplicatedClients {
     const { book, group } = this.#use;
     for (const client of book.list())
       if (client.origin === "api" && !group.hasClient(hexOf(client.publicKey))) this.added(client);
+  }
+
+  /** The book asks for its addresses first, and then says that it counts. */
+  #decoded(content: Uint8Array): Learnt | undefined {
+    const known = this.#read.get(content);
+    if (known !== undefined) return known;
+    const client = decode(content);
+    if (client !== undefined) this.#read.set(content, client);
+    return client;
+  }
+
+  /** When no more have come for a while, or it goes on for long: not while a snapshot keeps this node busy. */
+  #write(): void {
+    const wait = this.#heard && this.#pauses < PAUSES_MAX;
+    this.#heard = false;
+    this.#pauses = wait ? this.#pauses + 1 : 0;
+    const again = wait || this.#keep(WRITE_CLIENTS);
+    this.#timer = again ? setTimeout(() => this.#write(), WRITE_PAUSE_MS) : undefined;
+  }
+
+  /** True: there is more to write. */
+  #keep(max: number): boolean {
+    try {
+      const more = this.#use.book.writeLearnt(max);
+      this.#full = false;
+      return more;
+    } catch (error) {
+      if (!(error instanceof AnyhopError)) throw error;
+      if (!this.#full)
+        this.#use.log.error("state_full", `${error.message} Clients of other nodes are not remembered over a restart.`);
+      this.#full = true;
+      return true;
+    }
   }
 
   #forget(publicKey: string): void {
@@ -87,7 +147,7 @@ const sameContent = (a: Content, b: Content) => JSON.stringify(contentOf(a)) ===
 const encode = (client: ClientRecord) => new TextEncoder().encode(JSON.stringify(contentOf(client)));
 
 /** Undefined: not what `encode` makes. The book judges the values. */
-function decode(bytes: Uint8Array): (Content & { readonly modes: readonly Mode[] }) | undefined {
+function decode(bytes: Uint8Array): Learnt | undefined {
   try {
     const { name, publicKey, psk, addresses, prefixes, modes } = JSON.parse(new TextDecoder().decode(bytes));
     const isText = (value: unknown) => typeof value === "string";

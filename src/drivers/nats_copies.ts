@@ -6,6 +6,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import type { Msg, NatsConnection } from "@nats-io/transport-node";
 import { type StreamKind, subtree } from "../cluster/bus_subjects.ts";
 import { Feed } from "./nats_feed.ts";
+import type { Intake } from "./nats_intake.ts";
 import type { Heartbeat } from "./nats_peers.ts";
 
 export interface CopyReader {
@@ -13,6 +14,7 @@ export interface CopyReader {
   readonly group: string;
   readonly inbox: string;
   readonly timeoutMs: number;
+  readonly intake: Intake;
   /** A record of the wanted nodes. */
   record(kind: StreamKind, msg: Msg): void;
   failed(error: Error): void;
@@ -32,6 +34,7 @@ export function readCopies(reader: CopyReader, peer: Heartbeat, nodes: readonly 
             if (closed) return;
             const feed = new Feed({
               ...{ nc: reader.nc, jsm, stream: peer.streams[kind], inbox: reader.inbox, from: 1 },
+              intake: reader.intake,
               // Whole when the server says that nothing more waits.
               goal: Number.MAX_SAFE_INTEGER,
               filter: `${subtree(reader.group, node, kind)}>`,

@@ -11,6 +11,7 @@ import {
   type StreamInfo,
 } from "@nats-io/jetstream";
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from "@nats-io/transport-node";
+import type { Intake } from "./nats_intake.ts";
 
 const HEARTBEAT_MS = 500;
 /** Two heartbeats may be late, as on a machine that is busy; the third is missing. */
@@ -27,6 +28,8 @@ export interface FeedOptions {
   readonly from: number;
   /** Number of the last record that belongs to the snapshot. */
   readonly goal: number;
+  /** Takes records in when there is time; the server waits for its flow control meanwhile. */
+  readonly intake: Intake;
   /** Only these subjects. */
   readonly filter: string | undefined;
   /** `seq`: its number in the stream. */
@@ -99,7 +102,10 @@ export class Feed {
     const subscription = nc.subscribe(deliver, {
       callback: (error, msg) => {
         if (error !== null || subscription !== this.#subscription) return;
-        this.#receive(msg);
+        this.#heardMs = performance.now();
+        this.#options.intake.push(() => {
+          if (subscription === this.#subscription) this.#receive(msg);
+        });
       },
     });
     this.#subscription = subscription;
@@ -122,7 +128,6 @@ export class Feed {
   }
 
   #receive(msg: Msg): void {
-    this.#heardMs = performance.now();
     const place = parsePlace(msg.reply);
     if (place === undefined) {
       this.#control(msg);

@@ -11,6 +11,7 @@ import type { Outbox } from "./bus_outbox.ts";
 import { readCopies } from "./nats_copies.ts";
 import { nameOfCode } from "./nats_errors.ts";
 import { Feed, resumeAt } from "./nats_feed.ts";
+import { Intake } from "./nats_intake.ts";
 import { type Heartbeat, type PeerView, type PeerViews, parseHeartbeat, STALLED_MS } from "./nats_peers.ts";
 import { addSource, hasSource, openStream, renewSource } from "./nats_streams.ts";
 
@@ -86,6 +87,7 @@ export class Session {
   readonly #putNow = new Set<string>();
   /** What is read at a living peer. */
   readonly #copies = new Set<{ close(): void }>();
+  readonly #intake = new Intake();
   #pauseMs = 0;
   #paused: NodeJS.Timeout | undefined;
   #closed = false;
@@ -163,6 +165,7 @@ export class Session {
     clearTimeout(this.#answers);
     for (const kind of KINDS) this.#streams[kind].feed?.close();
     for (const copies of this.#copies) copies.close();
+    this.#intake.close();
   }
 
   shout(message: Uint8Array): void {
@@ -227,6 +230,7 @@ export class Session {
     const own = String(node);
     stream.feed = new Feed({
       ...{ nc: this.#nc, jsm: this.#jsm, stream: stream.name, filter: undefined },
+      intake: this.#intake,
       inbox: `${inbox(this.#context.group, node)}.f`,
       from: resumeAt(given.get(stream.name) ?? 0, info),
       goal: info.state.last_seq,
@@ -248,8 +252,7 @@ export class Session {
           return;
         }
         if (place.node !== own) peers.get(from).heardMs = clock.monotonicMs();
-        // A copy: the bytes stand in a buffer of the connection.
-        listener.record(from, place.key, isDeleted(msg) ? undefined : new Uint8Array(msg.data));
+        listener.record(from, place.key, isDeleted(msg) ? undefined : msg.data);
       },
       caughtUp: () => {
         stream.delivered = true;
@@ -297,7 +300,15 @@ export class Session {
       } else if (peers.get(from).goal === undefined) listener.record(from, place.key, value);
     };
     const failed = (error: unknown): void => this.#context.failed("copy", error);
-    const reader = { nc: this.#nc, group, inbox: `${inbox(group, node)}.c`, timeoutMs: API_TIMEOUT_MS, record, failed };
+    const reader = {
+      nc: this.#nc,
+      group,
+      inbox: `${inbox(group, node)}.c`,
+      timeoutMs: API_TIMEOUT_MS,
+      intake: this.#intake,
+      record,
+      failed,
+    };
     for (const kind of KINDS) {
       if (!this.#streams[kind].made) continue;
       const copies = readCopies(reader, teller, wanted, kind);

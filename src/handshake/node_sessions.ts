@@ -109,6 +109,18 @@ export class NodeSessions {
     out.push({ kind: "pending", session });
   }
 
+  /** Another node answered for it, and if `isUp`, saw its client confirm it. As `add` and `authentic`, without words. */
+  takeIn(now: Now, session: NodeSession, isUp: boolean, out: NodeOutput[]): void {
+    // Mostly the client has no other.
+    if (isUp && this.#rows.ofClient(session.clientKey).length === 0) {
+      this.#rows.move(this.#rows.add(session, 0), "up", now.ms + this.#limits.expireAfterMs);
+      out.push({ kind: "pending", session });
+      return;
+    }
+    this.add(now, session, out);
+    if (isUp) this.authentic(now, session.index, out);
+  }
+
   /** An authentic packet arrived in this session. Cheap and without effect after the first. */
   authentic(now: Now, index: number, out: NodeOutput[]): void {
     const rows = this.#rows;

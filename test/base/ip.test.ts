@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import ipaddr from "ipaddr.js";
 import { describe, expect, it } from "vitest";
 import { formatAddress, formatEndpoint, parseAddress } from "../../src/base/ip.ts";
 
@@ -10,6 +11,18 @@ function canonical(text: string): string | undefined {
 }
 
 describe("parseAddress", () => {
+  it("reads IPv4 as ipaddr.js does", () => {
+    const part = fc.oneof(fc.nat(300).map(String), fc.constantFrom("", "00", "01", "256", "0x1", "1e1", " 1", "-1"));
+    const text = fc.array(part, { minLength: 3, maxLength: 5 }).map((parts) => parts.join("."));
+    fc.assert(
+      fc.property(fc.oneof(text, fc.ipV4()), (text) => {
+        const isOne = ipaddr.IPv4.isValidFourPartDecimal(text);
+        const word = isOne ? Buffer.from(ipaddr.IPv4.parse(text).octets).readInt32BE() : undefined;
+        expect(parseAddress(text)?.w3).toBe(word);
+      }),
+    );
+  });
+
   it("gives int32 words, IPv4 as ::ffff:a.b.c.d", () => {
     expect(parseAddress("192.0.2.1")).toEqual({ family: 4, w0: 0, w1: 0, w2: 0xffff, w3: 0xc0000201 | 0 });
     expect(parseAddress("2001:db8::1")).toEqual({ family: 6, w0: 0x20010db8, w1: 0, w2: 0, w3: 1 });

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { explainKey, formatKey, parseKey } from "../../src/control/keys/key_text.ts";
 import { openKey, SEAL_RANDOM_LEN, sealKey } from "../../src/control/keys/sealed.ts";
 import { isSoundPublicKey, privateKeyFrom, publicKeyOf } from "../../src/control/keys/x25519.ts";
+import { keyPairFromPrivate } from "../../src/crypto/x25519.ts";
 
 const hex = (text: string) => new Uint8Array(Buffer.from(text, "hex"));
 const bytes32 = fc.uint8Array({ minLength: 32, maxLength: 32 });
@@ -71,7 +72,25 @@ describe("pairs", () => {
     ["the other of order 8", "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"],
     ["p - 1", `ec${"ff".repeat(30)}7f`],
     ["p", `ed${"ff".repeat(30)}7f`],
-  ])("the point %s is no public key", (_what, point) => expect(isSoundPublicKey(hex(point))).toBe(false));
+    ["p + 1", `ee${"ff".repeat(30)}7f`],
+  ])("the point %s is no public key, with either top bit: X25519 refuses it too", (_what, text) => {
+    for (const top of [0, 128]) {
+      const point = hex(text);
+      point[31] |= top;
+      expect(isSoundPublicKey(point)).toBe(false);
+      expect(keyPairFromPrivate(new Uint8Array(32).fill(64)).shared(point)).toBeUndefined();
+    }
+  });
+
+  test("a point that X25519 agrees on is a public key", () => {
+    fc.assert(
+      fc.property(bytes32, (point) => {
+        const agreed = keyPairFromPrivate(new Uint8Array(32).fill(64)).shared(point) !== undefined;
+        expect(isSoundPublicKey(point)).toBe(agreed);
+      }),
+      { numRuns: 50 },
+    );
+  });
 });
 
 describe("sealed", () => {

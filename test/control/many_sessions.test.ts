@@ -125,7 +125,10 @@ function install(from: number, to: number): { us: number; messages: number } {
   for (let first = from; first < to; first += 500) {
     const sessions = Array.from({ length: Math.min(500, to - first) }, (_, k) => sessionOf(first + k));
     const began = cpuUs();
-    for (const session of sessions) node.takeIn(session, false);
+    for (const session of sessions) {
+      const client = node.client(Buffer.from(session.clientKey, "hex").toString("base64"))!;
+      node.takeIn(session, client, false);
+    }
     node.settle();
     messages += posted.length;
     for (const message of posted.splice(0)) apply(plane, message);

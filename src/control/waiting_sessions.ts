@@ -1,0 +1,44 @@
+/**
+ * Sessions that this node knows and can't serve yet, because it has not heard of their clients. Only their indices: what
+ * was agreed stands in the group's table, which bounds how many there are. Every step costs O(1).
+ */
+export class WaitingSessions {
+  /** Key of the client (hex) by session index, those that wait for longest first. */
+  readonly #clients = new Map<number, string>();
+  /** By client: mostly one. */
+  readonly #indices = new Map<string, number[]>();
+
+  /** Index of the session that waits for longest. */
+  get first(): number | undefined {
+    return this.#clients.keys().next().value;
+  }
+
+  has(index: number): boolean {
+    return this.#clients.has(index);
+  }
+
+  add(clientKey: string, index: number): void {
+    this.delete(index);
+    this.#clients.set(index, clientKey);
+    const own = this.#indices.get(clientKey);
+    if (own === undefined) this.#indices.set(clientKey, [index]);
+    else own.push(index);
+  }
+
+  delete(index: number): void {
+    const clientKey = this.#clients.get(index);
+    if (clientKey === undefined) return;
+    this.#clients.delete(index);
+    const left = this.#indices.get(clientKey)!.filter((other) => other !== index);
+    if (left.length > 0) this.#indices.set(clientKey, left);
+    else this.#indices.delete(clientKey);
+  }
+
+  /** All of one client, oldest first; none of them waits any more. */
+  take(clientKey: string): readonly number[] {
+    const own = this.#indices.get(clientKey) ?? [];
+    this.#indices.delete(clientKey);
+    for (const index of own) this.#clients.delete(index);
+    return own;
+  }
+}
