@@ -39,6 +39,8 @@ export interface GroupEndPorts {
 export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | "addressesOf"> {
   /** Row of a session in the tunnel table, or undefined. */
   rowOf(index: number): number | undefined;
+  /** Above every row that a session ever had. */
+  rowsEnd(): number;
   install(record: LiveRecord, endpoint: Endpoint): void;
   /** The client confirmed it at another node. */
   up(index: number): void;
@@ -85,7 +87,6 @@ export class GroupEnd {
   #shard!: ShardPort;
   #bus: Bus | undefined;
   #first = 0;
-  #end = 0;
   /** By row: the number that the group was told of last. */
   #told!: Float64Array;
   #progress: NodeJS.Timeout | undefined;
@@ -115,8 +116,7 @@ export class GroupEnd {
   start(shard: ShardPort, first: number, count: number): void {
     this.#shard = shard;
     this.#first = first;
-    this.#end = first + count;
-    this.#told = new Float64Array(this.#end);
+    this.#told = new Float64Array(first + count);
     this.#use.link.onDatagram((from, bytes) => this.#in((group) => group.linkDatagram(this.#now(), from, bytes)));
     this.#use.link.onRefused((by) => this.#in((group) => group.linkRefused(this.#now(), by)));
     this.#bus = this.#use.openBus({
@@ -246,7 +246,7 @@ export class GroupEnd {
   #own(): number[] {
     const { used, foreign, pending, index } = this.#shard.tunnels;
     const own: number[] = [];
-    for (let row = this.#first; row < this.#end; row++)
+    for (let row = this.#first, end = this.#sessions.rowsEnd(); row < end; row++)
       if (used[row] === 1 && foreign[row] === 0 && pending[row] === 0) own.push(index[row]);
     return own;
   }
@@ -257,7 +257,7 @@ export class GroupEnd {
     const group = this.group.status();
     const { used, foreign, pending } = this.#shard.tunnels;
     let elsewhere = 0;
-    for (let row = this.#first; row < this.#end; row++)
+    for (let row = this.#first, end = this.#sessions.rowsEnd(); row < end; row++)
       if (used[row] === 1 && pending[row] === 0 && foreign[row] === 1) elsewhere++;
     const counters = [...outcomeCounts(group.outcomes), ...refusalCounts(group.linkRefusals)];
     const nowMs = this.#now().ms;
@@ -268,7 +268,7 @@ export class GroupEnd {
     const { used, foreign, seqHigh, index } = this.#shard.tunnels;
     const told = this.#told;
     const advanced: { index: number; seqHigh: number }[] = [];
-    for (let row = this.#first; row < this.#end; row++) {
+    for (let row = this.#first, end = this.#sessions.rowsEnd(); row < end; row++) {
       if (used[row] === 0 || foreign[row] === 1) continue;
       const high = seqHigh[row] >>> 0;
       if (high === told[row]) continue;

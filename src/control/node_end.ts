@@ -246,6 +246,11 @@ export class NodeEnd implements SessionEnd, Sessions {
 
   // --- What the other nodes of the group do to sessions of this one (node_group.ts). `settle` ends each round. ---
 
+  /** Above every row that a session ever had. */
+  get rowsEnd(): number {
+    return this.#free.end;
+  }
+
   /** Row of a session, or undefined. */
   rowOf(index: number): number | undefined {
     const row = this.#byIndex.find(index);

@@ -8,24 +8,22 @@ import type { Logger } from "../base/log.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { EndReason, GroupSender, OpenedPacket } from "../cluster/group_types.ts";
 import type { LiveRecord } from "../cluster/record.ts";
-import { openAead } from "../crypto/aead.ts";
 import type { Entropy } from "../crypto/entropy.ts";
-import { type Aead, clientKey } from "../handshake/keys.ts";
 import type { NodeSession, RetireReason } from "../handshake/node_sessions.ts";
 import * as inside from "../handshake/session_control.ts";
 import { NO_SETTINGS } from "../handshake/settings.ts";
 import type { Yielded } from "../shard/messages.ts";
 import type { EventHub } from "./event_hub.ts";
 import { GroupEnd, type GroupEndPorts, type GroupSessions, type GroupView } from "./group_end.ts";
+import { openHeld } from "./held_packet.ts";
 import type { ClusterSpec, NodeSpec } from "./instance.ts";
-import { aeadAlgorithms, type NodeEnd, type NodeOthers } from "./node_end.ts";
+import type { NodeEnd, NodeOthers } from "./node_end.ts";
 import type { TicketKey } from "./ports.ts";
 import type { Handed, ShardPort, Source } from "./session_end.ts";
 import { WaitingSessions } from "./waiting_sessions.ts";
 
 /** From the answer to the handshake until no node keeps the record: longer than any session lives. */
 const SESSION_LIFE_MS = 900_000;
-const HEADER_LEN = 8;
 
 export interface NodeGroupPorts extends GroupEndPorts {
   readonly log: Logger;
@@ -176,16 +174,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   // --- What the group tells (GroupSessions) ---
 
   open(record: LiveRecord, datagram: Uint8Array): OpenedPacket | undefined {
-    const { secret, aead } = record;
-    const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.length);
-    if (datagram.length < HEADER_LEN) return undefined;
-    const header = { seq: view.getUint32(0), senderId: view.getUint16(4), mux: view.getUint16(6) };
-    const openKey = clientKey(secret, aead);
-    // Nothing is sealed with it; a key of this node's own would take as long as the rest of this function.
-    const opened = openAead({ algorithm: aeadAlgorithms[aead as Aead], openKey, sealKey: openKey }, datagram, header);
-    if (opened.result !== "opened") return undefined;
-    const message = inside.decodeSessionControl(opened.payloadType, opened.inner);
-    return { pong: message?.type === inside.PONG ? message.token : undefined };
+    return openHeld(record, datagram);
   }
 
   superseded(record: LiveRecord): boolean {
@@ -200,6 +189,10 @@ export class NodeGroup implements GroupSessions, NodeOthers {
 
   rowOf(index: number): number | undefined {
     return this.#node.rowOf(index);
+  }
+
+  rowsEnd(): number {
+    return this.#node.rowsEnd;
   }
 
   install(record: LiveRecord, endpoint: Endpoint): void {

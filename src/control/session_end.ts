@@ -97,6 +97,11 @@ export class Rows {
     this.#end = first + count;
   }
 
+  /** Above every row that was ever taken: who looks at all of them looks no further. */
+  get end(): number {
+    return this.#next;
+  }
+
   take(): number | undefined {
     return this.#given.pop() ?? (this.#next < this.#end ? this.#next++ : undefined);
   }

@@ -37,6 +37,7 @@ const endOf = (node: number): End => {
   const nothing = () => {};
   const sessions: GroupSessions = {
     ...{ open: () => ({ pong: undefined }), superseded: () => false, addressesOf: () => [], rowOf: () => undefined },
+    rowsEnd: () => 0,
     ...{ up: nothing, retire: nothing, challenge: nothing, unknown: nothing, announceSender: nothing, acked: nothing },
     ...{ senders: nothing, ticketKeys: nothing, client: nothing, caughtUp: nothing, settled: nothing },
     install: (record) => void learnt.push(record),
