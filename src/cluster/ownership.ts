@@ -16,7 +16,7 @@ import type { Taken } from "./link_message.ts";
 import { NOBODY, NONE, STRANGE } from "./session_table.ts";
 import type { Window } from "./window.ts";
 
-const RETRY_MS = 3;
+const RETRY_MS = 2;
 const TAKES = 3;
 /** So many sessions on their way take longer than a deadline; with fewer, all answers were read before it is looked at. */
 const STORM = 64;
