@@ -14,6 +14,7 @@ import { apply } from "../shard/apply.ts";
 import { runLoop } from "../shard/loop.ts";
 import type { FromShard, ShardSetup, ToShard, Yielded } from "../shard/messages.ts";
 import { warmUp } from "./warm_up.ts";
+import { warmUpWindows } from "./warm_up_windows.ts";
 
 /** Messages between two batches of packets: with 64 sessions in each, about 4 ms. */
 const MESSAGES_A_ROUND = 16;
@@ -28,6 +29,7 @@ function main(): void {
   try {
     const crypto = createNativeCrypto();
     warmUp(memory, crypto);
+    if (setup.group) warmUpWindows(memory, crypto);
     const plane = new Plane({ ...setup, memory, io, crypto, ethernet: setup.device.ethernet });
     plane.sessions = { none: NO_SESSION, node: IN_NODE, client: IN_CLIENT }[setup.sessions];
     const sockets = setup.listen.map((l) => openSocket(io, l));
