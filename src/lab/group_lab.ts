@@ -78,6 +78,8 @@ export interface Scenario {
   readonly secondsMin: number;
   /** How many clients the nodes know beside the three. */
   readonly extraClients?: (seconds: number) => number;
+  /** It measures milliseconds: daemons are asked how they are when it says so (`look`), which is work for them. */
+  readonly looks?: boolean;
   /** For --help, in one line. */
   readonly help: string;
   /** `seconds`: undefined until `signal`. */
@@ -95,6 +97,8 @@ export class GroupLab {
   readonly streams: Streams;
   readonly events: LabEvent[] = [];
   readonly wire: Wire;
+  /** Asks all daemons how they are and what they have counted; what is killed before is not counted. */
+  look: () => Promise<void> = async () => {};
   /** What the scenario does when a key is pressed. */
   onKey: (key: string) => void = () => {};
   readonly #before = new Map<number, StreamCount>();
@@ -315,7 +319,7 @@ export async function runGroupLab(
     watch(lab);
     await lab.ready(signal);
     state.phase = name;
-    const polling = poll(lab, scenario.extraClients === undefined);
+    const polling = poll(lab, scenario.looks !== true);
     try {
       numbers = await scenario.run(lab, seconds, signal);
     } finally {
@@ -359,8 +363,8 @@ export async function runGroupLab(
 }
 
 /**
- * Asks the daemons again and again; the returned function ends that and gives what the nodes counted. Not `often`: only
- * at the end, because a list of thousands of sessions is work for a node that is being measured.
+ * Asks the daemons again and again (`often`), or when the scenario looks; the returned function does so once more and
+ * gives what the nodes counted.
  */
 function poll(lab: GroupLab, often: boolean): () => Promise<ReturnType<typeof counterTotals>> {
   const seen = new Map<string, ReadonlyMap<string, number>>();
@@ -384,6 +388,7 @@ function poll(lab: GroupLab, often: boolean): () => Promise<ReturnType<typeof co
       }
     }
   };
+  lab.look = round;
   const loop = (async () => {
     while (going) {
       if (often) await round();

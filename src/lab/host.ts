@@ -6,6 +6,7 @@ import { type ChildProcess, type StdioOptions, spawn, spawnSync } from "node:chi
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { namespacePattern } from "./topology.ts";
 
 /** Runs a program to its end and returns its standard output. Throws with the command and its complaint. */
@@ -18,6 +19,16 @@ export function run(command: readonly string[]): string {
   }
   return result.stdout;
 }
+
+/** Of what is not measured, also of the lab itself (package.json): threads that help would take all processors for it. */
+const ONE_COLLECTOR = "--single-threaded-gc";
+
+/** Command of a program in this folder. */
+export const ownProgram = (file: string): readonly string[] => [
+  process.execPath,
+  ONE_COLLECTOR,
+  fileURLToPath(new URL(file, import.meta.url)),
+];
 
 /**
  * Starts a program in a namespace. The kernel sends it SIGTERM when the lab dies, however the lab dies; `ip netns exec`

@@ -4,12 +4,9 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { ended, spawnIn, stop } from "./host.ts";
+import { ended, ownProgram, spawnIn, stop } from "./host.ts";
 import type { ProbeLine, ProbeOrder } from "./probe.ts";
 import { addReading, type LabState } from "./state.ts";
-
-const program = fileURLToPath(new URL("probe.js", import.meta.url));
 
 interface Probe {
   readonly place: string;
@@ -33,7 +30,7 @@ export class Probes {
       return from === place ? [{ id, family, address }] : [];
     });
     const order: ProbeOrder = { paths, packetsPerSecond };
-    const child = spawnIn(namespace, [process.execPath, program, JSON.stringify(order)], "pipe");
+    const child = spawnIn(namespace, [...ownProgram("probe.js"), JSON.stringify(order)], "pipe");
     const probe: Probe = { place, child, ready: paths.length === 0, done: false };
     createInterface({ input: child.stdout! }).on("line", (text) => this.#take(probe, JSON.parse(text) as ProbeLine));
     // A probe that dies shows below; writing to it must not end the lab.

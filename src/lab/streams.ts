@@ -1,12 +1,9 @@
 /** The stream processes of an anycast lab: starts them, gives orders, keeps their last counts. */
 import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { ended, spawnIn, stop } from "./host.ts";
+import { ended, ownProgram, spawnIn, stop } from "./host.ts";
 import type { LabState } from "./state.ts";
 import type { StreamLine, StreamOrder } from "./stream.ts";
-
-const program = fileURLToPath(new URL("stream.js", import.meta.url));
 
 /** One way of numbered datagrams. */
 export interface StreamWay {
@@ -32,7 +29,7 @@ export class Streams {
   constructor(state: LabState, ways: readonly StreamWay[]) {
     this.#ways = ways;
     for (const place of new Set(ways.flatMap(({ from, to }) => [from, to]))) {
-      const child = spawnIn(state.namespaces.get(place)!, [process.execPath, program], "pipe");
+      const child = spawnIn(state.namespaces.get(place)!, ownProgram("stream.js"), "pipe");
       child.stdin!.on("error", () => {});
       child.once("exit", (code, signal) => {
         if (!this.#ending) state.problems.push(`The traffic at ${place} ended early (${signal ?? `status ${code}`}).`);

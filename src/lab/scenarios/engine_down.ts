@@ -20,6 +20,7 @@ const FOR_ENDS_MS = 8000;
 export const engineDown: Scenario = {
   seconds: SECONDS,
   secondsMin: 12,
+  looks: true,
   help: "NATS stopped and nodes cut off from each other: flips resume by ticket",
   async run(lab, seconds = SECONDS, signal): Promise<LabNumber[]> {
     const rounds = Math.min(
@@ -42,6 +43,7 @@ export const engineDown: Scenario = {
       while (found().some((one) => one?.throughMs === undefined) && wallMs() < since + PATIENCE_MS)
         await pause(10, undefined, { signal });
       waits.push(...found().map((one) => one?.throughMs && toMicros(one.throughMs - one.atMs)));
+      await lab.look();
       await pause(Math.max(0, since + PERIOD_MS - wallMs()), undefined, { signal });
     }
     lab.heal(NODES);

@@ -12,7 +12,6 @@ const TAKEOVERS = 100;
 const PERIOD_MS = 2600;
 /** The new owner's state has reached the others by then. */
 const APART_MS = 500;
-const SETTLE_MS = 500;
 const PATIENCE_MS = 2000;
 const FREEZE_MS = 4000;
 const WARM_UP_MS = 1000;
@@ -22,6 +21,7 @@ const SILENT_LIMIT_MS = 1100;
 export const kill: Scenario = {
   seconds: SECONDS,
   secondsMin: 12,
+  looks: true,
   help: "owners killed with kill -9, then one that falls silent",
   async run(lab, seconds = SECONDS, signal): Promise<LabNumber[]> {
     const rounds = Math.min(
@@ -38,13 +38,16 @@ export const kill: Scenario = {
         NodeName,
         NodeName,
       ];
+      await lab.look();
+      await pause(APART_MS, undefined, { signal });
       waits.push(...(await takeOver(lab, owner, second, signal)));
+      await lab.look();
       await pause(APART_MS, undefined, { signal });
       waits.push(...(await takeOver(lab, second, third, signal)));
       // Not before: on one machine, daemons that start take the processors from those that are measured.
       await Promise.all([owner, second].map((node) => lab.start(node, signal)));
       owner = third;
-      await pause(Math.max(SETTLE_MS, begun + PERIOD_MS - wallMs()), undefined, { signal });
+      await pause(Math.max(0, begun + PERIOD_MS - wallMs()), undefined, { signal });
     }
     const silent = await fallSilent(lab, owner, signal);
     const through = waits.filter((wait) => wait !== undefined);

@@ -5,13 +5,12 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { PROGRESS_MS } from "../../cluster/forecast.ts";
 import { Capture } from "../capture.ts";
 import { type GroupLab, type Scenario, streamFrom, WAYS, wallMs } from "../group_lab.ts";
 import { atMost, type LabNumber } from "../group_result.ts";
 import { cableOf, type NodeName, ROUTER, SERVICE4, STRANGER } from "../group_topology.ts";
-import { run, spawnIn } from "../host.ts";
+import { ownProgram, run, spawnIn } from "../host.ts";
 import { PcapReader } from "../pcap.ts";
 import type { Replayed, ReplayOrder } from "../replayer.ts";
 import { PORT } from "../topology.ts";
@@ -126,13 +125,12 @@ async function replayFile(lab: GroupLab, file: string): Promise<{ readonly sent:
   const before = twice(lab);
   // The router cannot tell the stranger from the client.
   lab.wire.paused = true;
-  const program = fileURLToPath(new URL("../replayer.js", import.meta.url));
   const order: ReplayOrder = {
     ...{ file, packetsPerSecond: REPLAY_PPS, source: cableOf("c1").place4, sourcePort: PORT },
     ...{ target: SERVICE4, port: PORT },
   };
   const stranger = lab.state.namespaces.get(STRANGER)!;
-  const child = spawnIn(stranger, [process.execPath, program, JSON.stringify(order)], "pipe");
+  const child = spawnIn(stranger, [...ownProgram("replayer.js"), JSON.stringify(order)], "pipe");
   let out = "";
   child.stdout!.on("data", (chunk) => {
     out += chunk;

@@ -35,6 +35,7 @@ export const storm: Scenario = {
   seconds: SECONDS,
   secondsMin: 12,
   extraClients: sessionsIn,
+  looks: true,
   help: "10,000 sessions change their node at once",
   async run(lab, seconds = SECONDS, signal): Promise<LabNumber[]> {
     const clients = sessionsIn(seconds);
