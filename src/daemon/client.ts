@@ -7,13 +7,17 @@ import { EventHub } from "../control/event_hub.ts";
 import type { ClientSpec, InstanceSpec, ServiceSpec } from "../control/instance.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
 import { hostNetwork } from "../drivers/host_network.ts";
+import { useNativeHandshake } from "../drivers/native_handshake.ts";
 import { openStore } from "../drivers/store.ts";
 import { systemClock } from "./clock.ts";
 import { type InstanceHooks, runInstance } from "./instance.ts";
+import { warmUpSessions } from "./warm_up_sessions.ts";
 
 const MTU = 1400;
 
 export async function runClient(spec: ClientSpec, hooks: InstanceHooks): Promise<number> {
+  useNativeHandshake();
+  warmUpSessions(systemEntropy);
   const events = new EventHub(systemClock);
   const services = spec.services.map((service, k) => createService(spec, service, k, events, hooks));
   const ends = services.map(({ sessions }) => sessions);

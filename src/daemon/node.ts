@@ -17,6 +17,7 @@ import { prepareGroup } from "./group.ts";
 import { keepHeapSmall } from "./heap.ts";
 import { type InstanceHooks, runInstance } from "./instance.ts";
 import { warmUpGroup } from "./warm_up_group.ts";
+import { warmUpSessions } from "./warm_up_sessions.ts";
 
 /** For handing sessions over when the daemon is stopped without a drain. */
 const LEAVE_MS = 1000;
@@ -29,6 +30,7 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
   useNativeHandshake();
   const entropy = entropyOf(nativePairOf);
   const events = new EventHub(systemClock);
+  warmUpSessions(entropy);
   if (spec.cluster !== undefined) warmUpGroup(entropy);
   const join = spec.cluster && (await prepareGroup(spec, spec.cluster, { log, entropy, store, events }));
   let group: NodeGroup | undefined;
