@@ -219,11 +219,9 @@ export class Handover {
       return;
     }
     table.owner[row] = to;
-    if (window.highest > table.high[row]) {
-      table.high[row] = window.highest;
-      table.highAtMs[row] = now.ms;
-    }
+    this.#heard(row, window.highest);
     if (why === "claim") {
+      this.#heard(row, seq);
       if (endpoint === undefined) return;
       table.setEndpoint(row, endpoint);
       this.#core.emit({ kind: "locate", index: name.index, endpoint });
@@ -257,6 +255,7 @@ export class Handover {
     const { table, config, now } = this.#core;
     if (result === "moved") {
       table.owner[row] = node;
+      this.#heard(row, seq);
       return;
     }
     const newest = Math.max(table.high[row], result === "keep" ? seq + 1 : seq);
@@ -269,6 +268,14 @@ export class Handover {
     table.highAtMs[row] = now.ms;
     const endpoint = table.endpoint(row);
     this.#core.shout({ kind: "moved", ...name, seq: newest, owner: config.node, endpoint });
+  }
+
+  /** The client was at this number at another node: should the session come back, no window begins below. */
+  #heard(row: number, seq: number): void {
+    const { table, now } = this.#core;
+    if (seq <= table.high[row] || seq === SEQ_MAX) return;
+    table.high[row] = seq;
+    table.highAtMs[row] = now.ms;
   }
 
   #answer(node: number, name: SessionName, result: TakeResult, owner = NOBODY, window?: Window): void {

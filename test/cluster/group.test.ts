@@ -778,3 +778,33 @@ describe("the operator", () => {
     ]);
   });
 });
+
+test("an owner that gave up remembers how far the other one was, should the session come back", () => {
+  const world = new World(72, [1, 2]);
+  const client = settled(world);
+  const home = client.at;
+  const other = 3 - home;
+  world.run(2000);
+  for (const way of ["1>2", "2>1"]) world.cut.add(way);
+  world.bus.stop();
+  world.run(1100);
+  client.at = other;
+  for (let n = 0; n < 40; n++) {
+    client.send();
+    world.run(5);
+  }
+  world.cut.clear();
+  world.bus.start(false);
+  world.run(1000);
+  const seen = client.send();
+  world.run(1000);
+  world.kill(other);
+  world.run(1100);
+  client.at = home;
+  client.send();
+  world.run(50);
+  expect(world.owners(client)).toEqual([home]);
+  for (let seq = seen - 20; seq <= seen; seq++) world.receive(home, client.packet(seq));
+  world.run(50);
+  for (let seq = seen - 20; seq <= seen; seq++) expect(world.acceptedAt(client, seq)).toEqual([other]);
+});
