@@ -309,7 +309,7 @@ export class Ownership {
     flip.askedMs = this.#core.now.ms;
     flip.tries = 1;
     this.#take(row, flip);
-    this.#deadlines.set(this.#core.now.ms, RETRY_MS, flip);
+    this.#deadlines.set(this.#core.now.ms, this.#flips.size > STORM ? LATE_WAIT_MS : RETRY_MS, flip);
     if (!this.#core.suspect(owner)) return;
     this.#doubt(row, flip);
     this.#decide(row, flip);
@@ -334,6 +334,8 @@ export class Ownership {
     if (flip.tries > TAKES) flip.askedMs = now.ms;
     this.#take(row, flip);
     if (flip.tries > TAKES) this.#deadlines.set(now.ms, holdMs * 2 ** Math.min(BACKOFFS, flip.tries - TAKES - 1), flip);
+    // Ten thousand that ask again at once keep the owner from answering.
+    else if (this.#flips.size > STORM) this.#deadlines.set(now.ms, LATE_WAIT_MS, flip);
     else {
       // From the first question on: timers that are late don't add up.
       const dueMs = flip.askedMs + (flip.tries < TAKES ? flip.tries * RETRY_MS : holdMs);
