@@ -2,7 +2,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type GroupLab, type Scenario, streamFrom, wallMs } from "../group_lab.ts";
 import { addedGaps, all, atMost, type LabNumber, percentile, shown } from "../group_result.ts";
-import { NODES } from "../group_topology.ts";
+import { NODES, type NodeName, type SourceName } from "../group_topology.ts";
 
 /** 50 Mbit/s of inner payload. */
 const SECONDS = 32;
@@ -12,6 +12,8 @@ const FLIPS = 100;
 /** From flip to flip. The first half belongs to the flip, the second is quiet and says what is usual. */
 const PERIOD_MS = 250;
 const WARM_UP_MS = 1000;
+/** A route change that takes longer did not take place. */
+const PATIENCE_MS = 2000;
 /** To each node before it is measured: V8 still compiles what the first ones need. They are shown apart. */
 const FIRST_FLIPS = 4;
 const TAIL_MS = 1500;
@@ -28,24 +30,32 @@ export const flip: Scenario = {
     lab.streams.send(STREAM, PACKETS_PER_SECOND, BYTES);
     await pause(WARM_UP_MS, undefined, { signal });
     const firstMs = wallMs();
-    for (let i = 0; i < FIRST; i++) {
-      await lab.flip(["c1", "s"], NODES[(i + 1) % NODES.length]!);
-      await pause(PERIOD_MS, undefined, { signal });
-    }
+    for (let i = 0; i < FIRST; i++) await change(lab, ["c1", "s"], NODES[(i + 1) % NODES.length]!, signal);
     const startMs = wallMs();
     for (let i = 0; i < flips; i++) {
-      const node = NODES[(i + 1) % NODES.length]!;
       // The way back changes too, every now and then, and not at the same moment.
       if (i % 5 === 4) await lab.flip(["s"], NODES[(i + 2) % NODES.length]!);
-      await lab.flip(["c1"], node);
-      const next = startMs + (i + 1) * PERIOD_MS;
-      await pause(Math.max(0, next - wallMs()), undefined, { signal });
+      await change(lab, ["c1"], NODES[(i + 1) % NODES.length]!, signal);
     }
     lab.streams.stop(STREAM);
     await pause(TAIL_MS, undefined, { signal });
     return evaluate(lab, firstMs, startMs, flips);
   },
 };
+
+/** Changes the route, and waits until the client's packets went there and the period is over. */
+async function change(
+  lab: GroupLab,
+  sources: readonly SourceName[],
+  node: NodeName,
+  signal: AbortSignal,
+): Promise<void> {
+  const sinceMs = wallMs();
+  await lab.flip(sources, node);
+  const isThere = () => lab.arrivals("c1", sinceMs).some(({ to }) => to === node);
+  while (!isThere() && wallMs() - sinceMs < PATIENCE_MS) await pause(10, undefined, { signal });
+  await pause(Math.max(0, sinceMs + PERIOD_MS - wallMs()), undefined, { signal });
+}
 
 function evaluate(lab: GroupLab, firstMs: number, startMs: number, flips: number): LabNumber[] {
   const arrivals = lab.arrivals("c1", startMs);
