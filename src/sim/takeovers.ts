@@ -6,6 +6,7 @@
 import { Envelope } from "../cluster/envelope.ts";
 import { decodeShouts } from "../cluster/location.ts";
 import type { ToShard, Yielded } from "../shard/messages.ts";
+import { sessionsOf } from "../shard/session_batch.ts";
 import type { Packet } from "./ledger.ts";
 import type { Machine } from "./machine.ts";
 
@@ -43,6 +44,8 @@ export class Takeovers {
   readonly #envelope: Envelope;
   /** Windows that were given and not taken yet. */
   readonly #given = new Map<string, { readonly atMs: number; readonly line: Line }>();
+  /** By node and row of the shard: the session in it, as soon as the shard was told. */
+  readonly #rows = new Map<string, number>();
   /** Session of each question to a shard, by node and token. */
   readonly #questions = new Map<string, number>();
   /** By node and session: when the node made it its own, the window that it has, and the greatest number it was told. */
@@ -70,7 +73,7 @@ export class Takeovers {
 
   /** A node lost its memory. */
   forget(node: number): void {
-    for (const map of [this.#told, this.#questions, this.#lines, this.#outdone, this.#ownedMs])
+    for (const map of [this.#rows, this.#told, this.#questions, this.#lines, this.#outdone, this.#ownedMs])
       for (const name of map.keys()) if (name.startsWith(`${node} `)) map.delete(name);
   }
 
@@ -84,11 +87,23 @@ export class Takeovers {
     }
   }
 
-  /** The shard of `node` is told something. */
+  /** The shard of `node` is told something, which it will hear soon. */
   message(node: number, message: ToShard): void {
-    const { index: sessions } = this.#nodes.get(node)!.plane.tunnels;
-    if (message.kind === "yield") this.#questions.set(`${node} ${message.token}`, sessions[message.index]);
-    else if (message.kind === "own") this.#owns(node, sessions[message.index], message.highest, message.words);
+    if (message.kind === "session") this.#opens(node, message.session);
+    else if (message.kind === "sessions")
+      for (const session of sessionsOf(message.sessions)) this.#opens(node, session);
+    else if (message.kind === "yield") {
+      this.#questions.set(`${node} ${message.token}`, this.#sessionIn(node, message.index));
+    } else if (message.kind === "own")
+      this.#owns(node, this.#sessionIn(node, message.index), message.highest, message.words);
+  }
+
+  #opens(node: number, { index: row, sessionIndex }: { readonly index: number; readonly sessionIndex: number }): void {
+    this.#rows.set(`${node} ${row}`, sessionIndex);
+  }
+
+  #sessionIn(node: number, row: number): number {
+    return this.#rows.get(`${node} ${row}`)!;
   }
 
   yielded(node: number, answer: Yielded): void {
