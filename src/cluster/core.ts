@@ -19,6 +19,9 @@ export const FLIPS_MAX = 16_384;
 /** Of one session: 100 ms of 100 Mbit/s, which a busy machine may take. */
 const HOLD = { perSession: 1024, packets: FLIPS_MAX, bytes: 32 << 20, sessions: FLIPS_MAX };
 
+/** News of flips waits this long for more of it: ten thousand would be as many messages to every node. */
+const SHOUT_GAP_MS = 5;
+
 export class Core {
   readonly config: GroupConfig;
   readonly ports: GroupPorts;
@@ -30,6 +33,7 @@ export class Core {
   readonly #envelope: Envelope;
   readonly #messages = new Map<number, LinkMessage[]>();
   #shouts: Shout[] = [];
+  #shoutedMs = Number.NEGATIVE_INFINITY;
   #entries: Entry[] = [];
   #out: GroupOutput[] = [];
   /** Values put since the start. */
@@ -138,27 +142,45 @@ export class Core {
   /** Moves everything that came of the inputs since the last time to `out`. */
   flush(out: GroupOutput[]): void {
     const datagrams: LinkOutput[] = [];
-    if (this.#shouts.length > 0) this.#shoutOverLink();
+    const shouts = this.#shoutsDue();
+    this.#shoutOverLink(shouts);
     for (const [node, messages] of this.#messages) {
       for (const payload of packMessages(messages)) this.link.send(this.now, node, payload, datagrams);
     }
     this.#messages.clear();
     if (this.#entries.length > 0) this.#out.push({ kind: "put", entries: this.#entries });
     this.#entries = [];
-    for (const plain of this.#shouts.length > 0 ? encodeShouts(this.#shouts) : []) {
-      this.#out.push({ kind: "shout", message: this.#envelope.seal("", plain) });
-    }
-    this.#shouts = [];
+    this.#shoutOverBus(shouts);
     this.send(datagrams);
     for (const output of this.#out) out.push(output);
     this.#out = [];
   }
 
+  /** Monotonic time of the next `flush` that has something to tell. */
+  nextTimeout(): number {
+    return this.#shouts.length > 0 ? this.#shoutedMs + SHOUT_GAP_MS : Number.POSITIVE_INFINITY;
+  }
+
+  /** Takes out what is told now. */
+  #shoutsDue(): readonly Shout[] {
+    const due = this.#shouts;
+    const isSoon = this.now.ms < this.#shoutedMs + SHOUT_GAP_MS && !this.departing;
+    if (due.length === 0 || (isSoon && due.every(({ kind }) => kind === "moved"))) return [];
+    this.#shouts = [];
+    this.#shoutedMs = this.now.ms;
+    return due;
+  }
+
+  #shoutOverBus(shouts: readonly Shout[]): void {
+    if (shouts.length === 0 || this.config.tellsOverLink || this.busAway) return;
+    for (const plain of encodeShouts(shouts))
+      this.#out.push({ kind: "shout", message: this.#envelope.seal("", plain) });
+  }
+
   /** All but heartbeats: the link has its own. */
-  #shoutOverLink(): void {
-    const nodes = this.toldOverLink();
-    const shouts = this.#shouts.filter(({ kind }) => kind !== "heartbeat");
-    if (this.config.tellsOverLink || this.busAway) this.#shouts = [];
+  #shoutOverLink(due: readonly Shout[]): void {
+    const shouts = due.filter(({ kind }) => kind !== "heartbeat");
+    const nodes = shouts.length === 0 ? [] : this.toldOverLink();
     if (nodes.length === 0 || shouts.length === 0) return;
     for (const plain of encodeShouts(shouts, SHOUT_MAX))
       for (const node of nodes) this.say(node, { kind: "shout", plain });

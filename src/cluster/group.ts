@@ -132,7 +132,7 @@ export class Group {
   /** A client acknowledged a sender of the group in a packet that arrived here. */
   senderAcked(now: Now, index: number, { senderId, bootId }: GroupSender): void {
     this.#core.now = now;
-    if (senderId === this.#core.config.node) this.#introductions.acknowledged(index);
+    if (senderId === this.#core.config.node) this.#introductions.acknowledged(index, bootId);
     else this.#core.say(senderId, { kind: "sender_acked", index, senderId, bootId });
   }
 
@@ -276,6 +276,7 @@ export class Group {
   /** Monotonic time at which `tick` is due. */
   nextTimeout(): number {
     return Math.min(
+      this.#core.nextTimeout(),
       this.#core.link.nextTimeout(),
       this.#ownership.nextTimeout(),
       this.#handover.nextTimeout(),
@@ -467,7 +468,7 @@ export class Group {
   }
 
   #senderAcked({ index, senderId, bootId }: Extract<LinkMessage, { kind: "sender_acked" }>): void {
-    this.#introductions.acknowledged(index);
+    this.#introductions.acknowledged(index, bootId);
     this.#core.emit({ kind: "acked", index, senderId, bootId });
   }
 

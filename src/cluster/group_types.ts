@@ -91,8 +91,16 @@ export type GroupOutput =
   | { readonly kind: "unknown"; readonly datagram: Uint8Array; readonly from: Endpoint }
   /** The client is here now; seal to it there. */
   | { readonly kind: "locate"; readonly index: number; readonly endpoint: Endpoint }
-  /** Introduce this node's sender to the client: where a packet of it came from, or where it is known to be. */
-  | { readonly kind: "announceSender"; readonly index: number; readonly to: Endpoint | undefined }
+  /**
+   * Introduce this node's sender to the client: once where a packet came from that may be a replayed one, else, where it is
+   * known to be (undefined: to the data plane), until it acknowledges.
+   */
+  | {
+      readonly kind: "announceSender";
+      readonly index: number;
+      readonly to: Endpoint | undefined;
+      readonly once: boolean;
+    }
   /** A client acknowledged this node's sender, at another node. */
   | { readonly kind: "acked"; readonly index: number; readonly senderId: number; readonly bootId: Uint8Array }
   /** Nodes came, went or started anew: `Group.senders`. */

@@ -2,6 +2,7 @@
  * Introduces this node's sender to clients whose grant could not list it, a bounded number a second: after a restart that
  * is every session of the group.
  */
+import { sameBytes } from "./bytes.ts";
 import type { Core } from "./core.ts";
 import { NONE, STRANGE } from "./session_table.ts";
 
@@ -28,9 +29,10 @@ export class Introductions {
     if ((table.flags[row] & STRANGE) !== 0) this.#queue.add(table.records[row]!.index);
   }
 
-  /** Its client knows this node now. */
-  acknowledged(index: number): void {
-    const { table } = this.#core;
+  /** Its client knows the start `bootId` of this node. News of the one before may come late. */
+  acknowledged(index: number, bootId: Uint8Array): void {
+    const { table, config } = this.#core;
+    if (!sameBytes(bootId, config.bootId)) return;
     this.#queue.delete(index);
     const row = table.find(index);
     if (row !== NONE) table.flags[row] &= ~STRANGE;
@@ -48,7 +50,7 @@ export class Introductions {
     for (const index of this.#queue) {
       if (left-- === 0) return;
       this.#queue.delete(index);
-      this.#core.emit({ kind: "announceSender", index, to: undefined });
+      this.#core.emit({ kind: "announceSender", index, to: undefined, once: false });
     }
   }
 

@@ -6,6 +6,7 @@
  * The newest authentic number of the client decides everything, and only the client can make a newer one: so a packet that
  * was recorded anywhere moves nothing.
  */
+import { sameBytes } from "./bytes.ts";
 import type { Core } from "./core.ts";
 import { FLIPS_MAX } from "./core.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
@@ -23,7 +24,10 @@ const STORM = 64;
 /** A deadline that is looked at so much later says nothing of the owner. */
 const LATE_MS = 2;
 /** Then the answers are read first; looking again sooner would take the time that reading needs. */
-const LATE_WAIT_MS = 50;
+const STORM_WAIT_MS = 50;
+/** What so many need; longer, as each look goes through all of them. */
+const GREAT_STORM = 1024;
+const GREAT_STORM_WAIT_MS = 400;
 const LATE_PATIENCE_MS = 1000;
 /** An owner that is busy is asked less and less often: ten thousand sessions that all ask again keep it busy. */
 const BACKOFFS = 4;
@@ -215,7 +219,7 @@ export class Ownership {
     const { now, table } = this.#core;
     for (let flip = this.#deadlines.take(now.ms); flip !== undefined; flip = this.#deadlines.take(now.ms)) {
       const row = table.find(flip.index);
-      if (flip.asking && this.#isLate(flip)) this.#deadlines.set(now.ms, LATE_WAIT_MS, flip);
+      if (flip.asking && this.#isLate(flip)) this.#deadlines.set(now.ms, this.#stormWaitMs(), flip);
       else if (flip.asking) this.#unanswered(row, flip);
       else if (this.#waitsForOthers(flip)) {
         flip.others!.clear();
@@ -232,6 +236,10 @@ export class Ownership {
   #isLate({ dueMs, sinceMs }: Flip): boolean {
     const { ms } = this.#core.now;
     return this.#flips.size > STORM && ms - dueMs > LATE_MS && ms - sinceMs < LATE_PATIENCE_MS;
+  }
+
+  #stormWaitMs(): number {
+    return this.#flips.size > GREAT_STORM ? GREAT_STORM_WAIT_MS : STORM_WAIT_MS;
   }
 
   #wait(row: number, packet: HeldPacket): void {
@@ -291,9 +299,22 @@ export class Ownership {
   #begin(row: number, packet: HeldPacket): void {
     const { now, table } = this.#core;
     const flip: Flip = {
-      ...{ index: packet.index, seq: packet.seq, from: packet.from, sinceMs: now.ms },
-      ...{ asked: NOBODY, asking: false, askedMs: now.ms, tries: 0, redirects: 0, others: undefined },
-      ...{ token: undefined, challengedMs: now.ms, challenges: 0, proof: undefined, dueMs: 0, waitMs: undefined },
+      index: packet.index,
+      seq: packet.seq,
+      from: packet.from,
+      asked: NOBODY,
+      asking: false,
+      sinceMs: now.ms,
+      askedMs: now.ms,
+      tries: 0,
+      redirects: 0,
+      others: undefined,
+      token: undefined,
+      challengedMs: now.ms,
+      challenges: 0,
+      proof: undefined,
+      dueMs: 0,
+      waitMs: undefined,
     };
     this.#flips.set(packet.index, flip);
     this.#ask(row, flip, table.owner[row]);
@@ -309,7 +330,7 @@ export class Ownership {
     flip.askedMs = this.#core.now.ms;
     flip.tries = 1;
     this.#take(row, flip);
-    this.#deadlines.set(this.#core.now.ms, this.#flips.size > STORM ? LATE_WAIT_MS : RETRY_MS, flip);
+    this.#deadlines.set(this.#core.now.ms, this.#flips.size > STORM ? this.#stormWaitMs() : RETRY_MS, flip);
     if (!this.#core.suspect(owner)) return;
     this.#doubt(row, flip);
     this.#decide(row, flip);
@@ -335,7 +356,7 @@ export class Ownership {
     this.#take(row, flip);
     if (flip.tries > TAKES) this.#deadlines.set(now.ms, holdMs * 2 ** Math.min(BACKOFFS, flip.tries - TAKES - 1), flip);
     // Ten thousand that ask again at once keep the owner from answering.
-    else if (this.#flips.size > STORM) this.#deadlines.set(now.ms, LATE_WAIT_MS, flip);
+    else if (this.#flips.size > STORM) this.#deadlines.set(now.ms, this.#stormWaitMs(), flip);
     else {
       // From the first question on: timers that are late don't add up.
       const dueMs = flip.askedMs + (flip.tries < TAKES ? flip.tries * RETRY_MS : holdMs);
@@ -471,7 +492,8 @@ export class Ownership {
   #ping({ index, token, from }: Flip): void {
     const { table } = this.#core;
     // It could not open the challenge.
-    if ((table.flags[table.find(index)] & STRANGE) !== 0) this.#core.emit({ kind: "announceSender", index, to: from });
+    if ((table.flags[table.find(index)] & STRANGE) !== 0)
+      this.#core.emit({ kind: "announceSender", index, to: from, once: true });
     this.#core.emit({ kind: "challenge", index, token: token!, to: from });
   }
 
@@ -514,7 +536,8 @@ export class Ownership {
     const packets = hold.take(index);
     this.#core.outcomes.add("injected", packets.length);
     this.#core.inject(packets);
-    if ((table.flags[row] & STRANGE) !== 0) this.#core.emit({ kind: "announceSender", index, to: endpoint });
+    if ((table.flags[row] & STRANGE) !== 0)
+      this.#core.emit({ kind: "announceSender", index, to: endpoint, once: false });
     if (seq >= 0) this.#core.shout({ kind: "moved", index, created, seq, owner, endpoint });
   }
 
@@ -530,6 +553,3 @@ function closedUpTo(floor: number): Window {
   const word = floor & 31;
   return { highest: floor, words: Int32Array.of(word === 31 ? -1 : (1 << (word + 1)) - 1) };
 }
-
-const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
-  a.length === b.length && a.every((byte, i) => byte === b[i]);

@@ -47,7 +47,7 @@ export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | 
   retire(index: number, created: number, reason: EndReason): void;
   challenge(index: number, token: Uint8Array, to: Endpoint): void;
   unknown(datagram: Uint8Array, from: Endpoint): void;
-  announceSender(index: number, to: Endpoint | undefined): void;
+  announceSender(index: number, to: Endpoint | undefined, once: boolean): void;
   acked(index: number, sender: GroupSender): void;
   /** Who can send to clients now, this node first. */
   senders(senders: readonly GroupSender[]): void;
@@ -374,7 +374,7 @@ export class GroupEnd {
         this.#sessions.unknown(output.datagram, output.from);
         break;
       case "announceSender":
-        this.#sessions.announceSender(output.index, output.to);
+        this.#sessions.announceSender(output.index, output.to, output.once);
         break;
       case "acked":
         this.#sessions.acked(output.index, output);

@@ -167,7 +167,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
       const isUnheard = this.#unheard.delete(index);
       if (known === undefined) continue;
       this.install(known.record, known.endpoint);
-      if (isUnheard) this.announceSender(index, undefined);
+      if (isUnheard) this.announceSender(index, undefined, false);
     }
   }
 
@@ -224,13 +224,13 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     this.#node.respond((responder, now, out) => responder.unknownSession(now, datagram, this.#source(from), out));
   }
 
-  announceSender(index: number, to: Endpoint | undefined): void {
+  announceSender(index: number, to: Endpoint | undefined, once: boolean): void {
     const place = to === undefined ? this.#placeOf(index) : this.#source(to);
     if (place === undefined) {
       if (this.#waiting.has(index)) this.#unheard.add(index);
       return;
     }
-    this.#node.respond((responder, at, out) => responder.announce(at, index, this.#node.sender, place, out));
+    this.#node.respond((responder, at, out) => responder.announce(at, index, this.#node.sender, place, once, out));
   }
 
   acked(index: number, sender: GroupSender): void {

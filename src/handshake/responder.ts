@@ -154,10 +154,10 @@ export class Responder {
   }
 
   /** Introduces a sender that the client of session `index` does not know. False: no such session, or too many wait. */
-  announce(now: Now, index: number, sender: Sender, to: Endpoint, out: NodeOutput[]): boolean {
+  announce(now: Now, index: number, sender: Sender, to: Endpoint, once: boolean, out: NodeOutput[]): boolean {
     const session = this.sessions.get(index);
     if (session === undefined) return false;
-    return this.#announcer.announce(now, session, sender, this.#u32(), to, sendTo(out));
+    return this.#announcer.announce(now, session, sender, this.#u32(), to, once, sendTo(out));
   }
 
   acknowledged(index: number, sender: Sender): void {

@@ -67,19 +67,23 @@ interface Waiting {
 export class Announcer {
   readonly #waiting = new Map<string, Waiting>();
 
-  /** False: too many are waiting; the sender is not introduced. */
+  /**
+   * `once`: `to` is a place where the client may be; what is repeated goes on to where it is known to be. False: too many are
+   * waiting; the sender is not introduced.
+   */
   announce(
     now: Now,
     session: Introduced,
     sender: Sender,
     transaction: number,
     to: Endpoint,
+    once: boolean,
     send: (datagram: Uint8Array, to: Endpoint) => void,
   ): boolean {
-    if (this.#waiting.size >= WAITING_MAX) return false;
+    if (!once && this.#waiting.size >= WAITING_MAX) return false;
     const datagram = senderDatagram(session, sender, transaction);
     const key = `${session.index}/${sender.senderId}`;
-    this.#waiting.set(key, { datagram, to, tries: 1, dueMs: now.ms + FIRST_RETRY_MS });
+    if (!once) this.#waiting.set(key, { datagram, to, tries: 1, dueMs: now.ms + FIRST_RETRY_MS });
     send(datagram, to);
     return true;
   }

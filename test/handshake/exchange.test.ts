@@ -542,7 +542,7 @@ describe("senders", () => {
     const session = connect(client, node);
     const sender = { senderId: 77, bootId: group.entropy.bytes(8) };
     const out: NodeOutput[] = [];
-    expect(node.announce(at(0), session.node.index, sender, FROM, out)).toBe(true);
+    expect(node.announce(at(0), session.node.index, sender, FROM, false, out)).toBe(true);
     node.tick(at(node.nextTimeout()), out);
     const [first, second] = sentBy(out);
     expect(hex(first)).toBe(hex(second));
@@ -557,13 +557,26 @@ describe("senders", () => {
     expect(node.nextTimeout()).toBe(600_000);
   });
 
+  test("a packet from elsewhere, which may be a replayed one, does not lead the introduction away", () => {
+    const group = new Group(32);
+    const node = group.node();
+    const { index } = connect(group.client("a"), node).node;
+    const sender = { senderId: 77, bootId: group.entropy.bytes(8) };
+    const out: NodeOutput[] = [];
+    node.announce(at(0), index, sender, FROM, false, out);
+    node.announce(at(1), index, sender, endpoint(66), true, out);
+    for (let tries = 0; tries < 2; tries++) node.tick(at(node.nextTimeout()), out);
+    const places = out.flatMap((o) => (o.kind === "send" ? [o.to] : []));
+    expect(places).toEqual([FROM, endpoint(66), FROM, FROM]);
+  });
+
   test("tries end, and the table of a client is bounded", () => {
     const group = new Group(31);
     const node = group.node();
     const client = group.client("a");
     const session = connect(client, node);
     const out: NodeOutput[] = [];
-    node.announce(at(0), session.node.index, { senderId: 5, bootId: new Uint8Array(8) }, FROM, out);
+    node.announce(at(0), session.node.index, { senderId: 5, bootId: new Uint8Array(8) }, FROM, false, out);
     while (node.nextTimeout() < 100_000) node.tick(at(node.nextTimeout()), out);
     expect(sentBy(out).length).toBe(6);
     const outcomes = [1, 2, 3, 4, 5].map((n) =>

@@ -48,7 +48,7 @@ function scene(type: "INIT" | "RESPONSE" | "RESUME" | "RESUMED" | "SENDER" | "UN
   node.authentic(at(0), index, answers);
   client.heard(at(0), receiver, 0);
   if (type === "SENDER") {
-    node.announce(at(0), index, { senderId: 9, bootId: new Uint8Array(8).fill(5) }, FROM, answers);
+    node.announce(at(0), index, { senderId: 9, bootId: new Uint8Array(8).fill(5) }, FROM, false, answers);
     return scene(sentBy(answers)[1]);
   }
   node = group.node();
