@@ -3,26 +3,27 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DUPLICATE, FRESH, NONE, OLD, ReplayTable, windowWords } from "../../src/crypto/replay.ts";
 
-/** The rules of docs/PROTOCOL.md, "Replay window", word for word and with unbounded memory. */
+/** The rules of docs/PROTOCOL.md, "Replay window", word for word. */
 class Model {
   highest = NONE;
   readonly seen = new Set<number>();
   receive(seq: number, window: number): number {
-    if (this.highest === NONE) return this.take(seq);
+    if (this.highest === NONE) return this.take(seq, window);
     const half = 2 ** 31 - 1;
     const shift = this.highest < window ? half : this.highest > 2 ** 32 - 1 - window ? -half : 0;
     const shifted = (v: number) => (v + shift + 2 ** 32) % 2 ** 32;
     const s = shifted(seq);
     const m = shifted(this.highest);
-    if (s > m) return this.take(seq);
+    if (s > m) return this.take(seq, window);
     if (window === 0) return FRESH;
     if (s < m - window + 1) return OLD;
     if (this.seen.has(seq)) return DUPLICATE;
     this.seen.add(seq);
     return FRESH;
   }
-  private take(seq: number): number {
+  private take(seq: number, window: number): number {
     this.highest = seq;
+    for (const one of this.seen) if ((seq - one + 2 ** 32) % 2 ** 32 >= window) this.seen.delete(one);
     this.seen.add(seq);
     return FRESH;
   }
@@ -62,7 +63,7 @@ describe("one window", () => {
           if (window > 0) expect(table.check(slot, seq, window)).not.toBe(FRESH);
         }
       }),
-      { numRuns: 400 },
+      { numRuns: 400, examples: [[64, 0, [-52, 124, -138, -38]]] },
     );
   });
 
