@@ -19,7 +19,8 @@ const packages = {
   exabgp: { program: "exabgp", why: "speaks BGP by another driver, for the tests" },
   "nats-server": { program: "nats-server", why: "the state engine, for its tests and the lab" },
   tcpdump: { program: "tcpdump", why: "watches the wire of the lab: what is measured has the kernel's times" },
-  iperf3: { program: "iperf3", why: "makes and measures the traffic of the benchmarks" },
+  iperf3: { program: "iperf3", why: "makes and measures the traffic of the benchmarks and of two tests" },
+  procps: { program: "sysctl", why: "sets up the network namespaces of a test" },
   openvpn: { program: "openvpn", why: "peer in the benchmarks" },
   openssl: { program: "openssl", why: "makes the certificates of the state engine, and the keys of openvpn" },
   "wireguard-go": { program: "wireguard-go", why: "peer in the benchmarks" },
@@ -35,7 +36,7 @@ const lab = [...network, "bird2", "nats-server", "openssl", "tcpdump"];
 export const needs = {
   build,
   lab,
-  test: [...lab, "exabgp", "anytun", "uanytun", "net-tools"],
+  test: [...lab, "exabgp", "anytun", "uanytun", "net-tools", "iperf3", "procps"],
   bench: [
     ...network,
     "iperf3",
