@@ -26,15 +26,15 @@ export class BirdDriver implements Driver {
 
   async apply(phase: Phase): Promise<void> {
     const { on, off } = this.#sets(phase);
-    const link = await this.#connected();
-    for (const name of on) await this.#ask(link, `enable ${name}`, name);
-    for (const name of off) await this.#ask(link, `disable ${name}`, name);
+    await this.#with(async (link) => {
+      for (const name of on) await this.#ask(link, `enable ${name}`, name);
+      for (const name of off) await this.#ask(link, `disable ${name}`, name);
+    });
   }
 
   async refresh(phase: Phase): Promise<boolean> {
     const { on, off } = this.#sets(phase);
-    const link = await this.#connected();
-    const states = protocolStates(await this.#ask(link, "show protocols"));
+    const states = protocolStates(await this.#with((link) => this.#ask(link, "show protocols")));
     if (on.every((name) => states.get(name) !== "down") && off.every((name) => states.get(name) === "down"))
       return false;
     await this.apply(phase);
@@ -51,6 +51,17 @@ export class BirdDriver implements Driver {
     if (phase === "announced") return { on: protocols, off: drainProtocols };
     if (phase === "draining") return { on: drainProtocols, off: protocols };
     return { on: [], off: [...protocols, ...drainProtocols] };
+  }
+
+  /** A connection that lay idle may have ended unseen: then the same is asked on a new one. */
+  async #with<T>(work: (link: BirdLink) => Promise<T>): Promise<T> {
+    const wasOpen = this.#link !== undefined;
+    try {
+      return await work(await this.#connected());
+    } catch (error) {
+      if (!wasOpen || !(error instanceof AnyhopError) || error.code !== "bird_lost") throw error;
+      return work(await this.#connected());
+    }
   }
 
   async #connected(): Promise<BirdLink> {
