@@ -59,6 +59,8 @@ interface Held extends StoredClient {
   readonly addresses: readonly string[];
   /** The bus has this client in this node's own subtree. */
   own: boolean;
+  /** In `#places`. */
+  readonly place: number;
 }
 
 const CLIENT_KEY = /^[0-9a-f]{64}$/;
@@ -67,6 +69,9 @@ const keyOf = (clientKey: string): string => `c.${clientKey}`;
 export class Book {
   readonly #options: BookOptions;
   readonly #clients = new Map<string, Held>();
+  /** Client keys, each where it stays: what a node that begins fetches in pages. Free places are undefined. */
+  readonly #places: (string | undefined)[] = [];
+  readonly #freePlaces: number[] = [];
   /** Client keys of tombstones, in the order in which they came. */
   readonly #tombstones = new Set<string>();
   readonly #claims = new Claims();
@@ -87,25 +92,49 @@ export class Book {
     // A node that cleans its subtree up takes nothing back.
     if (value === undefined) return undefined;
     const own = node === this.#options.node;
-    if (key.startsWith("t.")) return this.#receiveKey(wallMs, key, value, own, out);
+    if (key.startsWith("t.")) {
+      const ticketKey = this.#ring.decode(value);
+      if (ticketKey === undefined || ticketKeyName(ticketKey.id) !== key) return "malformed";
+      return this.#addKey(wallMs, ticketKey, own, out);
+    }
     const clientKey = key.slice(2);
     const client = decodeClient(value);
     if (!key.startsWith("c.") || !CLIENT_KEY.test(clientKey) || client?.version.node !== node) return "malformed";
+    return this.#merge(wallMs, clientKey, client, own, out);
+  }
+
+  /** A client as another node has it, whoever wrote it. */
+  told(wallMs: number, clientKey: string, value: Uint8Array, out: BookOutput[]): BookRefusal | undefined {
+    const client = decodeClient(value);
+    return client === undefined ? "malformed" : this.#merge(wallMs, clientKey, client, false, out);
+  }
+
+  /** A ticket key as another node has it, whoever made it. */
+  toldKey(wallMs: number, value: Uint8Array, out: BookOutput[]): BookRefusal | undefined {
+    const key = this.#ring.decode(value);
+    return key === undefined ? "malformed" : this.#addKey(wallMs, key, false, out);
+  }
+
+  #merge(
+    wallMs: number,
+    clientKey: string,
+    client: StoredClient,
+    own: boolean,
+    out: BookOutput[],
+  ): BookRefusal | undefined {
     if (client.content !== undefined && client.content.length > CONTENT_LEN_MAX) return "too_long";
+    const known = this.#clients.get(clientKey);
+    const order = known === undefined ? 1 : compareClients(client, known);
+    if (known !== undefined && order <= 0) {
+      if (order === 0) known.own ||= own;
+      // Left over from before another node wrote: it must not come back when that node is gone.
+      else if (own && !known.own) out.push({ kind: "put", entry: { key: keyOf(clientKey), value: undefined } });
+      return undefined;
+    }
     const addresses = client.content === undefined ? [] : this.#options.addressesOf(client.content);
     if (addresses === undefined) return "malformed";
-    const known = this.#clients.get(clientKey);
-    if (known !== undefined && isOlder(client, known)) {
-      // Left over from before another node wrote: it must not come back when that node is gone.
-      if (own && !known.own) out.push({ kind: "put", entry: { key, value: undefined } });
-      return undefined;
-    }
-    if (known !== undefined && compareVersions(client.version, known.version) === 0 && !differ(client, known)) {
-      known.own ||= own;
-      return undefined;
-    }
     if (known?.content === undefined && client.content !== undefined && this.#isFull()) return "clients_full";
-    if (known?.own && !own) out.push({ kind: "put", entry: { key, value: undefined } });
+    if (known?.own && !own) out.push({ kind: "put", entry: { key: keyOf(clientKey), value: undefined } });
     this.#set(wallMs, clientKey, { ...client, addresses, own }, out);
     return undefined;
   }
@@ -144,6 +173,22 @@ export class Book {
   *clients(): IterableIterator<ClientEntry> {
     for (const [clientKey, { version, content }] of this.#clients)
       if (content !== undefined) yield { clientKey, version, content };
+  }
+
+  /** Clients and tombstones in `count` places from `first` on, as `told` takes them. */
+  *page(first: number, count: number): IterableIterator<{ readonly clientKey: string; readonly value: Uint8Array }> {
+    for (const clientKey of this.#places.slice(first, first + count))
+      if (clientKey !== undefined) yield { clientKey, value: encodeClient(this.#clients.get(clientKey)!) };
+  }
+
+  /** Places of `page`. */
+  get places(): number {
+    return this.#places.length;
+  }
+
+  /** All ticket keys, as `toldKey` takes them. */
+  encodedTicketKeys(wallMs: number): Uint8Array[] {
+    return this.ticketKeys(wallMs).map((key) => this.#ring.encode(key));
   }
 
   /** Client key of the oldest claim of an address. */
@@ -189,17 +234,9 @@ export class Book {
     if (gone > 0) out.push({ kind: "ticket_keys" });
   }
 
-  #receiveKey(
-    wallMs: number,
-    name: string,
-    value: Uint8Array,
-    own: boolean,
-    out: BookOutput[],
-  ): BookRefusal | undefined {
-    const key = this.#ring.decode(value);
-    if (key === undefined || ticketKeyName(key.id) !== name) return "malformed";
+  #addKey(wallMs: number, key: BookTicketKey, own: boolean, out: BookOutput[]): BookRefusal | undefined {
     const result = this.#ring.add(wallMs, key, own);
-    if (result === "expired" && own) out.push({ kind: "put", entry: { key: name, value: undefined } });
+    if (result === "expired" && own) out.push({ kind: "put", entry: { key: ticketKeyName(key.id), value: undefined } });
     if (result === "added") out.push({ kind: "ticket_keys" });
     return result === "added" || result === "known" ? undefined : result;
   }
@@ -208,8 +245,12 @@ export class Book {
     return this.#clients.size - this.#tombstones.size >= CLIENTS_MAX;
   }
 
-  #set(wallMs: number, clientKey: string, held: Held, out: BookOutput[]): void {
+  #set(wallMs: number, clientKey: string, changed: Omit<Held, "place">, out: BookOutput[]): void {
     const before = this.#clients.get(clientKey);
+    const { version, claimed, content, addresses, own } = changed;
+    const place = before?.place ?? this.#freePlaces.pop() ?? this.#places.length;
+    const held = { version, claimed, content, addresses, own, place };
+    this.#places[place] = clientKey;
     this.#clients.set(clientKey, held);
     this.#tombstones.delete(clientKey);
     out.push({ kind: "client", client: { clientKey, version: held.version, content: held.content } });
@@ -228,19 +269,21 @@ export class Book {
   }
 
   #dropTombstone(clientKey: string, out: BookOutput[]): void {
-    if (this.#clients.get(clientKey)!.own)
-      out.push({ kind: "put", entry: { key: keyOf(clientKey), value: undefined } });
+    const { own, place } = this.#clients.get(clientKey)!;
+    if (own) out.push({ kind: "put", entry: { key: keyOf(clientKey), value: undefined } });
+    this.#places[place] = undefined;
+    this.#freePlaces.push(place);
     this.#clients.delete(clientKey);
     this.#tombstones.delete(clientKey);
   }
 }
 
-/** By version; equal ones, which no node that works makes, by bytes, so that all nodes decide alike. */
-function isOlder(a: StoredClient, b: StoredClient): boolean {
-  return (compareVersions(a.version, b.version) || compareBytes(encodeClient(a), encodeClient(b))) < 0;
-}
-
-const differ = (a: StoredClient, b: StoredClient): boolean => compareBytes(encodeClient(a), encodeClient(b)) !== 0;
+/**
+ * Which of two is newer, as of numbers: by version; of equal ones, when no node that works makes two that differ, by bytes,
+ * so that all nodes decide alike.
+ */
+const compareClients = (a: StoredClient, b: StoredClient): number =>
+  compareVersions(a.version, b.version) || compareBytes(encodeClient(a), encodeClient(b));
 
 function sameAddresses(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((address) => b.includes(address));

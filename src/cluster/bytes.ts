@@ -150,12 +150,21 @@ export class Reader {
   /** A copy; empty when there are not as many. */
   raw(length: number): Uint8Array {
     const at = this.#take(length);
-    return at < 0 ? new Uint8Array(0) : Uint8Array.prototype.slice.call(this.#bytes, at, at + length);
+    // Not sliced: short arrays of their own are kept in the heap itself, and what is sliced from a Buffer never is.
+    const copy = new Uint8Array(at < 0 ? 0 : length);
+    for (let i = 0; i < copy.length; i++) copy[i] = this.#bytes[at + i];
+    return copy;
   }
 
-  /** All that is left, as a copy. */
+  /** Those very bytes, for what is decoded at once; empty when there are not as many. */
+  view(length: number): Uint8Array {
+    const at = this.#take(length);
+    return at < 0 ? this.#bytes.subarray(0, 0) : this.#bytes.subarray(at, at + length);
+  }
+
+  /** All that is left, those very bytes. */
   rest(): Uint8Array {
-    return this.raw(this.#bytes.length - this.#at);
+    return this.view(this.#bytes.length - this.#at);
   }
 
   #word(): number {
@@ -186,3 +195,7 @@ export function compareBytes(a: Uint8Array, b: Uint8Array): number {
 
 export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, i) => byte === b[i]);
+
+export const hex = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+export const bytesOfHex = (digits: string): Uint8Array => Buffer.from(digits, "hex");

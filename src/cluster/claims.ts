@@ -28,8 +28,13 @@ export class Claims {
   /** A client has `after` instead of `before`. Returns the conflicts that changed; those without others have ended. */
   replace(claim: Claim, before: readonly string[], after: readonly string[]): ClaimConflict[] {
     const changed: ClaimConflict[] = [];
-    for (const address of new Set([...before, ...after])) {
-      const others = (this.#byAddress.get(address) ?? []).filter(({ clientKey }) => clientKey !== claim.clientKey);
+    for (const address of before.length === 0 ? after : new Set([...before, ...after])) {
+      const holders = this.#byAddress.get(address);
+      if (holders === undefined && before.length === 0) {
+        this.#byAddress.set(address, [claim]);
+        continue;
+      }
+      const others = (holders ?? []).filter(({ clientKey }) => clientKey !== claim.clientKey);
       const claims = after.includes(address) ? [...others, claim].sort(compareClaims) : others;
       if (claims.length === 0) this.#byAddress.delete(address);
       else this.#byAddress.set(address, claims);

@@ -44,8 +44,10 @@ export class Core {
   readonly peers: Set<number>;
   /** This node ends now: it takes nothing over any more. */
   departing = false;
-  /** The engine can't be reached from here: it said so. */
-  busAway = false;
+  /** The engine can't be reached from here: it said so, or the bus has not begun. */
+  busAway = true;
+  /** What is put before waits here. */
+  busBegun = false;
   /** Nodes that do not hear this one through the engine. */
   readonly deaf = new Set<number>();
   /** Nodes that drain. */
@@ -148,8 +150,10 @@ export class Core {
       for (const payload of packMessages(messages)) this.link.send(this.now, node, payload, datagrams);
     }
     this.#messages.clear();
-    if (this.#entries.length > 0) this.#out.push({ kind: "put", entries: this.#entries });
-    this.#entries = [];
+    if (this.#entries.length > 0 && this.busBegun) {
+      this.#out.push({ kind: "put", entries: this.#entries });
+      this.#entries = [];
+    }
     this.#shoutOverBus(shouts);
     this.send(datagrams);
     for (const output of this.#out) out.push(output);

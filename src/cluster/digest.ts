@@ -21,6 +21,8 @@ export const PATIENCE_MS = 3000;
 const LAG_MS = 1000;
 /** Former states of one creator's sum that are remembered; at more changes per LAG_MS only the last ones are. */
 const STATES_MAX = 4096;
+/** States that lasted shorter are not remembered: a joining node has ten thousand in a second. */
+const STATE_MS = 0.5;
 /** Sums of a peer that may still be reached by this node: heartbeats of LAG_MS and some more. */
 const WAITING_MAX = 8;
 
@@ -41,6 +43,8 @@ interface Sum {
   count: number;
   high: number;
   low: number;
+  /** When a state was remembered last. */
+  rememberedMs: number;
   /** State -> until when it was the present one, oldest first. */
   readonly former: Map<number, number>;
 }
@@ -62,7 +66,7 @@ export class Digest {
     const creator = creatorOf(index);
     let sum = this.#sums.get(creator);
     if (sum === undefined) {
-      sum = { count: 0, high: 0, low: 0, former: new Map() };
+      sum = { count: 0, high: 0, low: 0, rememberedMs: Number.NEGATIVE_INFINITY, former: new Map() };
       this.#sums.set(creator, sum);
     }
     remember(sum, nowMs);
@@ -102,7 +106,11 @@ const LOW_SEED = 0x9e3779b9;
 const HIGH_SEED = 0x7f4a7c15;
 const NOTHING = { count: 0, high: 0, low: 0 };
 
-function remember({ former, high, low }: Sum, nowMs: number): void {
+function remember(sum: Sum, nowMs: number): void {
+  const { former, high, low } = sum;
+  // Of many changes at one time no other node can have been told.
+  if (nowMs - sum.rememberedMs < STATE_MS) return;
+  sum.rememberedMs = nowMs;
   const state = stateOf(high, low);
   former.delete(state);
   former.set(state, nowMs);

@@ -8,6 +8,7 @@
  */
 import { Askings } from "./asking.ts";
 import { Book, type BookOutput, type BookRefusal } from "./book.ts";
+import { Contacts } from "./contacts.ts";
 import { Core } from "./core.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { Envelope } from "./envelope.ts";
@@ -23,18 +24,20 @@ import type {
 import { Handover } from "./handover.ts";
 import type { Heartbeat } from "./heartbeat.ts";
 import { Introductions } from "./introductions.ts";
+import { Joining } from "./joining.ts";
 import type { LinkOutput } from "./link.ts";
-import { type LinkMessage, type Told, unpackMessages } from "./link_message.ts";
+import { type LinkMessage, type Piece, type Told, unpackMessages } from "./link_message.ts";
 import type { LinkPeer } from "./link_peer.ts";
 import { decodeShouts } from "./location.ts";
 import { type Advanced, Locations } from "./locations.ts";
 import { Membership } from "./membership.ts";
 import type { Now } from "./now.ts";
 import { Ownership } from "./ownership.ts";
-import { decodeRecord, indexOfKey, type LiveRecord } from "./record.ts";
+import { decodeRecord, indexOfKey, type LiveRecord, type SessionRecord } from "./record.ts";
 import { Records } from "./records.ts";
 import { Resync } from "./resync.ts";
 import { NOBODY, NONE } from "./session_table.ts";
+import { Snapshot } from "./snapshot.ts";
 import { type GroupStatus, statusOf } from "./status.ts";
 import type { BookTicketKey } from "./ticket_keys.ts";
 
@@ -44,11 +47,14 @@ const BOOK_SWEEP_MS = 60_000;
 const FIRST_KEY_MS = 3000;
 const KEY_LEN = 32;
 const HEADER_LEN = 8;
+/** What pages are made of. */
+const FETCHED: ReadonlySet<LinkMessage["kind"]> = new Set(["record", "client", "ticket_key"] as const);
 
 export class Group {
   readonly book: Book;
   readonly #core: Core;
   readonly #envelope: Envelope;
+  readonly #contacts: Contacts;
   readonly #records: Records;
   readonly #ownership: Ownership;
   readonly #handover: Handover;
@@ -57,6 +63,8 @@ export class Group {
   readonly #introductions: Introductions;
   readonly #resync: Resync;
   readonly #membership: Membership;
+  readonly #joining: Joining;
+  readonly #snapshot: Snapshot;
   #bookMs: number;
   #bookMadeMs: number;
 
@@ -64,7 +72,8 @@ export class Group {
     this.#envelope = new Envelope(config.fleetKey, config.node, config.bootId);
     const core = new Core(now, config, ports, this.#envelope);
     this.#core = core;
-    this.#records = new Records(core);
+    this.#contacts = new Contacts(core);
+    this.#records = new Records(core, this.#contacts);
     this.#ownership = new Ownership(core);
     this.#handover = new Handover(
       core,
@@ -77,6 +86,8 @@ export class Group {
     this.#resync = new Resync(core, this.#records);
     this.#membership = new Membership(core, this.#resync);
     this.book = new Book({ node: config.node, addressesOf: ports.addressesOf });
+    this.#joining = new Joining(core);
+    this.#snapshot = new Snapshot(core, this.book);
     this.#bookMs = now.ms;
     this.#bookMadeMs = now.ms + FIRST_KEY_MS;
     // Where it was introduced before, the client may not have been.
@@ -198,7 +209,8 @@ export class Group {
       if (refusal === "malformed" || refusal === "too_long") outcomes.add("record_malformed");
       return;
     }
-    const record = decodeRecord(opened.plain);
+    const encoded = opened.plain;
+    const record = decodeRecord(encoded);
     if (record === undefined) {
       outcomes.add("record_malformed");
       return;
@@ -208,7 +220,8 @@ export class Group {
       return;
     }
     // What an earlier start of this node put: nobody has its windows any more.
-    this.#learn({ record, owner: node === config.node ? NOBODY : node, seq: NONE, endpoint: undefined });
+    const owner = node === config.node ? NOBODY : node;
+    this.#learn(record, { encoded, owner, seq: NONE, endpoint: undefined });
   }
 
   busShout(now: Now, node: number, message: Uint8Array): void {
@@ -270,6 +283,7 @@ export class Group {
     this.#resync.tick();
     this.#records.tick();
     this.#membership.tick();
+    this.#joining.tick();
     if (now.ms >= this.#bookDueMs()) this.#tendBook(now);
   }
 
@@ -284,6 +298,7 @@ export class Group {
       this.#introductions.nextTimeout(),
       this.#resync.nextTimeout(),
       this.#membership.nextTimeout(),
+      this.#joining.nextTimeout(),
       this.#bookDueMs(),
     );
   }
@@ -295,6 +310,11 @@ export class Group {
   }
 
   // --- What is known ---
+
+  /** Another node tells this one what the group knows. */
+  get isJoining(): boolean {
+    return !this.#joining.done;
+  }
 
   /** Who can send to clients now, this node first. */
   senders(): GroupSender[] {
@@ -335,15 +355,15 @@ export class Group {
   }
 
   #leaves(row: number): void {
-    const { index } = this.#core.table.records[row]!;
+    const index = this.#core.table.index[row];
     this.#ownership.ended(index);
     this.#handover.ended(index);
     this.#introductions.ended(index);
   }
 
   /** What another node says of a session. Its row, or NONE. */
-  #learn({ record, owner, seq, endpoint }: Omit<Told, "kind">, byOwner = false): number {
-    const isNew = this.#records.learn(record, owner, endpoint);
+  #learn(record: SessionRecord, { encoded, owner, seq, endpoint }: Omit<Told, "kind">, byOwner = false): number {
+    const isNew = this.#records.learn(record, encoded, owner, endpoint);
     const row = this.#records.rowOf(record);
     if (row === NONE) return NONE;
     if (isNew) this.#introductions.installed(row);
@@ -361,9 +381,13 @@ export class Group {
         continue;
       }
       if (output.kind !== "payload") {
+        if (output.kind === "alive") this.#contacts.met(output.node);
+        else if (output.kind === "dead") this.#contacts.lost(output.node);
         this.#membership.linkSays(output);
         // It missed what was told before it came, and so did this node.
-        if (output.kind === "alive" && this.#core.tellsOverLink(output.node)) this.#resync.all(output.node);
+        if (output.kind === "alive" && this.#joining.done && this.#core.tellsOverLink(output.node))
+          this.#resync.all(output.node);
+        if (output.kind === "dead") this.#joining.lost(output.node);
         continue;
       }
       heardMs.set(output.node, now.ms);
@@ -377,6 +401,9 @@ export class Group {
     switch (message.kind) {
       case "heartbeat":
         this.#membership.linkBeat(node, message);
+        this.#joining.heard(node, message.sessions);
+        if (this.#contacts.takeFresh(node))
+          for (const row of this.#records.unlisted(node)) this.#introductions.installed(row);
         return;
       case "take":
         this.#handover.take(node, message);
@@ -410,6 +437,18 @@ export class Group {
       case "listed":
         this.#resync.listed(node, message);
         return;
+      case "fetch":
+        this.#snapshot.fetched(node, message);
+        return;
+      case "piece":
+        this.#pieceOf(node, message);
+        return;
+      case "client":
+        this.#withBook((out) => this.book.told(this.#core.now.wallMs, message.clientKey, message.value, out));
+        return;
+      case "ticket_key":
+        this.#withBook((out) => this.book.toldKey(this.#core.now.wallMs, message.value, out));
+        return;
       case "shout":
         this.#core.shoutMs.set(node, this.#core.now.ms);
         this.#shouted(node, message.plain, () => this.#core.outcomes.add("shout_malformed"));
@@ -434,15 +473,23 @@ export class Group {
       this.#core.say(node, { kind: "absent", index });
       return;
     }
-    const [owner, seq, endpoint] = [table.owner[row], table.high[row], table.endpoint(row)];
-    this.#core.say(node, { kind: "record", record: table.record(row), owner, seq, endpoint });
+    this.#core.say(node, table.asTold(row));
   }
 
   #told(node: number, told: Told): void {
     // An earlier start of this node, perhaps: what that owned, nobody owns.
     const owner = told.owner === this.#core.config.node ? NOBODY : told.owner;
-    if (this.#learn({ ...told, owner }, owner === node) === NONE) this.#absent(node, told.record.index);
-    else this.#ownership.consulted(node, told.record.index);
+    const record = decodeRecord(told.encoded);
+    if (record === undefined) this.#core.outcomes.add("record_malformed");
+    else if (this.#learn(record, { ...told, owner }, owner === node) === NONE) this.#absent(node, record.index);
+    else this.#ownership.consulted(node, record.index);
+  }
+
+  #pieceOf(node: number, piece: Piece): void {
+    const { outcomes } = this.#core;
+    const messages = piece.plain.length === 0 ? [] : unpackMessages(piece.plain);
+    if (messages?.every(({ kind }) => FETCHED.has(kind)) !== true) outcomes.add("link_malformed");
+    else if (this.#joining.piece(node, piece)) for (const message of messages) this.#linkMessage(node, message);
   }
 
   /** A node that was asked for a session knows nothing of it. */
@@ -476,7 +523,8 @@ export class Group {
     const { table, config } = this.#core;
     const row = this.#records.rowOf({ index, created });
     if (row === NONE) return;
-    if (table.owner[row] !== config.node) this.#ownership.parted(row, window, endpoint);
+    const isNew = table.owner[row] !== config.node && !this.#handover.isRepeated(node, index, window);
+    if (isNew) this.#ownership.parted(row, window, endpoint);
     this.#core.say(node, { kind: "taken", index, created, result: "moved", owner: config.node, window: undefined });
   }
 
@@ -502,8 +550,17 @@ export class Group {
     const out: BookOutput[] = [];
     const result = act(out);
     for (const output of out) {
-      if (output.kind === "put") this.#core.put(output.entry.key, output.entry.value);
-      else this.#core.emit(output);
+      if (output.kind !== "put") {
+        this.#core.emit(output);
+        continue;
+      }
+      const { key, value } = output.entry;
+      this.#core.put(key, value);
+      if (value === undefined) continue;
+      const message: LinkMessage = key.startsWith("t.")
+        ? { kind: "ticket_key", value }
+        : { kind: "client", clientKey: key.slice(2), value };
+      for (const node of this.#core.toldOverLink()) this.#core.say(node, message);
     }
     return result;
   }

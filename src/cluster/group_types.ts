@@ -69,6 +69,8 @@ export interface GroupSender {
 }
 
 export type GroupOutput =
+  /** The bus may begin: once, before anything for it. `informed`: another node has told all that it knows. */
+  | { readonly kind: "follow"; readonly informed: boolean }
   | { readonly kind: "put"; readonly entries: readonly Entry[] }
   | { readonly kind: "shout"; readonly message: Uint8Array }
   /** A datagram from the node link's socket. */

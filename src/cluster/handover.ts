@@ -16,8 +16,8 @@ import type { Window } from "./window.ts";
 
 type Take = Extract<LinkMessage, { kind: "take" }>;
 
-/** How long a given window is kept for a node whose answer was lost. */
-const GIVEN_MS = 1000;
+/** How long a given window is kept: the answer may be lost, and the link delivers nothing that is older than a second. */
+const GIVEN_MS = 1100;
 /** A shard that has not answered by then never will. */
 const YIELD_MS = 10_000;
 const PART_RETRY_MS = 10;
@@ -76,11 +76,13 @@ export class Handover {
       return;
     }
     const given = this.#given.get(index);
-    if (given?.to === node && (given.seq === seq || given.parts > 0) && given.name.created === created) {
+    const owner = table.owner[row];
+    // Once the session is known to have moved on, that node had it.
+    const isSame = given?.to === node && (given.seq === seq || given.parts > 0) && given.name.created === created;
+    if (isSame && owner === node) {
       this.#answer(node, name, "given", NOBODY, given.window);
       return;
     }
-    const owner = table.owner[row];
     if (owner !== config.node) {
       // It is on its way here, perhaps already given: what the other node holds waits better here than in a circle.
       const asked = this.#askedFor(index);
@@ -134,7 +136,7 @@ export class Handover {
 
   /** Another node says that it owns what this node owns, since it heard `seq`. The newest packet decides. */
   claimed(row: number, node: number, seq: number, endpoint: Endpoint | undefined): void {
-    const { index, created } = this.#core.table.records[row]!;
+    const [index, created] = [this.#core.table.index[row], this.#core.table.created[row]];
     // A question about an older number may be on its way to the shard, time and again: what it answers says nothing of this one.
     if ((this.#asked.get(index)?.seq ?? NONE) >= seq) return;
     this.#question({ index, created }, seq, "claim", node, endpoint);
@@ -144,7 +146,7 @@ export class Handover {
   part(row: number): boolean {
     const { table, config } = this.#core;
     if (table.owner[row] !== config.node || this.#core.living().length === 0) return false;
-    const { index, created } = table.records[row]!;
+    const [index, created] = [table.index[row], table.created[row]];
     if (!this.#asked.has(index)) this.#question({ index, created }, SEQ_MAX, "part", NOBODY);
     return true;
   }
@@ -152,6 +154,12 @@ export class Handover {
   /** Node that this one gave a session within the last second, or NOBODY. */
   gaveTo(index: number): number {
     return this.#given.get(index)?.to ?? NOBODY;
+  }
+
+  /** What `node` handed over unasked was taken before, and given to another one since: it says so again, or it is a copy. */
+  isRepeated(node: number, index: number, window: Window): boolean {
+    const given = this.#given.get(index);
+    return given !== undefined && given.to !== node && window.highest <= given.window.highest;
   }
 
   /** The node that was given a session unasked has it. */

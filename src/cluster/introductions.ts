@@ -26,7 +26,7 @@ export class Introductions {
   /** A session of another node is new here, or was told of again: until its client has acknowledged this node. */
   installed(row: number): void {
     const { table } = this.#core;
-    if ((table.flags[row] & STRANGE) !== 0) this.#queue.add(table.records[row]!.index);
+    if ((table.flags[row] & STRANGE) !== 0) this.#queue.add(table.index[row]);
   }
 
   /** Its client knows the start `bootId` of this node. News of the one before may come late. */

@@ -323,7 +323,8 @@ export class Link {
   #refusal(now: Now, peer: Peer, groupId: Uint8Array, bootId: Uint8Array): RefusedBy | undefined {
     if (!equalBytes(groupId, this.#groupId)) return "other_group";
     if (peer.life !== undefined && equalBytes(peer.life.bootId, bootId)) return undefined;
-    const otherLives = peer.alive && now.ms - peer.heardMs < DEAD_MS;
+    // One whose host says that nobody listens there any more is not waited for: this start has its address, and proof.
+    const otherLives = peer.alive && !peer.suspect && now.ms - peer.heardMs < DEAD_MS;
     return otherLives || peer.retired.some((old) => equalBytes(old, bootId)) ? "duplicate_node" : undefined;
   }
 

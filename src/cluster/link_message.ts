@@ -2,20 +2,12 @@
  * What nodes say to each other over the link: small messages, several in one datagram. Nothing is repeated here that the
  * link already knows: who says it, and that it is fresh. docs/PROTOCOL.md, "Messages of the link".
  */
-import { Reader, Writer } from "./bytes.ts";
+import { bytesOfHex, hex, Reader, Writer } from "./bytes.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { BOOT_ID_LEN } from "./envelope.ts";
 import { HEARTBEAT_LEN_MAX, type Heartbeat, readHeartbeat, writeHeartbeat } from "./heartbeat.ts";
 import { PAYLOAD_ALONE_MAX, PAYLOAD_MAX } from "./link.ts";
-import {
-  creatorOf,
-  decodeRecord,
-  encodeRecord,
-  isGroupIndex,
-  RECORD_LEN_MAX,
-  type SessionName,
-  type SessionRecord,
-} from "./record.ts";
+import { creatorOf, isGroupIndex, RECORD_LEN_MAX, type SessionName } from "./record.ts";
 import { readWindow, WINDOW_LEN_MAX, type Window, windowRoom, writeWindow } from "./window.ts";
 
 /** keep: it stays here, forward what you have; stale: an old number; moved: another node owns it; unknown: no such session. */
@@ -42,7 +34,35 @@ export type LinkMessage =
   | { readonly kind: "list"; readonly creator: number; readonly after: number }
   | Listed
   /** Where there is no bus for it: what `encodeShouts` makes, at most SHOUT_MAX bytes. */
-  | { readonly kind: "shout"; readonly plain: Uint8Array };
+  | { readonly kind: "shout"; readonly plain: Uint8Array }
+  /** To a node that begins: a client of the book, as `encodeClient` makes it. `clientKey`: 64 hex digits. */
+  | { readonly kind: "client"; readonly clientKey: string; readonly value: Uint8Array }
+  /** To a node that begins: a ticket key, as `TicketKeyRing.encode` makes it. */
+  | { readonly kind: "ticket_key"; readonly value: Uint8Array }
+  /** From a node that begins: what stands on this page? */
+  | ({ readonly kind: "fetch" } & PageName)
+  | Piece;
+
+const parts = ["book", "sessions"] as const;
+export type Part = (typeof parts)[number];
+
+export interface PageName {
+  readonly part: Part;
+  /** 0 to 2^32 - 1. */
+  readonly page: number;
+}
+
+/** Answer to fetch: one datagram of it. */
+export interface Piece extends PageName {
+  readonly kind: "piece";
+  /** Of `count` pieces, counted from 0. */
+  readonly number: number;
+  readonly count: number;
+  /** No page follows. */
+  readonly last: boolean;
+  /** What `packMessages` makes of records, clients and ticket keys, at most PIECE_MAX bytes. */
+  readonly plain: Uint8Array;
+}
 
 export interface Taken extends SessionName {
   readonly kind: "taken";
@@ -56,7 +76,8 @@ export interface Taken extends SessionName {
 /** Answer to ask; also unasked, when a record must get around the bus. */
 export interface Told {
   readonly kind: "record";
-  readonly record: SessionRecord;
+  /** What `encodeRecord` makes; whether it is that is for who reads the message. */
+  readonly encoded: Uint8Array;
   /** 0 = not known. */
   readonly owner: number;
   /** Highest number of the client that is known; -1 = none. */
@@ -95,26 +116,38 @@ const PART = 9;
 const LIST = 10;
 const LISTED = 11;
 const SHOUT = 12;
+const CLIENT = 13;
+const TICKET_KEY = 14;
+const FETCH = 15;
+const PIECE = 16;
+
+const PIECE_HEAD = 11;
+/** Longest contents of a piece. */
+export const PIECE_MAX = PAYLOAD_MAX - PIECE_HEAD;
+const CLIENT_KEY_LEN = 32;
+const CLIENT_VALUE_MAX = PIECE_MAX - CLIENT_KEY_LEN - 3;
 
 /** Longest message but for forward. */
 const MESSAGE_LEN_MAX = Math.max(
   1 + HEARTBEAT_LEN_MAX,
   14 + WINDOW_LEN_MAX + 18,
-  28 + RECORD_LEN_MAX,
   9 + 10 * LISTED_MAX,
   3 + SHOUT_MAX,
+  PIECE_HEAD + PIECE_MAX,
 );
 /** Kind, index and time of a session. */
 const NAME_LEN = 11;
+/** Longest message of a record but for the record. */
+const TOLD_LEN = 29;
 const NO_NUMBER = 0;
 const NUMBER = 1;
 
 /**
- * Payloads for `Link.send`, in order: as few as are needed, each of at most PAYLOAD_MAX bytes, but a forward is alone in
- * one of its own of up to PAYLOAD_ALONE_MAX. A forward that is longer than FORWARD_MAX and a record that is longer than
- * RECORD_LEN_MAX are left out: neither can have come from a node of the group.
+ * Payloads for `Link.send`, in order: as few as are needed, each of at most `max` bytes, but a forward is alone in
+ * one of its own of up to PAYLOAD_ALONE_MAX. A forward that is longer than FORWARD_MAX is left out: it can't have come from
+ * a node of the group. So is a client that has no room in a piece: it comes with the engine.
  */
-export function packMessages(messages: readonly LinkMessage[]): Uint8Array[] {
+export function packMessages(messages: readonly LinkMessage[], max = PAYLOAD_MAX): Uint8Array[] {
   const payloads: Uint8Array[] = [];
   let parts: Uint8Array[] = [];
   let length = 0;
@@ -126,7 +159,7 @@ export function packMessages(messages: readonly LinkMessage[]): Uint8Array[] {
   for (const message of messages) {
     const bytes = encode(message);
     if (bytes === undefined) continue;
-    if (message.kind === "forward" || length + bytes.length > PAYLOAD_MAX) flush();
+    if (message.kind === "forward" || length + bytes.length > max) flush();
     parts.push(bytes);
     length += bytes.length;
     if (message.kind === "forward") flush();
@@ -152,9 +185,10 @@ function encode(message: LinkMessage): Uint8Array | undefined {
     const writer = new Writer(PAYLOAD_ALONE_MAX).u8(FORWARD).endpoint(source).u8(tos);
     return writer.u16(datagram.length).raw(datagram).done();
   }
+  if (message.kind === "client" && message.value.length > CLIENT_VALUE_MAX) return undefined;
   const writer = new Writer(roomFor(message));
-  if (message.kind === "record") return encodeTold(writer, message);
-  if (message.kind === "listed") encodeListed(writer, message);
+  if (message.kind === "record") encodeTold(writer, message);
+  else if (message.kind === "listed") encodeListed(writer, message);
   else if (message.kind === "shout") writer.u8(SHOUT).u16(message.plain.length).raw(message.plain);
   else if (message.kind === "heartbeat") writeHeartbeat(writer.u8(HEARTBEAT), message);
   else if (message.kind === "take") writer.u8(TAKE).u32(message.index).u48(message.created).u32(message.seq);
@@ -167,16 +201,23 @@ function encode(message: LinkMessage): Uint8Array | undefined {
       .u8(LIST)
       .u16(message.creator)
       .u32(message.after + 1);
+  else if (message.kind === "client")
+    writer.u8(CLIENT).raw(bytesOfHex(message.clientKey)).u16(message.value.length).raw(message.value);
+  else if (message.kind === "ticket_key") writer.u8(TICKET_KEY).u16(message.value.length).raw(message.value);
+  else if (message.kind === "fetch") writer.u8(FETCH).u8(parts.indexOf(message.part)).u32(message.page);
+  else if (message.kind === "piece") encodePiece(writer, message);
   else if (message.kind === "part")
     writeWindow(writer.u8(PART).u32(message.index).u48(message.created).endpoint(message.endpoint), message.window);
   else encodeTaken(writer, message);
   return writer.done();
 }
 
-/** Bytes that are enough: a flip storm makes thousands of the short ones at once. */
+/** Bytes that are enough: a flip storm makes thousands of the short ones at once, a node that begins wants all records. */
 function roomFor(message: LinkMessage): number {
   if (message.kind === "take" || message.kind === "ask" || message.kind === "absent") return NAME_LEN + 4;
   if (message.kind === "taken") return NAME_LEN + 3 + (message.window === undefined ? 0 : windowRoom(message.window));
+  if (message.kind === "record") return TOLD_LEN + message.encoded.length;
+  if (message.kind === "client") return CLIENT_KEY_LEN + 3 + message.value.length;
   return MESSAGE_LEN_MAX;
 }
 
@@ -185,15 +226,13 @@ function encodeTaken(writer: Writer, { index, created, result, owner, window }: 
   if (window !== undefined) writeWindow(writer, window);
 }
 
-function encodeTold(writer: Writer, { record, owner, seq, endpoint }: Told): Uint8Array | undefined {
-  const bytes = encodeRecord(record);
-  if (bytes === undefined) return undefined;
+function encodeTold(writer: Writer, { encoded, owner, seq, endpoint }: Told): void {
   writer.u8(RECORD).u16(owner);
   if (seq < 0) writer.u8(NO_NUMBER);
   else writer.u8(NUMBER).u32(seq);
   if (endpoint === undefined) writer.u8(NO_NUMBER);
   else writer.u8(NUMBER).endpoint(endpoint);
-  return writer.u16(bytes.length).raw(bytes).done();
+  writer.u16(encoded.length).raw(encoded);
 }
 
 function encodeListed(writer: Writer, { creator, after, last, sessions }: Listed): void {
@@ -204,6 +243,14 @@ function encodeListed(writer: Writer, { creator, after, last, sessions }: Listed
     .u8(last ? 1 : 0)
     .u8(sessions.length);
   for (const { index, created } of sessions) writer.u32(index).u48(created);
+}
+
+function encodePiece(writer: Writer, { part, page, number, count, last, plain }: Piece): void {
+  writer.u8(PIECE).u8(parts.indexOf(part)).u32(page).u8(number).u8(count);
+  writer
+    .u8(last ? 1 : 0)
+    .u16(plain.length)
+    .raw(plain);
 }
 
 /** All messages of a payload, at least one; undefined when one of them is not of this version. */
@@ -238,6 +285,13 @@ const decoders: Readonly<Record<number, (reader: Reader) => LinkMessage | undefi
   [LIST]: (reader) => ({ kind: "list", creator: readNode(reader), after: readAfter(reader) }),
   [LISTED]: decodeListed,
   [SHOUT]: (reader) => ({ kind: "shout", plain: reader.raw(reader.u16()) }),
+  [CLIENT]: (reader) => ({
+    ...{ kind: "client", clientKey: hex(reader.view(CLIENT_KEY_LEN)) },
+    value: reader.view(reader.u16()),
+  }),
+  [TICKET_KEY]: (reader) => ({ kind: "ticket_key", value: reader.view(reader.u16()) }),
+  [FETCH]: (reader) => ({ kind: "fetch", ...readPageName(reader) }),
+  [PIECE]: decodePiece,
 };
 
 function decode(reader: Reader): LinkMessage | undefined {
@@ -267,6 +321,12 @@ function readAfter(reader: Reader): number {
   return after;
 }
 
+function readPageName(reader: Reader): PageName {
+  const part = parts[reader.u8()];
+  reader.must(part !== undefined);
+  return { part, page: reader.u32() };
+}
+
 function readFlag(reader: Reader): boolean {
   const flag = reader.u8();
   reader.must(flag <= 1);
@@ -282,13 +342,14 @@ function decodeTaken(reader: Reader): Taken | undefined {
   return { kind: "taken", ...name, result, owner, window: result === "given" ? readWindow(reader) : undefined };
 }
 
-function decodeTold(reader: Reader): Told | undefined {
+function decodeTold(reader: Reader): Told {
   const owner = reader.u16();
   reader.must(owner <= 4095);
   const seq = readFlag(reader) ? reader.u32() : -1;
   const endpoint = readFlag(reader) ? reader.endpoint() : undefined;
-  const record = decodeRecord(reader.raw(reader.u16()));
-  return record && { kind: "record", record, owner, seq, endpoint };
+  const encoded = reader.view(reader.u16());
+  reader.must(encoded.length <= RECORD_LEN_MAX);
+  return { kind: "record", encoded, owner, seq, endpoint };
 }
 
 function decodeForward(reader: Reader): LinkMessage {
@@ -309,4 +370,10 @@ function decodeListed(reader: Reader): Listed {
     sessions.push(session);
   }
   return { kind: "listed", creator, after, last, sessions };
+}
+
+function decodePiece(reader: Reader): Piece {
+  const [name, number, count, last] = [readPageName(reader), reader.u8(), reader.u8(), readFlag(reader)];
+  reader.must(number < count);
+  return { kind: "piece", ...name, number, count, last, plain: reader.view(reader.u16()) };
 }

@@ -45,7 +45,7 @@ export class Locations {
       if (row === NONE || table.owner[row] !== config.node || seq <= table.high[row]) continue;
       this.#raise(row, seq);
       table.bounces[row] = 0;
-      const { created } = table.records[row]!;
+      const created = table.created[row];
       if (this.#isTurn(row))
         this.#core.shout({ kind: "moved", index, created, seq, owner: config.node, endpoint: table.endpoint(row) });
       else sessions.push({ index, life: lifeOf(created), seq });
@@ -63,7 +63,7 @@ export class Locations {
     if (table.owner[row] !== config.node) return;
     table.told[row] = 0;
     this.#raise(row, seq);
-    const { created } = table.records[row]!;
+    const created = table.created[row];
     this.#core.shout({ kind: "moved", index, created, seq, owner: config.node, endpoint });
   }
 
@@ -72,7 +72,7 @@ export class Locations {
     const { table } = this.#core;
     for (const { index, life, seq } of sessions) {
       const row = table.find(index);
-      if (row === NONE || lifeOf(table.records[row]!.created) !== life || seq <= table.high[row]) continue;
+      if (row === NONE || lifeOf(table.created[row]) !== life || seq <= table.high[row]) continue;
       this.#newer(row, node, seq);
     }
   }
@@ -104,8 +104,11 @@ export class Locations {
       table.owner[row] = owner;
       if (seq > table.high[row]) this.#raise(row, seq);
       if (endpoint !== undefined) {
-        table.setEndpoint(row, endpoint);
-        this.#core.emit({ kind: "locate", index: table.records[row]!.index, endpoint });
+        // Else it was installed with it just now.
+        if (!table.isAt(row, endpoint)) {
+          table.setEndpoint(row, endpoint);
+          this.#core.emit({ kind: "locate", index: table.index[row], endpoint });
+        }
         this.onLocated(row);
       }
     }

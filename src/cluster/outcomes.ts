@@ -26,6 +26,8 @@ export const outcomes = {
   proven: done("Clients that proved where they are, so their session was taken over."),
   parted: done("Sessions handed to another node because this one drains."),
   resynced: done("Lists of sessions that were asked for: a digest differed, a node came, or somebody wanted it."),
+  fetched: done("Pages of what the group knows that this node fetched from another when it began."),
+  told: done("Pages of what the group knows that other nodes fetched from this one when they began."),
   stale: refused("Times that an owner had the number of a held packet already, or it is too old: replayed or doubled."),
   unknown: refused("Packets of sessions that no living node knows; the client is told to resume."),
   unknown_forwarded: refused(
@@ -43,6 +45,9 @@ export const outcomes = {
     "Packets of an own session that the data plane did not take, although they were put back often.",
   ),
   table_full: refused("Records of sessions beyond the size of the group's table."),
+  record_too_long: refused(
+    "Sessions of clients with more inner networks than a record holds; only the node that they came to serves them.",
+  ),
   unserved: refused("Sessions of other nodes that this node knows and has no row of the data plane for."),
   record_old: refused("Records of sessions that ended, expired or were replaced; harmless."),
   record_malformed: refused("Bus records that are authentic but can't be read: another version of anyhop?"),

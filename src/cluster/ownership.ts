@@ -128,15 +128,15 @@ export class Ownership {
     const row = table.find(index);
     // What is given is this node's, however late: nobody else has it, and a client that must prove itself takes longer.
     const fits = flip?.asked === node && (flip.asking || result === "given") && row !== NONE;
-    if (!fits || table.records[row]!.created !== created) {
+    if (!fits || table.created[row] !== created) {
       outcomes.add("answer_unexpected");
       return;
     }
     switch (result) {
       case "given":
-        // A window from before this node last had the session is an answer to an earlier question, repeated and late.
+        // A window from before this node last had the session is the answer to an earlier question, repeated.
         if (window === undefined || window.highest < table.high[row]) {
-          outcomes.add("answer_unexpected");
+          this.#notThere(row, flip, node, () => outcomes.add("answer_unexpected"));
           return;
         }
         outcomes.add("taken");
@@ -152,11 +152,15 @@ export class Ownership {
         this.#moved(row, flip, owner);
         return;
       case "unknown":
-        // What this node gave it is still on its way.
-        if (this.gaveTo(index) === node) this.#kept(row, flip);
-        else this.#alone(row, flip);
+        this.#notThere(row, flip, node, () => this.#alone(row, flip));
         return;
     }
+  }
+
+  /** The node that was asked has no window now: what this one gave it is still on its way, or it is as `otherwise` says. */
+  #notThere(row: number, flip: Flip, node: number, otherwise: () => void): void {
+    if (this.gaveTo(flip.index) === node) this.#kept(row, flip);
+    else otherwise();
   }
 
   /** The owner gets what is held, and for a while what comes. */
@@ -171,7 +175,7 @@ export class Ownership {
   /** Something was learnt about where a session is. */
   located(row: number): void {
     const { table } = this.#core;
-    const flip = this.#flips.get(table.records[row]!.index);
+    const flip = this.#flips.get(table.index[row]);
     const owner = table.owner[row];
     if (flip === undefined || !this.#core.alive(owner)) return;
     // Who has not answered at once may not know that the session has moved on.
@@ -198,7 +202,7 @@ export class Ownership {
 
   /** Another node handed the window over unasked: it drains. */
   parted(row: number, window: Window, endpoint: Endpoint): void {
-    const { index } = this.#core.table.records[row]!;
+    const index = this.#core.table.index[row];
     const flip = this.#flips.get(index);
     if (flip !== undefined) {
       this.#own(row, flip, window);
@@ -337,7 +341,7 @@ export class Ownership {
   }
 
   #take(row: number, { index, seq, asked }: Flip): void {
-    const { created } = this.#core.table.records[row]!;
+    const created = this.#core.table.created[row];
     this.#core.say(asked, { kind: "take", index, created, seq });
   }
 
@@ -517,7 +521,7 @@ export class Ownership {
   /** This node is the owner from now on. */
   #install(row: number, window: Window, seq: number, endpoint: Endpoint): void {
     const { table, config, now, hold } = this.#core;
-    const { index, created } = table.records[row]!;
+    const [index, created] = [table.index[row], table.created[row]];
     const owner = config.node;
     table.owner[row] = owner;
     table.ownedAtMs[row] = now.ms;

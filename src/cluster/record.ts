@@ -8,6 +8,7 @@ import type { Endpoint, InnerPrefix } from "./endpoint.ts";
 export const RECORD_LEN_MAX = 400;
 const FORMAT = 1;
 const RECORD_FIXED = 114;
+const PHASE_AT = 1;
 const PREFIX_LEN_MAX = 17;
 const COUNT_MAX = 255;
 const RECEIVER_MAX = 0x7ffe;
@@ -107,6 +108,11 @@ function bytesOf(record: SessionRecord): Uint8Array {
   return writer.done();
 }
 
+/** Makes an encoded record of phase pending one of phase up. */
+export function setUp(encoded: Uint8Array): void {
+  encoded[PHASE_AT] = phases.indexOf("up");
+}
+
 /** Undefined for bytes that no node of this version writes. */
 export function decodeRecord(bytes: Uint8Array): SessionRecord | undefined {
   if (bytes.length > RECORD_LEN_MAX) return undefined;
@@ -139,6 +145,6 @@ export function merge<T extends SessionRecord>(a: T, b: T): T {
   return compareBytes(bytesOf(a), bytesOf(b)) >= 0 ? a : b;
 }
 
-export function tombstoneOf({ index, created, expiryMs }: SessionRecord): Tombstone {
+export function tombstoneOf({ index, created, expiryMs }: Omit<Tombstone, "phase" | "creator">): Tombstone {
   return { phase: "ended", creator: creatorOf(index), index, created, expiryMs };
 }

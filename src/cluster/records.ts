@@ -3,6 +3,7 @@
  * tombstone is kept as long as an older record of it may still come. Consequences (a newer session replaces an older one of
  * its client) are not replicated: every node draws them from the same records.
  */
+import type { Contacts } from "./contacts.ts";
 import type { Core } from "./core.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { type EndReason, live } from "./group_types.ts";
@@ -20,20 +21,18 @@ import { NOBODY, NONE, PENDING, STRANGE, UP } from "./session_table.ts";
 
 /** Sessions that ended, at most; the oldest are forgotten first. */
 const TOMBSTONES_MAX = 131_072;
-/** Nodes hear of each other's starts, and of how far their clocks are apart, within this time. */
-const CONTACT_MS = 7000;
 
 export class Records {
   readonly #core: Core;
-  readonly #startWallMs: number;
+  readonly #contacts: Contacts;
   /** By index, in the order of their ends: `created` of the last session that ended, and how long that counts. */
   readonly #ended = new Map<number, { readonly created: number; readonly expiryMs: number }>();
   /** Called before a session leaves the table. */
   onEnd: (row: number) => void = () => {};
 
-  constructor(core: Core) {
+  constructor(core: Core, contacts: Contacts) {
     this.#core = core;
-    this.#startWallMs = core.now.wallMs;
+    this.#contacts = contacts;
   }
 
   get tombstones(): number {
@@ -45,12 +44,10 @@ export class Records {
     const { table, outcomes, config } = this.#core;
     const known = table.find(record.index);
     if (known !== NONE) this.#drop(known, "superseded");
-    const row = table.add(record, config.node);
-    if (row === NONE) {
-      outcomes.add("table_full");
-      return;
-    }
-    this.#put(record);
+    const encoded = encodeRecord(record);
+    if (encoded === undefined || table.add(record, encoded, config.node) === NONE)
+      outcomes.add(encoded === undefined ? "record_too_long" : "table_full");
+    else this.#put(record, encoded);
   }
 
   /** The client's first authentic packet came in at this node. */
@@ -59,16 +56,18 @@ export class Records {
     const row = table.find(index);
     if (row === NONE || table.phase[row] === UP) return;
     this.#up(row);
-    this.#put(table.record(row));
+    this.#put(table.record(row), table.encoded(row));
   }
 
   /** A session of this node's own ended; `created` says which of its index. */
   ended(index: number, created: number, reason: EndReason): void {
     const row = this.#rowOf({ index, created });
     if (row === NONE) return;
-    const record = this.#core.table.records[row]!;
+    const expiryMs = this.#core.table.expiryMs[row];
     this.#drop(row, reason);
-    if (reason === "closed" || reason === "removed") this.#put(tombstoneOf(record));
+    if (reason !== "closed" && reason !== "removed") return;
+    const tombstone = tombstoneOf({ index, created, expiryMs });
+    this.#put(tombstone, encodeRecord(tombstone)!);
   }
 
   /** Row of exactly this session, or NONE. */
@@ -89,25 +88,26 @@ export class Records {
 
   /**
    * A record from another node, which probably owns the session if nothing else is known. True when it told something.
+   * `encoded`: the same as bytes.
    */
-  learn(record: SessionRecord, owner: number, endpoint: Endpoint | undefined): boolean {
+  learn(record: SessionRecord, encoded: Uint8Array, owner: number, endpoint: Endpoint | undefined): boolean {
     const { table, outcomes } = this.#core;
     if (record.expiryMs <= this.#core.now.wallMs) return this.#old();
     const row = table.find(record.index);
-    if (row !== NONE && table.records[row]!.created > record.created) return this.#old();
+    if (row !== NONE && table.created[row] > record.created) return this.#old();
     if (!live(record)) return this.#learnEnd(row, record);
     if (this.hasEnded(record)) return this.#old();
-    if (row !== NONE && table.records[row]!.created === record.created) return this.#learnPhase(row, record, owner);
+    if (row !== NONE && table.created[row] === record.created) return this.#learnPhase(row, record, owner);
     if (this.#core.ports.superseded(record)) return this.#old();
     if (row !== NONE) this.#retire(row, "superseded");
-    const added = table.add(record, owner);
+    const added = table.add(record, encoded, owner);
     if (added === NONE) {
       outcomes.add("table_full");
       return false;
     }
     if (endpoint !== undefined) table.setEndpoint(added, endpoint);
     if (record.phase === "up") this.#core.digest.add(this.#core.now.ms, record.index, record.created);
-    if (this.#isStranger(record)) table.flags[added] |= STRANGE;
+    if (!this.#contacts.isListed(record.index, record.expiryMs)) table.flags[added] |= STRANGE;
     this.#core.emit({ kind: "install", record, endpoint: table.endpoint(added) });
     return true;
   }
@@ -129,15 +129,6 @@ export class Records {
     return fresh;
   }
 
-  /** The client's grant could not list this start of this node: the session is older, or its creator does not hear us. */
-  #isStranger(record: LiveRecord): boolean {
-    const creator = creatorOf(record.index);
-    const offsetMs = this.#core.link.clockOffsetMs(creator);
-    if (!this.#core.alive(creator) || offsetMs === undefined) return true;
-    const answeredMs = record.expiryMs - this.#core.config.sessionLifeMs - offsetMs;
-    return answeredMs < this.#startWallMs + CONTACT_MS;
-  }
-
   #old(): boolean {
     this.#core.outcomes.add("record_old");
     return false;
@@ -145,20 +136,19 @@ export class Records {
 
   #up(row: number): void {
     const { table, digest } = this.#core;
-    const record = table.records[row]!;
-    table.phase[row] = UP;
-    digest.add(this.#core.now.ms, record.index, record.created);
+    table.up(row);
+    digest.add(this.#core.now.ms, table.index[row], table.created[row]);
   }
 
   #retire(row: number, reason: EndReason): void {
-    const { index, created } = this.#core.table.records[row]!;
+    const [index, created] = [this.#core.table.index[row], this.#core.table.created[row]];
     this.#drop(row, reason);
     this.#core.emit({ kind: "retire", index, created, reason });
   }
 
   #drop(row: number, reason: EndReason): void {
     const { table, digest } = this.#core;
-    const { index, created, expiryMs } = table.records[row]!;
+    const [index, created, expiryMs] = [table.index[row], table.created[row], table.expiryMs[row]];
     this.onEnd(row);
     if (table.phase[row] === UP) digest.remove(this.#core.now.ms, index, created);
     table.remove(row);
@@ -173,6 +163,17 @@ export class Records {
     if (this.#ended.size > TOMBSTONES_MAX) this.#ended.delete(this.#ended.keys().next().value!);
   }
 
+  /** Rows of sessions of a node whose clients turn out not to know this start of this node. Walks the table. */
+  *unlisted(creator: number): IterableIterator<number> {
+    const { table } = this.#core;
+    for (let row = 0; row < table.end; row++) {
+      if (table.phase[row] === 0 || creatorOf(table.index[row]) !== creator) continue;
+      if (this.#contacts.isListed(table.index[row], table.expiryMs[row])) continue;
+      table.flags[row] |= STRANGE;
+      yield row;
+    }
+  }
+
   /** Forgets tombstones of sessions that have expired anyway; a few at a time. */
   tick(): void {
     for (const [index, { expiryMs }] of this.#ended) {
@@ -181,17 +182,16 @@ export class Records {
     }
   }
 
-  #put(record: SessionRecord): void {
-    const plain = encodeRecord(record);
-    if (plain !== undefined) this.#core.put(recordKey(record.index), plain);
+  #put(record: SessionRecord, encoded: Uint8Array): void {
+    this.#core.put(recordKey(record.index), encoded);
     const owner = live(record) ? this.#core.config.node : NOBODY;
     for (const node of this.#core.toldOverLink())
-      this.#core.say(node, { kind: "record", record, owner, seq: NONE, endpoint: undefined });
+      this.#core.say(node, { kind: "record", encoded, owner, seq: NONE, endpoint: undefined });
   }
 
   #rowOf({ index, created }: SessionName): number {
     const { table } = this.#core;
     const row = table.find(index);
-    return row !== NONE && table.records[row]!.created === created ? row : NONE;
+    return row !== NONE && table.created[row] === created ? row : NONE;
   }
 }

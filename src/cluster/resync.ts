@@ -6,7 +6,7 @@ import type { Core } from "./core.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
 import { Comparison, type Disagreement } from "./digest.ts";
 import { LISTED_MAX, type LinkMessage, type Listed } from "./link_message.ts";
-import { creatorOf, type SessionName } from "./record.ts";
+import { creatorOf, encodeRecord, type SessionName } from "./record.ts";
 import type { Records } from "./records.ts";
 import { NONE, UP } from "./session_table.ts";
 
@@ -114,7 +114,7 @@ export class Resync {
     const sessions: SessionName[] = [];
     for (; at < indices.length && sessions.length < LISTED_MAX; at++) {
       const row = table.find(indices[at]);
-      if (row !== NONE) sessions.push({ index: indices[at], created: table.records[row]!.created });
+      if (row !== NONE) sessions.push({ index: indices[at], created: table.created[row] });
     }
     this.#core.say(node, { kind: "listed", creator, after, last: at === indices.length, sessions });
   }
@@ -147,9 +147,9 @@ export class Resync {
     const { table } = this.#core;
     const row = table.find(session.index);
     if (this.#records.hasEnded(session)) {
-      const record = this.#records.tombstone(session.index)!;
-      this.#core.say(node, { kind: "record", record, owner: 0, seq: NONE, endpoint: undefined });
-    } else if (row === NONE || table.phase[row] !== UP || table.records[row]!.created < session.created) {
+      const encoded = encodeRecord(this.#records.tombstone(session.index)!)!;
+      this.#core.say(node, { kind: "record", encoded, owner: 0, seq: NONE, endpoint: undefined });
+    } else if (row === NONE || table.phase[row] !== UP || table.created[row] < session.created) {
       this.#core.say(node, { kind: "ask", index: session.index });
     }
   }
@@ -170,7 +170,7 @@ export class Resync {
     const found: number[] = [];
     for (let row = 0; row < table.end; row++) {
       if (table.phase[row] !== UP) continue;
-      const { index } = table.records[row]!;
+      const index = table.index[row];
       if (creatorOf(index) === creator) found.push(index);
     }
     this.#list = { creator, madeMs: now.ms, indices: Uint32Array.from(found).sort() };

@@ -1,11 +1,13 @@
 /**
- * The sessions of the group as one node knows them: what was agreed (the record, shared with the node's own session, not
- * copied) and where each is now (owner, client's sequence numbers, endpoint). Columns of numbers instead of objects: 100,000
- * sessions are the normal case. Everything is found by index or row at once; nothing here walks.
+ * The sessions of the group as one node knows them: what was agreed (the record) and where each is now (owner, client's
+ * sequence numbers, endpoint). Columns of numbers instead of objects: 100,000 sessions are the normal case. Everything is
+ * found by index or row at once; nothing here walks.
  */
 import { isMapped } from "../base/ip.ts";
 import type { Endpoint } from "./endpoint.ts";
+import type { Told } from "./link_message.ts";
 import type { LiveRecord } from "./record.ts";
+import { RecordSlab } from "./record_slab.ts";
 
 /** No such session, or no room. */
 export const NONE = -1;
@@ -27,8 +29,11 @@ export class SessionTable {
   readonly #free: number[] = [];
   #used = 0;
 
-  /** As they were first heard; see `record`. */
-  records: (LiveRecord | undefined)[] = [];
+  /** Of the record, where it is looked for often. */
+  index = new Int32Array(ROWS_AT_START);
+  created = new Float64Array(ROWS_AT_START);
+  expiryMs = new Float64Array(ROWS_AT_START);
+  readonly #records = new RecordSlab(ROWS_AT_START);
   /** PENDING or UP; 0 in a free row. */
   phase = new Uint8Array(ROWS_AT_START);
   flags = new Uint8Array(ROWS_AT_START);
@@ -66,13 +71,16 @@ export class SessionTable {
     return this.#rows.get(index) ?? NONE;
   }
 
-  /** A new row, or NONE when the table is full. Its index must not be there yet. */
-  add(record: LiveRecord, owner: number): number {
+  /** A new row, or NONE when the table is full. Its index must not be there yet. `encoded`: the record, which is copied. */
+  add(record: LiveRecord, encoded: Uint8Array, owner: number): number {
     if (this.#rows.size >= this.#max) return NONE;
     const row = this.#free.pop() ?? this.#used++;
     if (row >= this.phase.length) this.#grow();
     this.#rows.set(record.index, row);
-    this.records[row] = record;
+    this.index[row] = record.index;
+    this.created[row] = record.created;
+    this.expiryMs[row] = record.expiryMs;
+    this.#records.put(row, encoded);
     this.phase[row] = record.phase === "up" ? UP : PENDING;
     this.flags[row] = 0;
     this.owner[row] = owner;
@@ -88,17 +96,32 @@ export class SessionTable {
   }
 
   remove(row: number): void {
-    this.#rows.delete(this.records[row]!.index);
-    this.records[row] = undefined;
+    this.#rows.delete(this.index[row]);
+    this.#records.remove(row);
     this.phase[row] = 0;
     this.#free.push(row);
   }
 
+  /** Its client has confirmed it. */
+  up(row: number): void {
+    this.phase[row] = UP;
+    this.#records.up(row);
+  }
+
   /** The record with the phase that counts now. The row must be in use. */
   record(row: number): LiveRecord {
-    const record = this.records[row]!;
-    const phase = this.phase[row] === UP ? "up" : "pending";
-    return record.phase === phase ? record : { ...record, phase };
+    return this.#records.get(row);
+  }
+
+  /** The same as `encodeRecord` makes it. */
+  encoded(row: number): Uint8Array {
+    return this.#records.copy(row);
+  }
+
+  /** All that is known of it, for another node. The row must be in use. */
+  asTold(row: number): Told {
+    const [owner, seq, endpoint] = [this.owner[row], this.high[row], this.endpoint(row)];
+    return { kind: "record", encoded: this.encoded(row), owner, seq, endpoint };
   }
 
   setEndpoint(row: number, { w0, w1, w2, w3, port }: Endpoint): void {
@@ -107,6 +130,13 @@ export class SessionTable {
     this.#address[4 * row + 2] = w2;
     this.#address[4 * row + 3] = w3;
     this.#port[row] = port;
+  }
+
+  isAt(row: number, { w0, w1, w2, w3, port }: Endpoint): boolean {
+    const address = this.#address;
+    const at = 4 * row;
+    const isSame = address[at] === w0 && address[at + 1] === w1 && address[at + 2] === w2 && address[at + 3] === w3;
+    return isSame && this.#port[row] === port;
   }
 
   endpoint(row: number): Endpoint {
@@ -121,6 +151,10 @@ export class SessionTable {
       empty.set(column);
       return empty;
     };
+    this.index = larger(this.index, new Int32Array(rows));
+    this.created = larger(this.created, new Float64Array(rows));
+    this.expiryMs = larger(this.expiryMs, new Float64Array(rows));
+    this.#records.grow(rows);
     this.phase = larger(this.phase, new Uint8Array(rows));
     this.flags = larger(this.flags, new Uint8Array(rows));
     this.owner = larger(this.owner, new Uint16Array(rows));

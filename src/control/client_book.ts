@@ -5,9 +5,10 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
+import { formatAddress, parseAddress } from "../base/ip.ts";
 import { overlap, parsePrefix } from "../base/prefix.ts";
 import { AddressPool } from "./address_pool.ts";
-import { canonical, familyOf, readPrefix } from "./address_text.ts";
+import { readPrefix } from "./address_text.ts";
 import { isName, NAME_RULE } from "./config_rules.ts";
 import type { NewClient } from "./control_port.ts";
 import type { NodeSpec } from "./instance.ts";
@@ -36,8 +37,8 @@ function slim(record: ClientRecord): ClientRecord {
  * What a client has, as names in `#owners`: addresses as the very texts of its record, which cost nothing there, and
  * prefixes, those of a single address without their length.
  */
-const ownedBy = (client: Pick<ClientRecord, "addresses" | "prefixes">): Set<string> =>
-  new Set([...client.addresses, ...client.prefixes.map(ownedName)]);
+const ownedBy = ({ addresses, prefixes }: Pick<ClientRecord, "addresses" | "prefixes">): Iterable<string> =>
+  prefixes.length === 0 ? addresses : new Set([...addresses, ...prefixes.map(ownedName)]);
 const ownedName = (prefix: string): string => {
   const [address] = prefix.split("/");
   return hostPrefix(address) === prefix ? address : prefix;
@@ -261,7 +262,7 @@ export class ClientBook {
     if (!isSoundPublicKey(key)) throw new AnyhopError("bad_client", "The public key is a point of small order.");
     if (psk !== undefined && parseKey(psk) === undefined)
       throw new AnyhopError("bad_client", `The pre-shared key is none: ${explainKey(psk)}.`);
-    const text = formatKey(key);
+    const text = publicKey.trim();
     if (text === this.#groupKey) throw new AnyhopError("key_taken", "This public key is the key of the group itself.");
     const other = this.#byKey.get(text);
     if (other !== undefined)
@@ -283,8 +284,9 @@ export class ClientBook {
 }
 
 /** Inner addresses and networks of a client, as prefixes. */
-export function prefixesOf(client: Pick<ClientRecord, "addresses" | "prefixes">): string[] {
-  return [...new Set([...client.addresses.map(hostPrefix), ...client.prefixes])];
+export function prefixesOf({ addresses, prefixes }: Pick<ClientRecord, "addresses" | "prefixes">): string[] {
+  const hosts = addresses.map(hostPrefix);
+  return hosts.length < 2 && prefixes.length === 0 ? hosts : [...new Set([...hosts, ...prefixes])];
 }
 
 function refuseOwned(name: string, owners: ReadonlyMap<string, Owner>): void {
@@ -304,12 +306,11 @@ function stillInPool(before: ClientRecord | undefined, pool: readonly string[]):
 
 function readAddresses(list: readonly string[]): string[] {
   const addresses = list.map((text) => {
-    const address = text.replace(/\/(32|128)$/, "");
-    if (familyOf(address) === undefined)
-      throw new AnyhopError("bad_client", `"${text}" is not an IPv4 or IPv6 address.`);
-    return canonical(address);
+    const address = parseAddress(text.replace(/\/(32|128)$/, ""));
+    if (address === undefined) throw new AnyhopError("bad_client", `"${text}" is not an IPv4 or IPv6 address.`);
+    return formatAddress(address.w0, address.w1, address.w2, address.w3);
   });
-  return [...new Set(addresses)];
+  return addresses.length < 2 ? addresses : [...new Set(addresses)];
 }
 
 function readPrefixes(list: readonly string[]): string[] {

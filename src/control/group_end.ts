@@ -31,6 +31,8 @@ const INPUTS_MAX = 64;
 
 export interface GroupEndPorts {
   readonly clock: Clock;
+  /** What `openBus` opens. */
+  readonly engine: BusStatus["kind"];
   openBus(listener: BusListener): Bus;
   readonly link: LinkSocket;
 }
@@ -98,7 +100,13 @@ export class GroupEnd {
   #carrying = false;
   /** Since the last flush. */
   #inputs = 0;
+  #started = false;
   #stopped = false;
+  #becomeInformed!: () => void;
+  /** Resolves when another node or the engine has told all that it knows. */
+  readonly informed = new Promise<void>((resolve) => {
+    this.#becomeInformed = resolve;
+  });
 
   constructor(config: GroupConfig, entropy: GroupPorts["entropy"], ports: GroupEndPorts, sessions: GroupSessions) {
     this.#use = ports;
@@ -119,6 +127,13 @@ export class GroupEnd {
     this.#told = new Float64Array(first + count);
     this.#use.link.onDatagram((from, bytes) => this.#in((group) => group.linkDatagram(this.#now(), from, bytes)));
     this.#use.link.onRefused((by) => this.#in((group) => group.linkRefused(this.#now(), by)));
+    this.#started = true;
+    this.#progress = setInterval(() => this.#tellProgress(), PROGRESS_MS);
+    this.#in((group) => group.tick(this.#now()));
+  }
+
+  /** When other nodes have told what they know, or nobody answers. */
+  #follow(): void {
     this.#bus = this.#use.openBus({
       record: (node, key, value) => this.#in((group) => group.busRecord(this.#now(), node, key, value)),
       shout: (node, message) => this.#in((group) => group.busShout(this.#now(), node, message)),
@@ -127,11 +142,10 @@ export class GroupEnd {
         this.#in((group) => group.caughtUp(this.#now()));
         // After what the snapshot said of clients.
         this.#flush();
+        this.#becomeInformed();
         this.#sessions.caughtUp();
       },
     });
-    this.#progress = setInterval(() => this.#tellProgress(), PROGRESS_MS);
-    this.#in((group) => group.tick(this.#now()));
   }
 
   async stop(): Promise<void> {
@@ -218,7 +232,7 @@ export class GroupEnd {
    * another `drain`. Returns how many stay behind.
    */
   async leave(maxMs: number): Promise<number> {
-    if (this.#bus === undefined) return 0;
+    if (!this.#started) return 0;
     const end = this.#use.clock.monotonicMs() + maxMs;
     this.drain("leaving");
     while (this.part() > 0 && this.#drain === "leaving" && this.#use.clock.monotonicMs() < end)
@@ -253,7 +267,7 @@ export class GroupEnd {
 
   /** Undefined before the start. */
   status(): GroupView | undefined {
-    if (this.#bus === undefined) return undefined;
+    if (!this.#started) return undefined;
     const group = this.group.status();
     const { used, foreign, pending } = this.#shard.tunnels;
     let elsewhere = 0;
@@ -261,7 +275,20 @@ export class GroupEnd {
       if (used[row] === 1 && pending[row] === 0 && foreign[row] === 1) elsewhere++;
     const counters = [...outcomeCounts(group.outcomes), ...refusalCounts(group.linkRefusals)];
     const nowMs = this.#now().ms;
-    return { group, bus: this.#bus.status(), nowMs, own: this.#own().length, foreign: elsewhere, counters };
+    return {
+      group,
+      bus: this.#bus?.status() ?? this.#notYet(),
+      nowMs,
+      own: this.#own().length,
+      foreign: elsewhere,
+      counters,
+    };
+  }
+
+  #notYet(): BusStatus {
+    const why = "the other nodes are asked first what they know";
+    const nothing = { connected: false, server: "", caughtUp: false, outbox: 0, peers: [], errors: [] };
+    return { ...nothing, kind: this.#use.engine, why };
   }
 
   #tellProgress(): void {
@@ -287,10 +314,13 @@ export class GroupEnd {
   #soon(): void {
     if (this.#flushing) return;
     this.#flushing = true;
-    queueMicrotask(() => {
+    const flush = () => {
       this.#flushing = false;
       this.#flush();
-    });
+    };
+    // While this node reads what others know, all datagrams that have come are one go.
+    if (this.group.isJoining) setImmediate(flush);
+    else queueMicrotask(flush);
   }
 
   #flush(): void {
@@ -327,6 +357,10 @@ export class GroupEnd {
 
   #carryOut(output: GroupOutput): void {
     switch (output.kind) {
+      case "follow":
+        if (output.informed) this.#becomeInformed();
+        this.#follow();
+        break;
       case "put":
         this.#bus?.put(output.entries);
         break;

@@ -84,8 +84,8 @@ export interface NodeOthers {
   held(entry: Handed): void;
   yielded(answer: Yielded): void;
   senderAcked(index: number, sender: Sender): void;
-  /** The client of this key (hex) may come from now on. */
-  admitted(clientKey: string): void;
+  /** The client of this public key (base64) may come from now on. */
+  admitted(publicKey: string): void;
   /** Node that owns a session; 0: not known. */
   ownerOf(index: number): number;
 }
@@ -235,7 +235,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   admit(record: ClientRecord, psk: Uint8Array | undefined): void {
     const owner = this.#clients.get(record.publicKey)?.owner ?? this.#nextOwner++;
     this.#clients.set(record.publicKey, new Admitted(record, psk, owner));
-    this.#others?.admitted(hexOf(record.publicKey));
+    this.#others?.admitted(record.publicKey);
   }
 
   reconfigure(spec: NodeSpec): void {

@@ -93,6 +93,18 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     void this.#end.stop();
   }
 
+  /** Resolves when this node knows what the group knows, or nobody has told it for so long. */
+  async informed(maxMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    await Promise.race([
+      this.#end.informed,
+      new Promise((resolve) => {
+        timer = setTimeout(resolve, maxMs);
+      }),
+    ]);
+    clearTimeout(timer);
+  }
+
   /** Undefined before the start. */
   status(): GroupView | undefined {
     return this.#end.status();
@@ -161,8 +173,8 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   /** Somebody may come now: what was agreed with them at other nodes can be taken in. */
-  admitted(key: string): void {
-    for (const index of this.#waiting.take(key)) {
+  admitted(publicKey: string): void {
+    for (const index of this.#waiting.take(publicKey)) {
       const known = this.#end.group.known(index);
       const isUnheard = this.#unheard.delete(index);
       if (known === undefined) continue;
@@ -178,9 +190,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   superseded(record: LiveRecord): boolean {
-    const { sessions } = this.#node.responder;
-    const up = sessions.get(sessions.upOf(hex(record.clientKey)));
-    return up !== undefined && up.timestamp > record.created;
+    return this.#node.responder.sessions.upSince(record.clientKey) > record.created;
   }
 
   addressesOf(content: Uint8Array): readonly string[] | undefined {
@@ -196,12 +206,13 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   install(record: LiveRecord, endpoint: Endpoint): void {
-    const key = hex(record.clientKey);
-    const client = this.#node.client(base64(record.clientKey));
+    const publicKey = base64(record.clientKey);
+    const client = this.#node.client(publicKey);
     if (client === undefined) {
-      this.#waiting.add(key, record.index);
+      this.#waiting.add(publicKey, record.index);
       return;
     }
+    const key = hex(record.clientKey);
     const taken = this.#node.takeIn(this.#sessionOf(key, client.name, record, endpoint), client, record.phase === "up");
     if (!taken) this.#end.group.unserved();
   }
@@ -330,7 +341,8 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   #source(endpoint: Endpoint): Source {
-    return { ...endpoint, sock: this.#shard.socketFor(endpoint.family) };
+    const { family, w0, w1, w2, w3, port } = endpoint;
+    return { family, w0, w1, w2, w3, port, sock: this.#shard.socketFor(family) };
   }
 }
 

@@ -23,9 +23,8 @@ const WRITE_PAUSE_MS = 250;
 /** Ten seconds. */
 const PAUSES_MAX = 40;
 
-type Content = Pick<ClientRecord, "name" | "publicKey" | "psk" | "addresses" | "prefixes" | "modes">;
-
-type Learnt = Content & { readonly modes: readonly Mode[] };
+/** The key stands in the name of the entry. */
+type Content = Pick<ClientRecord, "name" | "psk" | "addresses" | "prefixes"> & { readonly modes: readonly Mode[] };
 
 export class SharedClients implements ReplicatedClients {
   readonly #use: SharedClientsPorts;
@@ -37,7 +36,7 @@ export class SharedClients implements ReplicatedClients {
   /** The disk took no more the last time. */
   #full = false;
   /** Read for their addresses; until they are learnt. */
-  readonly #read = new WeakMap<Uint8Array, Learnt>();
+  readonly #read = new WeakMap<Uint8Array, Content>();
 
   constructor(ports: SharedClientsPorts) {
     this.#use = ports;
@@ -59,18 +58,19 @@ export class SharedClients implements ReplicatedClients {
 
   learn(clientKey: string, content: Uint8Array | undefined): void {
     const { book, log, admit } = this.#use;
+    const publicKey = Buffer.from(clientKey, "hex").toString("base64");
     if (content === undefined) {
-      this.#forget(Buffer.from(clientKey, "hex").toString("base64"));
+      this.#forget(publicKey);
       return;
     }
     const client = this.#decoded(content);
     this.#read.delete(content);
     if (client === undefined) return;
-    const before = book.byPublicKey(client.publicKey);
+    const before = book.byPublicKey(publicKey);
     if (before?.origin === "file" || (before !== undefined && sameContent(before, client))) return;
-    if (before !== undefined) this.#forget(client.publicKey);
+    if (before !== undefined) this.#forget(publicKey);
     try {
-      admit(book.learn(client));
+      admit(book.learn({ publicKey, ...client }));
     } catch (error) {
       // Refused here, for a reason that a person must see: a name or an address that this node's file gives to another.
       log.error(
@@ -96,7 +96,7 @@ export class SharedClients implements ReplicatedClients {
   }
 
   /** The book asks for its addresses first, and then says that it counts. */
-  #decoded(content: Uint8Array): Learnt | undefined {
+  #decoded(content: Uint8Array): Content | undefined {
     const known = this.#read.get(content);
     if (known !== undefined) return known;
     const client = decode(content);
@@ -138,23 +138,25 @@ export class SharedClients implements ReplicatedClients {
 
 const hexOf = (base64: string): string => Buffer.from(base64, "base64").toString("hex");
 
-const contentOf = ({ name, publicKey, psk, addresses, prefixes, modes }: Content): Content => {
-  return { name, publicKey, psk, addresses, prefixes, modes };
+const contentOf = ({ name, psk, addresses, prefixes, modes }: Content): Content => {
+  return { name, psk, addresses, prefixes, modes };
 };
 
 const sameContent = (a: Content, b: Content) => JSON.stringify(contentOf(a)) === JSON.stringify(contentOf(b));
 
-const encode = (client: ClientRecord) => new TextEncoder().encode(JSON.stringify(contentOf(client)));
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+const encode = (client: ClientRecord) => encoder.encode(JSON.stringify(contentOf(client)));
 
 /** Undefined: not what `encode` makes. The book judges the values. */
-function decode(bytes: Uint8Array): Learnt | undefined {
+function decode(bytes: Uint8Array): Content | undefined {
   try {
-    const { name, publicKey, psk, addresses, prefixes, modes } = JSON.parse(new TextDecoder().decode(bytes));
+    const { name, psk, addresses, prefixes, modes } = JSON.parse(decoder.decode(bytes));
     const isText = (value: unknown) => typeof value === "string";
     const isList = (value: unknown) => Array.isArray(value) && value.every(isText);
     const isPsk = psk === undefined || isText(psk);
-    if (!isText(name) || !isText(publicKey) || !isPsk || ![addresses, prefixes, modes].every(isList)) return undefined;
-    return { name, publicKey, psk, addresses, prefixes, modes };
+    if (!isText(name) || !isPsk || ![addresses, prefixes, modes].every(isList)) return undefined;
+    return { name, psk, addresses, prefixes, modes };
   } catch {
     return undefined;
   }

@@ -3,7 +3,7 @@
  * was agreed stands in the group's table, which bounds how many there are. Every step costs O(1).
  */
 export class WaitingSessions {
-  /** Key of the client (hex) by session index, those that wait for longest first. */
+  /** Public key of the client (base64) by session index, those that wait for longest first. */
   readonly #clients = new Map<number, string>();
   /** By client: mostly one. */
   readonly #indices = new Map<string, number[]>();
@@ -17,27 +17,27 @@ export class WaitingSessions {
     return this.#clients.has(index);
   }
 
-  add(clientKey: string, index: number): void {
+  add(publicKey: string, index: number): void {
     this.delete(index);
-    this.#clients.set(index, clientKey);
-    const own = this.#indices.get(clientKey);
-    if (own === undefined) this.#indices.set(clientKey, [index]);
+    this.#clients.set(index, publicKey);
+    const own = this.#indices.get(publicKey);
+    if (own === undefined) this.#indices.set(publicKey, [index]);
     else own.push(index);
   }
 
   delete(index: number): void {
-    const clientKey = this.#clients.get(index);
-    if (clientKey === undefined) return;
+    const publicKey = this.#clients.get(index);
+    if (publicKey === undefined) return;
     this.#clients.delete(index);
-    const left = this.#indices.get(clientKey)!.filter((other) => other !== index);
-    if (left.length > 0) this.#indices.set(clientKey, left);
-    else this.#indices.delete(clientKey);
+    const left = this.#indices.get(publicKey)!.filter((other) => other !== index);
+    if (left.length > 0) this.#indices.set(publicKey, left);
+    else this.#indices.delete(publicKey);
   }
 
   /** All of one client, oldest first; none of them waits any more. */
-  take(clientKey: string): readonly number[] {
-    const own = this.#indices.get(clientKey) ?? [];
-    this.#indices.delete(clientKey);
+  take(publicKey: string): readonly number[] {
+    const own = this.#indices.get(publicKey) ?? [];
+    this.#indices.delete(publicKey);
     for (const index of own) this.#clients.delete(index);
     return own;
   }

@@ -34,6 +34,7 @@ export async function prepareGroup(
   return (node) =>
     new NodeGroup(node, spec, cluster, {
       ...{ clock: systemClock, log, entropy, events, peers, link },
+      engine: cluster.engine.kind,
       openBus: (listener) => openBus(spec, cluster, log, listener),
       ticketKeys: () => store.ticketKeys(),
     });

@@ -35,7 +35,7 @@ export interface InstanceParts {
   /** Before sockets and devices are opened: what they need on this host. */
   readonly arrive?: () => Promise<void>;
   /** Packets flow. */
-  readonly serve?: () => void;
+  readonly serve?: () => void | Promise<void>;
   /** Of an instance that is a service of a client. */
   readonly client?: ClientControl;
   /** Ends the instance when it settles, with the reason. */
@@ -81,7 +81,7 @@ export async function runInstance(
   try {
     await parts.arrive?.();
     await supervisor.start();
-    parts.serve?.();
+    void parts.serve?.();
     log.notice(
       "started",
       `${spec.name}: ${supervisor.deviceName} is up, ${spec.tunnels.length} tunnel(s), listening on ` +

@@ -21,6 +21,8 @@ import { warmUpSessions } from "./warm_up_sessions.ts";
 
 /** For handing sessions over when the daemon is stopped without a drain. */
 const LEAVE_MS = 1000;
+/** A node that knows nothing yet would send clients away that others know; one that is alone must serve all the same. */
+const INFORMED_MS = 10_000;
 
 export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hooks: InstanceHooks): Promise<number> {
   keepHeapSmall();
@@ -45,6 +47,7 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
   });
   let control: NodeControl | undefined;
   let announce: AnnounceParts | undefined;
+  let leaving = false;
   process.on("SIGHUP", () => {
     control?.reload().catch((error: Error) => log.error("reload", error.message));
   });
@@ -62,8 +65,12 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
       return control;
     },
     arrive: async () => announce?.arrive(),
-    serve: () => announce?.announcing.start(),
+    serve: async () => {
+      await group?.informed(INFORMED_MS);
+      if (!leaving) announce?.announcing.start();
+    },
     leave: async () => {
+      leaving = true;
       await announce?.leave();
       // Clients that nobody sent away go on at other nodes without a question.
       await group?.leave(LEAVE_MS);

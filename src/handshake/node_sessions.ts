@@ -82,6 +82,12 @@ export class NodeSessions {
     return row === undefined ? -1 : this.#rows.indexOf(row);
   }
 
+  /** Timestamp of the session of a client that is up, -1 = none. `clientKey`: 32 bytes. */
+  upSince(clientKey: Uint8Array): number {
+    const row = this.#rows.ofKey(clientKey).find((own) => this.#rows.phaseOf(own) === "up");
+    return row === undefined ? -1 : this.#rows.timestampOf(row);
+  }
+
   /** Indices of all sessions that are up, those that are up for longest first. */
   *up(): Generator<number> {
     for (let row = this.#rows.firstOf("up"); row >= 0; row = this.#rows.after(row)) yield this.#rows.indexOf(row);

@@ -125,8 +125,12 @@ export class SessionRows {
 
   /** The rows of one client, oldest first. `clientKey` in hex. */
   ofClient(clientKey: string): number[] {
-    const key = Buffer.from(clientKey, "hex");
-    return this.#withKey(hashOf(key, 0), key, 0);
+    return this.ofKey(Buffer.from(clientKey, "hex"));
+  }
+
+  /** The rows of one client, oldest first. `clientKey`: 32 bytes. */
+  ofKey(clientKey: Uint8Array): number[] {
+    return this.#withKey(hashOf(clientKey, 0), clientKey, 0);
   }
 
   /** The rows of the client that row `row` belongs to, itself included, oldest first. */

@@ -115,7 +115,18 @@ export function makeNode(
       ...{ clock, log, entropy, store, pairOf: keyPairFromPrivate, events },
       join(self) {
         const peers = others.map((other) => ({ node: other, endpoint: linkOf(other) }));
-        const ports = { clock, log, entropy, link, openBus, peers, events, ticketKeys: () => store.ticketKeys() };
+        const engine = "memory" as const;
+        const ports = {
+          clock,
+          log,
+          entropy,
+          link,
+          engine,
+          openBus,
+          peers,
+          events,
+          ticketKeys: () => store.ticketKeys(),
+        };
         group = new NodeGroup(self, spec, cluster, ports);
         return group;
       },

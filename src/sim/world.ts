@@ -41,6 +41,7 @@ export interface SimNode {
   readonly end: NodeEnd;
   readonly group: NodeGroup;
   readonly sinceMs: number;
+  /** Undefined until other nodes were asked what they know. */
   bus: Bus | undefined;
 }
 
@@ -192,7 +193,6 @@ export class World {
     });
     this.#say(`node ${node} starts`);
     time.as(machine.life, () => {
-      let bus: Bus | undefined;
       const { end, group } = makeNode(plan, node, {
         ...{ time, entropy: seededEntropy(plan.seed * 1000 + this.#starts++), skewMs: plan.nodes[node - 1].skewMs },
         ...{ log: logOf(time, `node ${node}`, this.#tell), store: this.#disk(`node ${node}`, kept) },
@@ -203,8 +203,8 @@ export class World {
           close: () => void wires.links.delete(node),
         },
         openBus: (listener) => {
-          bus = this.#openBus(node, machine, listener);
-          return bus;
+          self.bus = this.#openBus(node, machine, listener);
+          return self.bus;
         },
       });
       void end.failed.then((error) => {
@@ -212,8 +212,9 @@ export class World {
       });
       wires.nodes.set(node, machine);
       machine.apply(LOCAL);
+      const self: SimNode = { node, machine, end, group, sinceMs: time.nowMs, bus: undefined };
       machine.start(end);
-      this.nodes.set(node, { node, machine, end, group, sinceMs: time.nowMs, bus });
+      this.nodes.set(node, self);
     });
   }
 

@@ -9,6 +9,7 @@ import {
   FORWARD_MAX,
   LISTED_MAX,
   type LinkMessage,
+  PIECE_MAX,
   packMessages,
   SHOUT_MAX,
   unpackMessages,
@@ -43,6 +44,7 @@ const sessions = fc
       .sort((a, b) => a.index - b.index)
       .filter((session, i, list) => i === 0 || session.index !== list[i - 1].index),
   }));
+const part = fc.constantFrom("book" as const, "sessions" as const);
 const message: fc.Arbitrary<LinkMessage> = fc.oneof(
   any.heartbeat,
   fc.record({ kind: fc.constant("take" as const), ...name, seq: any.u32 }),
@@ -60,7 +62,8 @@ const message: fc.Arbitrary<LinkMessage> = fc.oneof(
   }),
   fc.record({ kind: fc.constantFrom("ask" as const, "absent" as const), index: any.index }),
   fc.record({
-    ...{ kind: fc.constant("record" as const), record: any.record, owner: fc.nat(4095) },
+    ...{ kind: fc.constant("record" as const), encoded: any.record.map((one) => encodeRecord(one)!) },
+    owner: fc.nat(4095),
     ...{ seq: fc.oneof(fc.constant(-1), any.u32), endpoint: fc.option(any.endpoint, { nil: undefined }) },
   }),
   fc.record({
@@ -72,6 +75,21 @@ const message: fc.Arbitrary<LinkMessage> = fc.oneof(
   }),
   fc.record({ kind: fc.constant("part" as const), ...name, window: any.window, endpoint: any.endpoint }),
   fc.record({ kind: fc.constant("shout" as const), plain: fc.uint8Array({ maxLength: SHOUT_MAX }) }),
+  fc.record({
+    ...{
+      kind: fc.constant("client" as const),
+      clientKey: any.exactly(32).map((key) => Buffer.from(key).toString("hex")),
+    },
+    value: fc.uint8Array({ maxLength: 1200 }),
+  }),
+  fc.record({ kind: fc.constant("ticket_key" as const), value: fc.uint8Array({ maxLength: 100 }) }),
+  fc.record({ kind: fc.constant("fetch" as const), part, page: any.u32 }),
+  fc
+    .record({
+      ...{ kind: fc.constant("piece" as const), part, page: any.u32, number: fc.nat(254), last: fc.boolean() },
+      ...{ more: fc.integer({ min: 1, max: 255 }), plain: fc.uint8Array({ maxLength: PIECE_MAX }) },
+    })
+    .map(({ more, ...piece }) => ({ ...piece, count: Math.min(255, piece.number + more) })),
   fc.record({
     kind: fc.constant("list" as const),
     creator: any.node,

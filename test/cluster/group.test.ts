@@ -376,6 +376,7 @@ describe("an owner that is gone", () => {
     const client = settled(world, 500);
     world.kill(1);
     world.start(2);
+    world.run(700);
     client.at = 2;
     world.receive(2, client.packet(3));
     world.run(0.1);
@@ -447,8 +448,12 @@ describe("unknown sessions", () => {
     world.run(300);
     world.bus.values.clear();
     world.kill(1);
+    // It begins alone, and hears of nothing.
+    for (const way of ["2>3", "3>2"]) world.cut.add(way);
     world.start(3);
     world.run(1500);
+    world.cut.clear();
+    world.run(300);
     client.at = 3;
     const seq = client.send();
     world.run(2);
@@ -535,9 +540,12 @@ describe("records", () => {
     settled(world, 5);
     world.superseded = (node) => node.id === 3;
     world.start(3);
+    world.run(700);
     expect(world.node(3).rows.size).toBe(0);
+    expect(world.node(3).outcomes.record_old).toBeGreaterThan(0);
     world.run(700_000);
     world.start(2);
+    world.run(700);
     expect(world.node(2).rows.size).toBe(0);
     expect(world.node(2).outcomes.record_old).toBeGreaterThan(0);
   }, 60_000);
@@ -551,6 +559,7 @@ describe("records", () => {
     world.run(1500);
     world.kill(1);
     world.start(1);
+    world.run(700);
     expect(world.node(1).rows.size).toBe(1);
     expect(world.node(1).group.ownerOf(client.record.index)).toBe(0);
     const seq = client.send();

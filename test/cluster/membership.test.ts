@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { outcomeNames, outcomes } from "../../src/cluster/outcomes.ts";
-import { type Client, endpoint, type Node, World } from "./world.ts";
+import { type Client, endpoint, FAIR, type Node, World } from "./world.ts";
 
 const notices = (node: Node): string[] =>
   node.outputs.flatMap((output) => (output.kind === "notice" || output.kind === "refuse" ? [output.code] : []));
@@ -101,6 +101,36 @@ describe("nodes know each other", () => {
     expect(world.node(1).group.status().peers[0].alive).toBe(true);
   });
 
+  test("clients whose node did not hear the others yet are told of these, and no others", () => {
+    const world = new World(7, [1, 2]);
+    const before = world.session(2);
+    before.send();
+    world.run(4000);
+    world.kill(2);
+    world.start(2);
+    // Node 1 takes the start before for alive still.
+    const early = world.session(2);
+    early.send();
+    world.run(3000);
+    const late = world.session(2);
+    late.send();
+    world.run(500);
+    const told = world.node(1).outputs.flatMap((one) => (one.kind === "announceSender" ? [one.index] : []));
+    expect(told).toEqual([early.record.index]);
+    expect(world.node(1).rows.has(late.record.index)).toBe(true);
+    // They do not hear each other for a while.
+    world.run(2000);
+    world.cut.add("1>2").add("2>1");
+    world.run(3000);
+    const meanwhile = world.session(2);
+    meanwhile.send();
+    world.run(1000);
+    world.cut.clear();
+    world.run(3000);
+    const again = world.node(1).outputs.flatMap((one) => (one.kind === "announceSender" ? [one.index] : []));
+    expect(new Set(again)).toEqual(new Set([early.record.index, meanwhile.record.index]));
+  });
+
   test("a node that started later introduces itself to the clients of before, once", () => {
     const world = new World(6, [1, 2]);
     world.kill(2);
@@ -153,8 +183,12 @@ describe("nodes know each other", () => {
     expect(world.node(3).count("ticket_keys")).toBeGreaterThan(0);
   });
 
-  test("clients that are added or removed at one node are so at all", () => {
+  test.each([
+    { engine: "with an engine", without: false },
+    { engine: "while the engine is away", without: true },
+  ])("clients that are added or removed at one node are so at all, $engine", ({ without }) => {
     const world = new World(8, [1, 2]);
+    if (without) world.bus.stop();
     const key = "ab".repeat(32);
     const content = new TextEncoder().encode('{"name":"a"}');
     expect(world.node(1).group.putClient(world.now(), key, content)).toBeUndefined();
@@ -267,6 +301,7 @@ describe("leaving", () => {
     expect(world.node(1).group.part(world.now(), indices)).toBe(0);
     world.kill(1);
     world.run(1500);
+    world.weather = FAIR;
     for (const client of clients) {
       expect(world.owners(client)).toEqual([2]);
       world.receive(2, client.packet(0));
@@ -277,6 +312,29 @@ describe("leaving", () => {
       expect(world.acceptedAt(client, seq)).toEqual([3]);
     }
     expect(world.node(1).outcomes).toMatchObject({ parted: 40 });
+  });
+
+  test("a window that is handed over once more, after it went on, is not taken again", () => {
+    const world = new World(32, [1, 2, 3]);
+    const [client] = sessions(world, 1);
+    world.run(300);
+    world.node(3).group.drain(world.now(), "draining");
+    world.node(3).settle();
+    world.run(10);
+    // Node 1 does not hear that node 2 has it.
+    world.cut.add("2>1");
+    world.node(1).group.drain(world.now(), "leaving");
+    world.node(1).group.part(world.now(), [client.record.index]);
+    world.node(1).settle();
+    world.run(22);
+    expect(world.owners(client)).toEqual([2]);
+    client.at = 3;
+    const seq = client.send();
+    world.run(3);
+    expect(world.acceptedAt(client, seq)).toEqual([3]);
+    world.run(100);
+    expect(world.owners(client)).toEqual([3]);
+    expect(world.node(2).count("own")).toBe(1);
   });
 
   test("the last one keeps what it has", () => {

@@ -7,8 +7,8 @@ import { type LiveRecord, recordKey } from "../../src/cluster/record.ts";
 import { World } from "./world.ts";
 
 const SESSIONS = 20_000;
-/** Of the goal; the times are ten times what was measured, and nothing beside a walk over all sessions. */
-const BYTES_MAX = 300;
+/** With what was agreed, and rows that are not used yet. The times are ten times what was measured, and nothing beside a walk over all sessions. */
+const BYTES_MAX = 500;
 const RECORD_MAX_US = 200;
 const TICK_MAX_US = 1000;
 
@@ -16,6 +16,7 @@ setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
 
 function memory(): number {
+  collect();
   collect();
   const { heapUsed, arrayBuffers } = process.memoryUsage();
   return heapUsed + arrayBuffers;

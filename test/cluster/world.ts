@@ -88,6 +88,8 @@ export class Node {
   readonly outputs: GroupOutput[] = [];
   readonly startMs: number;
   up = true;
+  /** The bus has begun. */
+  follows = false;
   progressMs = 0;
   #yields: Yield[] = [];
   /** The shard answers to `yield` after so long. */
@@ -163,6 +165,10 @@ export class Node {
   #carryOut(output: GroupOutput): void {
     const { world } = this;
     switch (output.kind) {
+      case "follow":
+        this.follows = true;
+        world.bus.snapshot(this);
+        break;
       case "put":
         for (const { key, value } of output.entries) world.bus.put(this, key, value);
         break;
@@ -234,7 +240,7 @@ class Bus {
   }
 
   #reaches(from: Node, to: Node): boolean {
-    return this.up && to.up && !this.away.has(from.id) && !this.away.has(to.id);
+    return this.up && to.up && to.follows && !this.away.has(from.id) && !this.away.has(to.id);
   }
 
   put(from: Node, key: string, value: Uint8Array | undefined): void {
@@ -280,13 +286,14 @@ class Bus {
   stop(noticed = true): void {
     this.up = false;
     if (!noticed) return;
-    for (const node of this.world.nodes.values()) node.group.busState(this.world.now(), false);
+    for (const node of this.world.nodes.values()) if (node.follows) node.group.busState(this.world.now(), false);
   }
 
   /** `whole`: everybody is given everything again; else what was missed stays missed. */
   start(whole = true): void {
     this.up = true;
     for (const node of this.world.nodes.values()) {
+      if (!node.follows) continue;
       if (node.up && whole) this.snapshot(node);
       node.group.busState(this.world.now(), true);
       node.group.caughtUp(this.world.now());
@@ -396,7 +403,6 @@ export class World {
   start(id: number, changes: Partial<GroupConfig> = {}): Node {
     const node = new Node(this, id, changes);
     this.nodes.set(id, node);
-    this.bus.snapshot(node);
     return node;
   }
 
@@ -404,7 +410,6 @@ export class World {
   twin(id: number): Node {
     const node = new Node(this, id, {});
     this.nodes.set(1000 + id, node);
-    this.bus.snapshot(node);
     return node;
   }
 

@@ -53,6 +53,7 @@ const endOf = (node: number): End => {
     entropy,
     {
       clock,
+      engine: "memory",
       openBus: (listener) => hub.open(node, listener),
       link: {
         onRefused: () => {},

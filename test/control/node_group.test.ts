@@ -67,6 +67,7 @@ test("its client is told of this start of the node as soon as it may come", asyn
         new NodeGroup(self, spec, spec.cluster!, {
           ...{ clock, log, entropy, events, peers: [], ticketKeys: () => [] },
           link: { onDatagram: nothing, onRefused: nothing, send: nothing, close: nothing },
+          engine: "memory",
           openBus: (listener) => hub.open(1, listener),
         }),
     },

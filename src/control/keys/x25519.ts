@@ -21,12 +21,12 @@ export function publicKeyOf(privateKey: Uint8Array): Uint8Array {
  * would take 140 us, and a node may hear of 100,000 clients at once.
  */
 export function isSoundPublicKey(publicKey: Uint8Array): boolean {
-  const point = Buffer.from(publicKey);
-  point[KEY_LEN - 1] &= 127;
-  return !SMALL_ORDER.has(point.toString("hex"));
+  return !SMALL_ORDER.some((point) =>
+    point.every((byte, i) => byte === (i === KEY_LEN - 1 ? publicKey[i] & 127 : publicKey[i])),
+  );
 }
 
-const SMALL_ORDER: ReadonlySet<string> = new Set([
+const SMALL_ORDER: readonly Uint8Array[] = [
   "00".repeat(32),
   `01${"00".repeat(31)}`,
   "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
@@ -34,4 +34,4 @@ const SMALL_ORDER: ReadonlySet<string> = new Set([
   `ec${"ff".repeat(30)}7f`,
   `ed${"ff".repeat(30)}7f`,
   `ee${"ff".repeat(30)}7f`,
-]);
+].map((hex) => Buffer.from(hex, "hex"));
