@@ -14,7 +14,7 @@ import type { Store } from "../control/ports.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { openEmbeddedBus } from "../drivers/embedded_bus.ts";
 import { bindLink } from "../drivers/link_socket.ts";
-import { openNatsBus } from "../drivers/nats_bus.ts";
+import { type NatsBusOptions, openNatsBus } from "../drivers/nats_bus.ts";
 import { systemClock } from "./clock.ts";
 
 /** Binds the node link and finds the peers. The result makes the node's part in the group. Rejects with AnyhopError. */
@@ -31,11 +31,12 @@ export async function prepareGroup(
     cluster.link,
     peers.map(({ endpoint }) => endpoint),
   );
+  const openBus = prepareBus(spec, cluster, log);
   return (node) =>
     new NodeGroup(node, spec, cluster, {
       ...{ clock: systemClock, log, entropy, events, peers, link },
       engine: cluster.engine.kind,
-      openBus: (listener) => openBus(spec, cluster, log, listener),
+      openBus,
       ticketKeys: () => store.ticketKeys(),
     });
 }
@@ -54,25 +55,27 @@ async function endpointOf({ host, port }: LinkPlace): Promise<Endpoint> {
   }
 }
 
-function openBus(spec: NodeSpec, { engine, node, peers }: ClusterSpec, log: Logger, listener: BusListener): Bus {
+/** What can fail fails here, before the node serves; the result only opens. Throws AnyhopError. */
+function prepareBus(
+  spec: NodeSpec,
+  { engine, node, peers }: ClusterSpec,
+  logger: Logger,
+): (listener: BusListener) => Bus {
   const { instance, group } = spec;
-  if (engine.kind === "embedded")
-    return openEmbeddedBus({ stateDir: instance.stateDir, scope: instance.name, node }, listener);
+  if (engine.kind === "embedded") return openEmbeddedBus({ stateDir: instance.stateDir, scope: instance.name, node });
   const { url, nkeySeed, ca, cert, key } = engine;
   const hasTls = ca !== undefined || cert !== undefined;
-  return openNatsBus(
-    {
-      ...{ url, group, node, others: peers.map((peer) => peer.node), clock: systemClock, logger: log },
-      nkeySeed: nkeySeed === undefined ? undefined : new TextEncoder().encode(nkeySeed),
-      tls: hasTls
-        ? {
-            ...(ca === undefined ? {} : { ca }),
-            ...(cert === undefined ? {} : { cert }),
-            ...(key === undefined ? {} : { key }),
-          }
-        : undefined,
-      randomName: () => randomBytes(8).toString("hex"),
-    },
-    listener,
-  );
+  const options: NatsBusOptions = {
+    ...{ url, group, node, others: peers.map((peer) => peer.node), clock: systemClock, logger },
+    nkeySeed: nkeySeed === undefined ? undefined : new TextEncoder().encode(nkeySeed),
+    tls: hasTls
+      ? {
+          ...(ca === undefined ? {} : { ca }),
+          ...(cert === undefined ? {} : { cert }),
+          ...(key === undefined ? {} : { key }),
+        }
+      : undefined,
+    randomName: () => randomBytes(8).toString("hex"),
+  };
+  return (listener) => openNatsBus(options, listener);
 }

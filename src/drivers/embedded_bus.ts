@@ -21,9 +21,20 @@ export interface EmbeddedBusOptions {
   readonly node: number;
 }
 
-/** Throws AnyhopError "state_dir" when nothing can be kept there. */
-export function openEmbeddedBus({ stateDir, scope, node }: EmbeddedBusOptions, listener: BusListener): Bus {
-  const { root, book } = openBook(stateDir, scope);
+/**
+ * Opens the file at once: a node that can keep nothing must not start, and a disk that is full later must not end it.
+ * The result makes the bus. Throws AnyhopError "state_dir".
+ */
+export function openEmbeddedBus(options: EmbeddedBusOptions): (listener: BusListener) => Bus {
+  const file = openBook(options.stateDir, options.scope);
+  return (listener) => createBus(options, file, listener);
+}
+
+function createBus(
+  { stateDir, node }: EmbeddedBusOptions,
+  { root, book }: ReturnType<typeof openBook>,
+  listener: BusListener,
+): Bus {
   const errors = new BusErrors();
   let closed = false;
   let caughtUp = false;

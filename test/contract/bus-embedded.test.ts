@@ -15,13 +15,13 @@ async function until(condition: () => boolean, what: string): Promise<void> {
 }
 busContract("embedded", () => ({
   nodes: 1,
-  open: (node, listener) => openEmbeddedBus({ stateDir: folder, scope: "node", node }, listener),
+  open: (node, listener) => openEmbeddedBus({ stateDir: folder, scope: "node", node })(listener),
   until,
 }));
 
 test("live records are not kept, instances do not see each other's, files are closed to others", async () => {
   const stateDir = `${folder}/two`;
-  const open = (scope: string, ear: Ear) => openEmbeddedBus({ stateDir, scope, node: 7 }, ear);
+  const open = (scope: string, ear: Ear) => openEmbeddedBus({ stateDir, scope, node: 7 })(ear);
   const first = open("a", new Ear());
   first.put([
     { key: "s.1", value: bytes("live") },
@@ -38,7 +38,18 @@ test("live records are not kept, instances do not see each other's, files are cl
 
 test("a folder that cannot be used is a sentence that names it", () => {
   writeFileSync(`${folder}/file`, "");
-  expect(() => openEmbeddedBus({ stateDir: `${folder}/file/x`, scope: "a", node: 1 }, new Ear())).toThrow(
+  expect(() => openEmbeddedBus({ stateDir: `${folder}/file/x`, scope: "a", node: 1 })).toThrow(
     expect.objectContaining({ code: "state_dir", message: expect.stringContaining(`${folder}/file/x`) }),
   );
+});
+
+test("a folder that goes away before the bus is made does not end the node", async () => {
+  const stateDir = `${folder}/gone`;
+  const open = openEmbeddedBus({ stateDir, scope: "a", node: 1 });
+  rmSync(stateDir, { recursive: true });
+  const ear = new Ear();
+  const bus = open(ear);
+  bus.put([{ key: "c.1", value: bytes("client") }]);
+  await until(() => bus.status().caughtUp, "all is told");
+  await bus.close();
 });
