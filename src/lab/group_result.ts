@@ -89,10 +89,13 @@ export function shown(name: string, measured: number | null, of: number): LabNum
   return { name, goal: "for comparison", measured, of, ok: true };
 }
 
-/** What a flip added to the stream: its longest gap less what is usual without one (the median of quiet times). */
-export function addedGaps(flips: readonly number[], quiet: readonly number[]): number[] {
-  const usual = percentile(quiet, 0.5) ?? 0;
-  return flips.map((gap) => toMicros(Math.max(0, gap - usual)));
+/**
+ * What flips add to the silences of a stream: a percentile of those around flips less the same percentile of those without,
+ * from windows of the same length. Never less than nothing; null when either was not measured.
+ */
+export function addedGap(flipped: readonly number[], quiet: readonly number[], share: number): number | null {
+  const [during, usual] = [percentile(flipped, share), percentile(quiet, share)];
+  return during === null || usual === null ? null : toMicros(Math.max(0, during - usual));
 }
 
 export function groupSummaryLines(result: GroupResult): string[] {

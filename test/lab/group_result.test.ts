@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { counterTotals } from "../../src/lab/group_counters.ts";
 import { eventLine } from "../../src/lab/group_picture.ts";
 import {
-  addedGaps,
+  addedGap,
   all,
   atMost,
   type GroupResult,
@@ -35,8 +35,12 @@ test("percentiles are values that occurred", () => {
   expect(gapsOf([])).toBeNull();
 });
 
-test("a flip is charged with what it adds to the usual gap, never with less than nothing", () => {
-  expect(addedGaps([1, 3, 9], [1, 2, 7])).toEqual([0, 1, 7]);
+test("flips are charged with what they add to a percentile, never with less than nothing", () => {
+  expect(addedGap([9, 1, 3], [7, 1, 2], 1)).toBe(2);
+  expect(addedGap([9, 1, 3], [7, 1, 2], 0.5)).toBe(1);
+  expect(addedGap([1], [2], 0.5)).toBe(0);
+  expect(addedGap([], [2], 0.5)).toBeNull();
+  expect(addedGap([2], [], 0.5)).toBeNull();
 });
 
 test("counters are summed over nodes and their lives", () => {
