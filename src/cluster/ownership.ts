@@ -17,8 +17,10 @@ import type { Taken } from "./link_message.ts";
 import { NOBODY, NONE, STRANGE } from "./session_table.ts";
 import type { Window } from "./window.ts";
 
+/** While the hold time lasts: the host of a daemon that died says so only to who sends to it, and from one moment on. */
 const RETRY_MS = 2;
-const TAKES = 3;
+/** In a storm, with a longer wait between them. */
+const STORM_TAKES = 3;
 /** So many sessions on their way take longer than a deadline; with fewer, all answers were read before it is looked at. */
 const STORM = 64;
 /** A deadline that is looked at so much later says nothing of the owner. */
@@ -33,6 +35,8 @@ const LATE_PATIENCE_MS = 1000;
 const BACKOFFS = 4;
 /** An owner that was heard since it was asked is only busy: it gets so many times the hold time. */
 const PATIENCE = 20;
+/** Of the hold time: the answer of the owner, who is nearer than the client, would have come before the proof. */
+const PROVEN_SHARE = 0.5;
 const REDIRECTS_MAX = 3;
 /** After "keep": packets go to the owner without a question. Also how long a new owner keeps: so nothing ping-pongs. */
 export const KEEP_MS = 20;
@@ -41,6 +45,8 @@ const CHALLENGE_MS = 250;
 const PROOF_MS = 100;
 const CHALLENGES = 4;
 const TOKEN_LEN = 8;
+/** A datagram with the proof is no longer: header, payload type, token, tag. */
+const PROOF_LEN = 8 + 2 + TOKEN_LEN + 16;
 /** A client that proved its number n may have lower ones under way. */
 const REORDER = 2048;
 const BOUNCES_MAX = 64;
@@ -269,7 +275,7 @@ export class Ownership {
   }
 
   #join(row: number, flip: Flip, packet: HeldPacket): void {
-    if (flip.token === undefined) return void this.#keep(packet);
+    if (flip.token === undefined || !this.#matters(flip, packet)) return void this.#keep(packet);
     const opened = this.#core.ports.open(this.#core.table.record(row), packet.datagram);
     if (opened === undefined) {
       this.#core.outcomes.add("forged");
@@ -284,7 +290,7 @@ export class Ownership {
       this.#decide(row, flip);
       return;
     }
-    if (flip.asking || this.#waitsForOthers(flip) || packet.seq <= flip.seq) return;
+    if (this.#waits(flip) || packet.seq <= flip.seq) return;
     const elsewhere = !sameEndpoint(flip.from, packet.from);
     flip.seq = packet.seq;
     flip.from = packet.from;
@@ -292,6 +298,16 @@ export class Ownership {
     const waited = this.#core.now.ms - flip.challengedMs >= PROOF_MS;
     if (waited && this.#mayForecast(row, flip)) this.#forecast(row, flip);
     else if (elsewhere) this.#ping(flip);
+  }
+
+  /** Whether it is worth the time to open a packet that joins others: dozens may come while the client proves itself. */
+  #matters(flip: Flip, { datagram, seq }: HeldPacket): boolean {
+    return datagram.length <= PROOF_LEN || (seq > flip.seq && !this.#waits(flip));
+  }
+
+  /** For what another node may know better. */
+  #waits(flip: Flip): boolean {
+    return flip.asking || this.#waitsForOthers(flip);
   }
 
   #keep(packet: HeldPacket): boolean {
@@ -350,20 +366,21 @@ export class Ownership {
     const { holdMs } = config;
     const alive = this.#core.alive(flip.asked);
     const busy = alive && (heardMs.get(flip.asked) ?? 0) > flip.askedMs && now.ms - flip.sinceMs < PATIENCE * holdMs;
-    if (!alive || (flip.tries >= TAKES && !busy)) {
+    const takes = this.#flips.size > STORM ? STORM_TAKES : Math.ceil(holdMs / RETRY_MS);
+    if (!alive || this.#isOver(flip) || (flip.tries >= takes && !busy)) {
       this.#alone(row, flip);
       return;
     }
     if (flip.tries === 1) this.#doubt(row, flip);
     flip.tries++;
-    if (flip.tries > TAKES) flip.askedMs = now.ms;
+    if (flip.tries > takes) flip.askedMs = now.ms;
     this.#take(row, flip);
-    if (flip.tries > TAKES) this.#deadlines.set(now.ms, holdMs * 2 ** Math.min(BACKOFFS, flip.tries - TAKES - 1), flip);
+    if (flip.tries > takes) this.#deadlines.set(now.ms, holdMs * 2 ** Math.min(BACKOFFS, flip.tries - takes - 1), flip);
     // Ten thousand that ask again at once keep the owner from answering.
     else if (this.#flips.size > STORM) this.#deadlines.set(now.ms, this.#stormWaitMs(), flip);
     else {
       // From the first question on: timers that are late don't add up.
-      const dueMs = flip.askedMs + (flip.tries < TAKES ? flip.tries * RETRY_MS : holdMs);
+      const dueMs = flip.askedMs + Math.min(flip.tries * RETRY_MS, holdMs);
       this.#deadlines.set(now.ms, Math.max(1, Math.ceil(dueMs - now.ms)), flip);
     }
   }
@@ -431,7 +448,7 @@ export class Ownership {
 
   /** Takes the session over as soon as nobody is left whose answer would be better than what is known. */
   #decide(row: number, flip: Flip): void {
-    const waitsForOwner = flip.asking && !this.#core.suspect(flip.asked);
+    const waitsForOwner = flip.asking && !this.#core.suspect(flip.asked) && !this.#isOver(flip);
     if (waitsForOwner || this.#waitsForOthers(flip)) return;
     // What was told since may be newer than the proof.
     const isProven = flip.proof !== undefined && flip.proof.seq > this.#core.table.high[row];
@@ -441,6 +458,13 @@ export class Ownership {
       if (flip.token === undefined) this.#challenge(flip);
       if (!flip.asking) this.#deadlines.set(this.#core.now.ms, CHALLENGE_MS, flip);
     }
+  }
+
+  /** A client that proved to be here has waited long enough for an owner of which nothing was heard. */
+  #isOver({ proof, asked, askedMs }: Flip): boolean {
+    const { now, config, heardMs } = this.#core;
+    const isSilent = (heardMs.get(asked) ?? 0) <= askedMs;
+    return proof !== undefined && isSilent && now.ms - askedMs >= config.holdMs * PROVEN_SHARE;
   }
 
   /** Asks the nodes that were not asked yet; once. */

@@ -8,6 +8,9 @@ import type { ShardHandle } from "../control/ports.ts";
 import { wake } from "../drivers/native.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 
+/** For packets that wait: it leaves at the end of what is decided just now, not of all that the control thread has to do. */
+const isUrgent = ({ kind }: ToShard): boolean =>
+  kind === "yield" || kind === "own" || kind === "inject" || kind === "seal";
 /** Some milliseconds of a busy control plane: nothing waits longer for company. */
 const MESSAGES_PER_RING = 32;
 /** What is heavy to apply goes alone: packets wait meanwhile. */
@@ -21,13 +24,17 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
     resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 256 },
   });
   let wakeFd = -1;
-  let rings = false;
+  let leaves: "never" | "later" | "now" = "never";
   let waiting: ToShard[] = [];
   let listener: (message: FromShard) => void = () => {};
   const ring = () => {
     if (waiting.length > 0) worker.postMessage(waiting);
     waiting = [];
     if (wakeFd >= 0) wake(wakeFd);
+  };
+  const leave = () => {
+    leaves = "never";
+    if (waiting.length > 0) ring();
   };
   worker.on("message", (message: FromShard) => {
     if (message.kind === "ready") {
@@ -49,12 +56,12 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
     post(message: ToShard) {
       waiting.push(message);
       if (waiting.length >= MESSAGES_PER_RING || isHeavy(message)) ring();
-      else if (!rings) {
-        rings = true;
-        setImmediate(() => {
-          rings = false;
-          if (waiting.length > 0) ring();
-        });
+      else if (isUrgent(message) && leaves !== "now") {
+        leaves = "now";
+        queueMicrotask(leave);
+      } else if (leaves === "never") {
+        leaves = "later";
+        setImmediate(leave);
       }
     },
     onMessage(next) {

@@ -242,6 +242,35 @@ describe("an owner that is gone", () => {
     for (let old = 0; old < 1000; old++) expect(world.acceptedAt(client, old)).toEqual([1]);
   });
 
+  test("a client that has proven where it is waits half the hold time for a silent one", () => {
+    const world = new World(19, [1, 2]);
+    const client = settled(world, 1000);
+    world.kill(1);
+    client.at = 2;
+    const seqs = [client.send(), client.send()];
+    world.run(4);
+    expect(world.node(2).outcomes).toMatchObject({ challenged: 1, proven: 1 });
+    expect(world.acceptedAt(client, seqs[1])).toEqual([]);
+    world.run(3);
+    for (const seq of seqs) expect(world.acceptedAt(client, seq)).toEqual([2]);
+  });
+
+  test("of dozens that are held only the proof is opened, and a forged one of them goes no further than the window", () => {
+    const world = new World(20, [1, 2]);
+    const client = settled(world, 1000);
+    world.kill(1);
+    client.at = 2;
+    client.send();
+    world.run(2.5);
+    const bad = forged(client.packet());
+    world.receive(2, bad);
+    expect(world.node(2).outcomes).toMatchObject({ forged: 0 });
+    const seq = client.send();
+    world.run(10);
+    expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(world.owners(client)).toEqual([2]);
+  });
+
   test("known to be dead, it is not asked at all", () => {
     const world = new World(11, [1, 2]);
     const client = settled(world, 20);

@@ -320,7 +320,7 @@ export class Client {
   /** The datagram of a number; `seq` defaults to the next. */
   packet(seq = this.seq++, token?: Uint8Array): HeldPacket {
     const { index, secret } = this.record;
-    const datagram = new Uint8Array(8 + 10);
+    const datagram = new Uint8Array(token === undefined ? 64 : 8 + 10);
     const view = new DataView(datagram.buffer);
     view.setUint32(0, seq);
     view.setUint16(4, Math.floor(index / 2 ** 15));
