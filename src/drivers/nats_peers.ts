@@ -54,8 +54,9 @@ export class PeerViews {
   all(): PeerView[] {
     return [...this.#peers.values()];
   }
+  /** Heard lately, and directly since this connection began: a record that comes first says nothing of where a peer is. */
   alive(nowMs: number): PeerView[] {
-    return this.all().filter((peer) => peer.direct !== undefined && nowMs - peer.heardMs < PEER_SILENT_MS);
+    return this.all().filter((peer) => peer.goal !== undefined && nowMs - peer.heardMs < PEER_SILENT_MS);
   }
 
   /** A new connection: what it must bring is asked anew. */

@@ -27,6 +27,19 @@ test("the snapshot is whole when both copies have what was there before the conn
   expect(peers.complete(20 + PEER_SILENT_MS)).toBe(true);
 });
 
+test("after a new connection a peer counts when it is heard directly again, whatever of it comes first", () => {
+  const peers = new PeerViews();
+  peers.heardDirect(2, beat(7), 0);
+  peers.restart();
+  // A record of it.
+  peers.get(2).heardMs = 10;
+  expect(peers.alive(10)).toEqual([]);
+  expect(peers.complete(10)).toBe(true);
+  peers.heardDirect(2, beat(8), 20);
+  expect(peers.alive(20)).toHaveLength(1);
+  expect(peers.complete(20)).toBe(false);
+});
+
 test("lag is what the peer has put and the copy has not; unknown for another life of the peer", () => {
   const peers = new PeerViews();
   peers.heardCopy(2, "l", beat(1, 10));
