@@ -4,6 +4,7 @@
  * (`control/config_env.ts`), so its functions are tagged for the check of unused exports.
  */
 import { readdirSync, readFileSync, statSync } from "node:fs";
+import { AnyhopError } from "../base/errors.ts";
 
 /** A key or passphrase is short; a path that leads to something else must not fill the memory. */
 const SECRET_BYTES_MAX = 64 * 1024;
@@ -26,10 +27,15 @@ export function getenv(name: string): string | undefined {
   return process.env[name];
 }
 
-/** Text of a file, or undefined when it is not there. Throws on other errors. */
+/** Text of a file, or undefined when it is not there. Throws AnyhopError "file_read". */
 export function readText(path: string): string | undefined {
-  if (!exists(path)) return undefined;
-  return readFileSync(path, "utf8");
+  try {
+    return exists(path) ? readFileSync(path, "utf8") : undefined;
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const advice = code === "EACCES" || code === "EPERM" ? " Its owner or root may; use sudo." : "";
+    throw new AnyhopError("file_read", `${path} cannot be read (${code}).${advice}`, { cause });
+  }
 }
 
 /** Names of the plain files of a folder, sorted; undefined when it is not there. Throws on other errors. @public */
