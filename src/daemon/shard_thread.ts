@@ -1,14 +1,15 @@
 /**
  * Starts a shard in a worker thread and wakes it: a message alone would wait until the loop's next packet, so the shard's
  * eventfd is rung. What is posted in one go of the event loop travels together: an answered handshake is three messages,
- * and a transfer of its own for each would cost more than the copy. A message must not change after it was posted.
+ * and a transfer of its own for each would cost more than the copy. What packets wait for does not wait for company: it
+ * takes along what was posted before it. A message must not change after it was posted.
  */
 import { Worker } from "node:worker_threads";
 import type { ShardHandle } from "../control/ports.ts";
 import { wake } from "../drivers/native.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 
-/** For packets that wait: it leaves at the end of what is decided just now, not of all that the control thread has to do. */
+/** Leaves at the end of what is decided just now, not of all that the control thread has to do. */
 const isUrgent = ({ kind }: ToShard): boolean =>
   kind === "yield" || kind === "own" || kind === "inject" || kind === "seal";
 /** Some milliseconds of a busy control plane: nothing waits longer for company. */

@@ -1,6 +1,10 @@
 /** Several nodes of a group on virtual time: who owns a session, what becomes of packets that arrive elsewhere. */
 import { describe, expect, test } from "vitest";
 import type { GroupOutput } from "../../src/cluster/group_types.ts";
+import { PROOF_LEN } from "../../src/cluster/ownership.ts";
+import { sealAead } from "../../src/crypto/aead.ts";
+import { ALG_AES_256_GCM } from "../../src/dataplane/layout.ts";
+import { encodeSessionControl, PONG, TOKEN_LEN } from "../../src/handshake/session_control.ts";
 import { type Client, endpoint, forged, type Node, World } from "./world.ts";
 
 /** A client that has sent `count` packets at node 1, one a millisecond, and everybody has heard of it. */
@@ -269,6 +273,13 @@ describe("an owner that is gone", () => {
     world.run(10);
     expect(world.acceptedAt(client, seq)).toEqual([2]);
     expect(world.owners(client)).toEqual([2]);
+  });
+
+  test("what is opened is as long as a datagram with PONG is", () => {
+    const key = new Uint8Array(32);
+    const inner = encodeSessionControl({ type: PONG, token: new Uint8Array(TOKEN_LEN) });
+    const context = { algorithm: ALG_AES_256_GCM, sealKey: key, openKey: key };
+    expect(sealAead(context, { seq: 1, senderId: 1, mux: 0x8000 }, PONG, inner)).toHaveLength(PROOF_LEN);
   });
 
   test("known to be dead, it is not asked at all", () => {
