@@ -24,6 +24,8 @@ export interface NodeChange {
   readonly fleetKey?: string;
   /** Number in [group], instead of its place. */
   readonly node?: number;
+  /** Of [group], milliseconds. */
+  readonly hold?: number;
   /** Lines of [announce] beside device and addresses. */
   readonly announce?: string;
   /** Words before `anyhop`. */
@@ -133,6 +135,7 @@ addresses = ["${SERVICE.v4}", "${SERVICE.v6}"]
 node = ${number}
 fleet_key = "${change.fleetKey ?? this.fleetKey}"
 link = "${places[node - 1]}"
+${change.hold === undefined ? "" : `hold = ${change.hold}`}
 ${peers.join("\n")}
 [announce]
 device = "anyc0"

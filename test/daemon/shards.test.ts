@@ -80,6 +80,10 @@ async function statusWhen(dir: string, holds: (status: Awaited<ReturnType<typeof
   }
 }
 
+function sumOf(shards: Awaited<ReturnType<typeof readStatus>>["perShard"], way: "rx" | "tx"): number {
+  return shards.reduce((sum, shard) => sum + shard[way].packets, 0);
+}
+
 describe.each(["anytun", "uanytun", "anyhop"] as const)("against %s", (peer) => {
   const missing = peer !== "anyhop" && findProgram(peer) === undefined;
   for (const device of ["tun", "tap"] as const) {
@@ -98,7 +102,12 @@ describe.each(["anytun", "uanytun", "anyhop"] as const)("against %s", (peer) => 
             expect(await ping(pair, "left", family)).toEqual({ sent: 3, received: 3 });
             expect(await ping(pair, "right", family)).toEqual({ sent: 3, received: 3 });
           }
-          const status = await readStatus(socketOf(dir, "left"));
+          // A packet may pass between two of the numbers that a status reads.
+          const status = await statusWhen(dir, ({ tunnels, perShard }) => {
+            const { rx, tx, sequences } = tunnels[0]!;
+            const used = sequences.reduce((sum, { next }) => sum + next, 0);
+            return used === tx.packets && sumOf(perShard, "rx") === rx.packets && sumOf(perShard, "tx") === tx.packets;
+          });
           expect(status.shards).toBe(count);
           expect(status.perShard.map((shard) => shard.senderId)).toEqual(
             Array.from({ length: count }, (_, k) => k * STRIDE),
@@ -107,7 +116,7 @@ describe.each(["anytun", "uanytun", "anyhop"] as const)("against %s", (peer) => 
           expect(of!.endpoint).toBe(`${OUTER.right.v4}:${PORT}`);
           expect(of!.rx.packets).toBeGreaterThanOrEqual(12);
           for (const way of ["rx", "tx"] as const) {
-            expect(status.perShard.reduce((sum, shard) => sum + shard[way].packets, 0)).toBe(of![way].packets);
+            expect(sumOf(status.perShard, way)).toBe(of![way].packets);
           }
           expect(of!.sequences.reduce((sum, { next }) => sum + next, 0)).toBe(of!.tx.packets);
         } finally {
@@ -138,7 +147,8 @@ describe.each([2, 3])("%d shards", (count) => {
     serving(async (dir) => {
       let seq = 0;
       const used = new Set<number>();
-      for (let port = 6000; port < 6016; port++) {
+      // The kernel's secret decides which shard gets a port: that 64 of them leave one out is one in 10^10.
+      for (let port = 6000; port < 6016 || (used.size < count && port < 6064); port++) {
         const peer = await HandPeer.open(pair.right, contextOf(PASSPHRASE), OUTER.right.v4, port);
         peer.seq = seq;
         expect(await peer.echoAnswered()).toBe(true);
