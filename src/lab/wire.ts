@@ -78,12 +78,15 @@ export class Wire {
   /** While true it does not look where clients' packets go: somebody plays a client. */
   paused = false;
   readonly #names: WireNames;
+  /** Names of their links. */
+  readonly #clients: ReadonlySet<string>;
   readonly #carriers = new Map<string, Arrival>();
   readonly #traces = new Map<number, Trace>();
   #onArrival: (arrival: Arrival) => void = () => {};
 
   constructor(names: WireNames) {
     this.#names = names;
+    this.#clients = new Set(names.clients.values());
   }
 
   /** Called when the first packet came out of a new node. */
@@ -109,7 +112,8 @@ export class Wire {
     const link = this.#names.links.get(captured.ifindex);
     if (link === undefined) return;
     if (outgoing && destinationPort === PORT && !this.paused) this.#outer(captured, link);
-    if (!outgoing && destinationPort === STREAM_PORT) {
+    // A client whose daemon is gone sends without the tunnel, and that reaches nobody.
+    if (!outgoing && destinationPort === STREAM_PORT && !this.#clients.has(link)) {
       const stream = streamOf(bytes, payloadAt, payloadEnd);
       if (stream >= 0) this.#inner(stream, seqOf(bytes, payloadAt), atMs, link);
     }

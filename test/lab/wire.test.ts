@@ -104,6 +104,7 @@ const names = {
   links: new Map([
     [1, "n1"],
     [2, "n2"],
+    [3, "c1"],
   ]),
   clients: new Map([[C1, "c1"]]),
   senders: new Map([[7, "c1"]]),
@@ -139,6 +140,12 @@ test("an arrival is through when an inner packet comes out of the new node, not 
     { client: "c1", from: "n1", to: "n2", atMs: 1020, throughMs: 1027 },
   ]);
   expect(wire.trace(7).seen.count).toBe(4);
+});
+
+test("what a client sends outside its tunnel comes out of no node", () => {
+  const wire = watch([outer(1000, 1), inner(1001, 3, 0), inner(1003, 1, 1)]);
+  expect(wire.trace(7).firstFrom(0)).toBe(1003);
+  expect(wire.arrivals).toEqual([{ client: "c1", from: undefined, to: "n1", atMs: 1000, throughMs: 1003 }]);
 });
 
 test("while somebody plays the client, nobody's place changes; packets out of nodes still count", () => {
