@@ -76,6 +76,8 @@ export class ClientEnd implements SessionEnd {
   #free!: Rows;
   #timer: NodeJS.Timeout | undefined;
   #remote: Endpoint | undefined;
+  /** What is to be written to disk: a ticket, or that there is none. */
+  #unsaved: { readonly ticket: SavedTicket | undefined } | undefined;
   #tried = 0;
   #isConfigured = false;
   #isReplaced = false;
@@ -125,6 +127,7 @@ export class ClientEnd implements SessionEnd {
     const current = this.#initiator.current;
     const held = current && this.#held.get(current.receiver);
     if (held) this.#seal(held.row, { type: inside.CLOSE, reason: "shutdown" });
+    this.#write();
   }
 
   /** Takes back what was changed on the host beyond the device, and says post_down. */
@@ -319,15 +322,24 @@ export class ClientEnd implements SessionEnd {
     this.#use.log.warning("session_down", message);
     this.#use.events.tell("session_down", message, this.#service.name);
     // Who was sent away, or has another in its place, does not come back by the side door.
-    if (reason === "replaced" || reason === "removed") this.#saved(undefined);
+    if (reason === "replaced" || reason === "removed") this.#save(undefined);
   }
 
   #keepTicket(session: ClientSession): void {
     const kept = this.#initiator.keep(session);
-    this.#saved(kept && { ...kept, savedMs: this.#use.clock.wallMs(), boot: this.#use.boot });
+    this.#save(kept && { ...kept, savedMs: this.#use.clock.wallMs(), boot: this.#use.boot });
   }
 
-  #saved(ticket: SavedTicket | undefined): void {
+  /** Once the shard knows what packets wait for: a disk may take many milliseconds. */
+  #save(ticket: SavedTicket | undefined): void {
+    if (this.#unsaved === undefined) setImmediate(() => this.#write());
+    this.#unsaved = { ticket };
+  }
+
+  #write(): void {
+    if (this.#unsaved === undefined) return;
+    const { ticket } = this.#unsaved;
+    this.#unsaved = undefined;
     try {
       this.#use.store.saveTicket(this.#ticketName, ticket);
     } catch (error) {

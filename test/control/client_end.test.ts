@@ -196,6 +196,14 @@ describe("another start of the client", () => {
     expect([resumes(), client.said("session_up")]).toEqual([0, []]);
   });
 
+  test("a slow disk keeps no packet waiting: the session is confirmed before its ticket is written", async () => {
+    const sent: number[] = [];
+    const saveTicket = () => void sent.push(client.end.status().sessions[0]!.tx.packets);
+    const client = world.client(0, { store: { ...createMemoryStore(), saveTicket } });
+    await world.run(200);
+    expect(sent).toEqual([1]);
+  });
+
   test("who was sent away by another machine keeps no ticket", async () => {
     const store = createMemoryStore();
     const first = world.client(0, { store });
