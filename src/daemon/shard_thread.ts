@@ -1,17 +1,14 @@
 /**
  * Starts a shard in a worker thread and wakes it: a message alone would wait until the loop's next packet, so the shard's
- * eventfd is rung. What is posted in one go of the event loop travels together: an answered handshake is three messages,
- * and a transfer of its own for each would cost more than the copy. What packets wait for does not wait for company: it
- * takes along what was posted before it. A message must not change after it was posted.
+ * eventfd is rung. What is decided on one message travels together: an answered handshake is three messages, and a transfer
+ * of its own for each would cost more than the copy. It does not wait for what else the control thread has to do, since
+ * packets may wait for it. A message must not change after it was posted.
  */
 import { Worker } from "node:worker_threads";
 import type { ShardHandle } from "../control/ports.ts";
 import { wake } from "../drivers/native.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 
-/** Leaves at the end of what is decided just now, not of all that the control thread has to do. */
-const isUrgent = ({ kind }: ToShard): boolean =>
-  kind === "yield" || kind === "own" || kind === "inject" || kind === "seal";
 /** Some milliseconds of a busy control plane: nothing waits longer for company. */
 const MESSAGES_PER_RING = 32;
 /** What is heavy to apply goes alone: packets wait meanwhile. */
@@ -25,16 +22,14 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
     resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 256 },
   });
   let wakeFd = -1;
-  let leaves: "never" | "later" | "now" = "never";
   let waiting: ToShard[] = [];
   let listener: (message: FromShard) => void = () => {};
   const ring = () => {
-    if (waiting.length > 0) worker.postMessage(waiting);
+    worker.postMessage(waiting);
     waiting = [];
     if (wakeFd >= 0) wake(wakeFd);
   };
   const leave = () => {
-    leaves = "never";
     if (waiting.length > 0) ring();
   };
   worker.on("message", (message: FromShard) => {
@@ -57,13 +52,7 @@ export function startShardThread(setup: ShardSetup): ShardHandle {
     post(message: ToShard) {
       waiting.push(message);
       if (waiting.length >= MESSAGES_PER_RING || isHeavy(message)) ring();
-      else if (isUrgent(message) && leaves !== "now") {
-        leaves = "now";
-        queueMicrotask(leave);
-      } else if (leaves === "never") {
-        leaves = "later";
-        setImmediate(leave);
-      }
+      else if (waiting.length === 1) queueMicrotask(leave);
     },
     onMessage(next) {
       listener = next;
