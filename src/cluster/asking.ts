@@ -4,6 +4,7 @@
  */
 import type { Core } from "./core.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
+import { type Endpoint, sameEndpoint } from "./endpoint.ts";
 import type { HeldPacket } from "./group_types.ts";
 import { creatorOf } from "./record.ts";
 
@@ -12,8 +13,18 @@ const CREATOR_FIRST_MS = 3;
 const ASKING_MAX = 4096;
 /** How long an answer "nobody knows it" is believed. */
 const UNKNOWN_MS = 1000;
+/** The client is told again so often, since that may be lost: for every packet would keep both from making a session. */
+const TELL_MS = 10;
 /** Echoed to the client: as much as its answer needs. */
 const HEAD_LEN = 24;
+
+/** Nobody knows the session. */
+interface Unknown {
+  readonly untilMs: number;
+  toldMs: number;
+  /** Who was told. */
+  to: Endpoint | undefined;
+}
 
 interface Asking extends Due {
   readonly index: number;
@@ -27,8 +38,8 @@ export class Askings {
   readonly #core: Core;
   readonly #askings = new Map<number, Asking>();
   readonly #deadlines = new Deadlines<Asking>();
-  /** Index -> until when; in the order of time. */
-  readonly #unknown = new Map<number, number>();
+  /** By index, in the order of time. */
+  readonly #unknown = new Map<number, Unknown>();
 
   constructor(core: Core) {
     this.#core = core;
@@ -41,7 +52,17 @@ export class Askings {
   held(packet: HeldPacket): void {
     const { outcomes, hold, now } = this.#core;
     const { index } = packet;
-    if ((this.#unknown.get(index) ?? 0) > now.ms) {
+    const unknown = this.#unknown.get(index);
+    if (unknown !== undefined && unknown.untilMs > now.ms) {
+      // Somebody else with this index must not keep the client from being told.
+      const isTold =
+        now.ms - unknown.toldMs < TELL_MS && unknown.to !== undefined && sameEndpoint(unknown.to, packet.from);
+      if (isTold) {
+        outcomes.add("unknown");
+        return;
+      }
+      unknown.toldMs = now.ms;
+      unknown.to = packet.from;
       this.#tell([packet]);
       return;
     }
@@ -88,7 +109,7 @@ export class Askings {
       if (due.everybody) this.#giveUp(due, true);
       else this.#askEverybody(due);
     }
-    for (const [index, untilMs] of this.#unknown) {
+    for (const [index, { untilMs }] of this.#unknown) {
       if (untilMs > now.ms) return;
       this.#unknown.delete(index);
     }
@@ -146,7 +167,8 @@ export class Askings {
       return;
     }
     this.#unknown.delete(index);
-    this.#unknown.set(index, this.#core.now.ms + UNKNOWN_MS);
+    const { ms } = this.#core.now;
+    this.#unknown.set(index, { untilMs: ms + UNKNOWN_MS, toldMs: ms, to: packets[0]?.from });
     if (this.#unknown.size > ASKING_MAX) this.#unknown.delete(this.#unknown.keys().next().value!);
     this.#tell(packets);
   }
