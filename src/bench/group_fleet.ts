@@ -262,6 +262,12 @@ export class Fleet {
     return (await usage([this.daemon(node)])).ticks / TICKS;
   }
 
+  /** Processor time so far of all that runs beside a node: the other daemons, and all engines. */
+  async cpuSecondsBeside(node: number): Promise<number> {
+    const others = [...this.#daemons].filter(([other]) => other !== node).map(([, daemon]) => daemon);
+    return (await usage([...others, ...this.#engines])).ticks / TICKS;
+  }
+
   /** Resident memory of a daemon, KiB. */
   async memoryKb(node: number): Promise<number> {
     const status = await readFile(`/proc/${this.daemon(node).pid}/status`, "utf8");

@@ -15,6 +15,10 @@ import { ANYHOP } from "./tunnel_ends.ts";
 
 export const CLIENT_ADDRESS = "10.127.0.2";
 const READY_MS = 20_000;
+/** What has just started compiles, and reads what the others know. */
+const SETTLE_MS = 3000;
+/** One after another through the same tunnel, a median of which is a round: one alone varies by a third. */
+const STREAMS = 4;
 /** What the group may take. */
 const GOAL_PERCENT = 5;
 
@@ -52,42 +56,79 @@ export class RealClient {
   }
 }
 
+const ALONE = "no group";
 const KINDS: Readonly<Record<string, Pick<FleetWishes, "nodes" | "group" | "engine">>> = {
-  "no group": { nodes: [1], group: false, engine: false },
+  [ALONE]: { nodes: [1], group: false, engine: false },
   "[group] alone": { nodes: [1], group: true, engine: false },
   "three nodes with NATS": { nodes: NODES, group: true, engine: true },
 };
 
-async function throughput(kind: (typeof KINDS)[string], seconds: number): Promise<number> {
+interface Throughput {
+  readonly mbps: number;
+  /** Processor time of the node that carries the stream, ms for each Gbit. */
+  readonly nodeMs: number;
+  /** What runs beside it takes so much of one processor, percent. */
+  readonly besidePercent: number;
+}
+
+async function throughput(kind: (typeof KINDS)[string], seconds: number): Promise<Throughput> {
   const client = new RealClient();
   return withFleet({ ...kind, clients: 0, others: client.table }, async (net, fleet) => {
     await fleet.startAll();
     await fleet.joined();
     await client.start(net, fleet.dir, fleet.groupKey);
-    net.node(1).start(["iperf3", "-s", "-1"]);
-    await sleep(500);
-    const { stdout } = await net.clients.run(["iperf3", "-c", ECHO, "-J", "-O", "1", "-t", String(seconds)], 60_000);
-    const bps = (JSON.parse(stdout) as { end?: { sum_received?: { bits_per_second: number } } }).end?.sum_received;
-    if (bps === undefined) throw new Error(`iperf3 says: ${stdout.slice(0, 300)}`);
-    return bps.bits_per_second / 1e6;
+    net.node(1).start(["iperf3", "-s"]);
+    await sleep(SETTLE_MS);
+    const taken = async () => [performance.now() / 1e3, await fleet.cpuSeconds(1), await fleet.cpuSecondsBeside(1)];
+    const before = await taken();
+    const mbps: number[] = [];
+    for (let i = 0; i < STREAMS; i++) mbps.push(await oneStream(net, seconds));
+    const [wallS, nodeS, besideS] = (await taken()).map((value, k) => value - before[k]!) as [number, number, number];
+    const gbps = mbps.reduce((sum, value) => sum + value) / STREAMS / 1e3;
+    return { mbps: median(mbps), nodeMs: ((nodeS / wallS) * 1e3) / gbps, besidePercent: (besideS / wallS) * 100 };
   });
 }
 
+async function oneStream(net: GroupNet, seconds: number): Promise<number> {
+  const { stdout } = await net.clients.run(["iperf3", "-c", ECHO, "-J", "-O", "1", "-t", String(seconds)], 60_000);
+  const bps = (JSON.parse(stdout) as { end?: { sum_received?: { bits_per_second: number } } }).end?.sum_received;
+  if (bps === undefined) throw new Error(`iperf3 says: ${stdout.slice(0, 300)}`);
+  return bps.bits_per_second / 1e6;
+}
+
+/** Also says where the time goes: on this machine the neighbours share the processors of the node that is measured. */
 export async function measureSpeed(rounds: number, seconds: number): Promise<Finding[]> {
   const { code } = await run(["iperf3", "--version"]);
   if (code !== 0) throw new Error("This takes iperf3 (Debian: apt install iperf3).");
-  const figures = new Map(Object.keys(KINDS).map((name) => [name, new Map<number, number>()]));
+  const figures = new Map(Object.keys(KINDS).map((name) => [name, new Map<number, Throughput>()]));
   for (let round = 0; round < rounds; round++)
     for (const [name, kind] of Object.entries(KINDS)) figures.get(name)!.set(round, await throughput(kind, seconds));
-  const alone = figures.get("no group")!;
-  return [...figures].flatMap(([name, values]): Finding[] => {
-    const all = [...values.values()];
-    const range = `${Math.round(Math.min(...all))} to ${Math.round(Math.max(...all))} in ${rounds} rounds of ${seconds} s`;
-    const speed = { what: `one TCP stream, ${name}`, value: median(all), unit: "Mbit/s", goal: undefined, more: range };
-    if (values === alone) return [speed];
-    const ratio = ratioOf(values, alone)!;
+  const of = (name: string, what: keyof Throughput) =>
+    new Map([...figures.get(name)!].map(([round, values]) => [round, values[what]]));
+  return Object.keys(KINDS).flatMap((name): Finding[] => {
+    const [all, node, beside] = (["mbps", "nodeMs", "besidePercent"] as const).map((what) => [
+      ...of(name, what).values(),
+    ]);
+    const range = `${Math.round(Math.min(...all!))} to ${Math.round(Math.max(...all!))} in ${rounds} rounds of ${STREAMS} times ${seconds} s`;
+    const goal = undefined;
+    const found: Finding[] = [
+      { what: `one TCP stream, ${name}`, value: median(all!), unit: "Mbit/s", goal, more: range },
+      { what: `time of the node, ${name}`, value: median(node!), unit: "ms/Gbit", goal, more: "its threads, median" },
+      {
+        what: `beside it, ${name}`,
+        value: median(beside!),
+        unit: "% of a processor",
+        goal,
+        more: "daemons and engines",
+      },
+    ];
+    if (name === ALONE) return found;
+    const ratio = ratioOf(of(name, "mbps"), of(ALONE, "mbps"))!;
     const percent = (share: number): string => ((1 - share) * 100).toFixed(1);
     const more = `median of rounds, ${percent(ratio.max)} to ${percent(ratio.min)} %`;
-    return [speed, { what: `cost of ${name}`, value: (1 - ratio.median) * 100, unit: "%", goal: GOAL_PERCENT, more }];
+    return [
+      ...found,
+      { what: `cost of ${name}`, value: (1 - ratio.median) * 100, unit: "%", goal: GOAL_PERCENT, more },
+    ];
   });
 }
