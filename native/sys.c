@@ -81,13 +81,10 @@ static napi_value sys_trim_memory(napi_env napi, napi_callback_info info) {
 #endif
 }
 
-/* Above what a process has open otherwise, below the usual limit of 1024. */
-#define FIRST_CLOSED_FD 512
-
 /*
  * firstClosedSocket(address: 16 bytes, IPv4 as ::ffff:a.b.c.d; port) -> descriptor of a bound UDP socket that shares its
- * port with others (SO_REUSEADDR), or -errno. The kernel closes what a killed process leaves from the highest descriptor
- * down, and a TUN device takes it tens of milliseconds: this one is gone before, and who sends to it hears of that at once.
+ * port with others (SO_REUSEADDR), or -errno. When the process is killed it is gone first, and who sends to it hears of that
+ * at once.
  */
 static napi_value sys_first_closed_socket(napi_env napi, napi_callback_info info) {
   static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};

@@ -28,7 +28,7 @@ export interface Addon {
   udpPort(sock: number): number;
   udpReceiveBuffer(sock: number): number;
   udpClose(sock: number): number;
-  deviceOpen(name: string, tap: boolean, share: number): string | number;
+  deviceOpen(name: string, tap: boolean, share: number, closedEarly: boolean): string | number;
   wakeFd(): number;
   wake(fd: number): number;
   syslog(facility: number, ident: string, priority: number, line: string): number;
@@ -90,8 +90,11 @@ export interface NativeIo extends PacketIo {
   /** Bytes that the kernel keeps of what has not been received, its own overhead included. */
   receiveBuffer(sock: number): number;
   closeSocket(sock: number): void;
-  /** Opens (or attaches to) a TUN device, TAP with `ethernet`; without a name the kernel picks. Returns the name. */
-  openDevice(name: string | undefined, ethernet: boolean, share?: number): string;
+  /**
+   * Opens (or attaches to) a TUN device, TAP with `ethernet`; without a name the kernel picks. Returns the name.
+   * `closedEarly`: when the process is killed the kernel takes this device away before the others.
+   */
+  openDevice(name: string | undefined, ethernet: boolean, share?: number, closedEarly?: boolean): string;
   /** What the kernel takes off the packet path, as of the sockets and the device that are open. */
   offloads(): readonly Offload[];
   /**
@@ -142,8 +145,8 @@ export function createNativeIo(
     closeSocket(sock) {
       addon.udpClose(sock);
     },
-    openDevice(name, ethernet, share = SHARE_ALONE) {
-      const result = addon.deviceOpen(name ?? "", ethernet, share);
+    openDevice(name, ethernet, share = SHARE_ALONE, closedEarly = false) {
+      const result = addon.deviceOpen(name ?? "", ethernet, share, closedEarly);
       if (typeof result === "number") throw deviceError(result, name, ethernet, share !== SHARE_ALONE);
       return result;
     },

@@ -1,8 +1,9 @@
 /**
  * The device that holds the service addresses: a TUN that nobody reads from. It is there as long as this process, so
- * that a routing daemon which takes its routes from it withdraws them when the process is gone, kill -9 included. The
- * kernel delivers packets to its own addresses without it; what is routed into it by mistake fills its queue (500
- * packets), and the kernel drops the rest and counts it at the device.
+ * that a routing daemon which takes its routes from it withdraws them when the process is gone, kill -9 included; it goes
+ * before the device of the tunnels, which takes the kernel tens of milliseconds. Packets to its own addresses the kernel
+ * delivers without it; what is routed into it by mistake fills its queue (500 packets), and the kernel drops the rest and
+ * counts it at the device.
  */
 import type { HostNetwork } from "../control/ports.ts";
 import { createMemory } from "../dataplane/batch.ts";
@@ -28,7 +29,7 @@ export async function openServiceDevice(
 ): Promise<ServiceDevice> {
   const io = createNativeIo(createMemory());
   try {
-    io.openDevice(name, false);
+    io.openDevice(name, false, undefined, true);
     const changes = await host.configure({ name, mtuBytes: MTU, addresses, routes: [] });
     return { changes: changes.map((change) => `${change} (service addresses)`), close: () => io.close() };
   } catch (error) {

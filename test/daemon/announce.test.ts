@@ -2,7 +2,7 @@
  * A node's daemon with Debian's BIRD and docs/samples/bird as they stand, seen at the router: announced once its data
  * path works, drained, withdrawn when the path fails, and gone with the daemon however it ends.
  */
-import { writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { must, type Program, sleep } from "../../src/bench/netns.ts";
 import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
@@ -10,6 +10,15 @@ import { BirdWorld, CLIENT, PREFIXES, SERVICE } from "../announce/bird_world.ts"
 import { whyNoNetns } from "../support/netns.ts";
 
 const skip = whyNoNetns({ tun: true, programs: ["bird", "birdc"] });
+
+/** TUN devices of a process, by their descriptors. */
+function devicesOf(pid: number): [number, string][] {
+  const dir = `/proc/${pid}/fdinfo`;
+  return readdirSync(dir).flatMap((fd): [number, string][] => {
+    const name = /^iff:\s+(\S+)$/m.exec(readFileSync(`${dir}/${fd}`, "utf8"))?.[1];
+    return name === undefined ? [] : [[Number(fd), name]];
+  });
+}
 
 describe.skipIf(skip !== undefined)(`a node with BIRD${skip === undefined ? "" : `, skipped: ${skip}`}`, () => {
   let world: BirdWorld;
@@ -78,6 +87,9 @@ socket = "${socket()}"
   test("kill -9: the device goes with the daemon, and BIRD withdraws", async () => {
     const daemon = await start();
     await world.seen("normal");
+    // The kernel closes the highest descriptor first, and each device takes it tens of milliseconds.
+    const devices = devicesOf(daemon.pid).sort(([a], [b]) => b - a);
+    expect([devices.length, devices[0]?.[1]]).toEqual([2, "anyc0"]);
     daemon.child.kill("SIGKILL");
     const ms = await world.seen("none");
     console.log(`kill -9 of the daemon: withdrawn at the router after ${ms.toFixed(0)} ms`);
