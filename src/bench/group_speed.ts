@@ -103,32 +103,25 @@ export async function measureSpeed(rounds: number, seconds: number): Promise<Fin
   const figures = new Map(Object.keys(KINDS).map((name) => [name, new Map<number, Throughput>()]));
   for (let round = 0; round < rounds; round++)
     for (const [name, kind] of Object.entries(KINDS)) figures.get(name)!.set(round, await throughput(kind, seconds));
-  const of = (name: string, what: keyof Throughput) =>
+  /** One figure of each round, by round. */
+  const column = (name: string, what: keyof Throughput) =>
     new Map([...figures.get(name)!].map(([round, values]) => [round, values[what]]));
   return Object.keys(KINDS).flatMap((name): Finding[] => {
-    const [all, node, beside] = (["mbps", "nodeMs", "besidePercent"] as const).map((what) => [
-      ...of(name, what).values(),
-    ]);
-    const range = `${Math.round(Math.min(...all!))} to ${Math.round(Math.max(...all!))} in ${rounds} rounds of ${STREAMS} times ${seconds} s`;
-    const goal = undefined;
-    const found: Finding[] = [
-      { what: `one TCP stream, ${name}`, value: median(all!), unit: "Mbit/s", goal, more: range },
-      { what: `time of the node, ${name}`, value: median(node!), unit: "ms/Gbit", goal, more: "its threads, median" },
-      {
-        what: `beside it, ${name}`,
-        value: median(beside!),
-        unit: "% of a processor",
-        goal,
-        more: "daemons and engines",
-      },
+    const found = (what: keyof Throughput, text: string, unit: string, more: string): Finding => {
+      return { what: `${text}, ${name}`, value: median([...column(name, what).values()]), unit, goal: undefined, more };
+    };
+    const mbps = [...column(name, "mbps").values()].map(Math.round);
+    const range = `${Math.min(...mbps)} to ${Math.max(...mbps)} in ${rounds} rounds of ${STREAMS} times ${seconds} s`;
+    const findings = [
+      found("mbps", "one TCP stream", "Mbit/s", range),
+      found("nodeMs", "time of the node", "ms/Gbit", "its threads, median"),
+      found("besidePercent", "beside it", "% of a processor", "daemons and engines, median"),
     ];
-    if (name === ALONE) return found;
-    const ratio = ratioOf(of(name, "mbps"), of(ALONE, "mbps"))!;
+    if (name === ALONE) return findings;
+    const ratio = ratioOf(column(name, "mbps"), column(ALONE, "mbps"))!;
     const percent = (share: number): string => ((1 - share) * 100).toFixed(1);
     const more = `median of rounds, ${percent(ratio.max)} to ${percent(ratio.min)} %`;
-    return [
-      ...found,
-      { what: `cost of ${name}`, value: (1 - ratio.median) * 100, unit: "%", goal: GOAL_PERCENT, more },
-    ];
+    const cost = (1 - ratio.median) * 100;
+    return [...findings, { what: `cost of ${name}`, value: cost, unit: "%", goal: GOAL_PERCENT, more }];
   });
 }

@@ -54,16 +54,7 @@ export class Askings {
     const { index } = packet;
     const unknown = this.#unknown.get(index);
     if (unknown !== undefined && unknown.untilMs > now.ms) {
-      // Somebody else with this index must not keep the client from being told.
-      const isTold =
-        now.ms - unknown.toldMs < TELL_MS && unknown.to !== undefined && sameEndpoint(unknown.to, packet.from);
-      if (isTold) {
-        outcomes.add("unknown");
-        return;
-      }
-      unknown.toldMs = now.ms;
-      unknown.to = packet.from;
-      this.#tell([packet]);
+      this.#tellAgain(unknown, packet);
       return;
     }
     outcomes.add("held");
@@ -171,6 +162,19 @@ export class Askings {
     this.#unknown.set(index, { untilMs: ms + UNKNOWN_MS, toldMs: ms, to: packets[0]?.from });
     if (this.#unknown.size > ASKING_MAX) this.#unknown.delete(this.#unknown.keys().next().value!);
     this.#tell(packets);
+  }
+
+  /** Somebody else with this index must not keep the client from being told. */
+  #tellAgain(unknown: Unknown, packet: HeldPacket): void {
+    const { outcomes, now } = this.#core;
+    const isSame = unknown.to !== undefined && sameEndpoint(unknown.to, packet.from);
+    if (isSame && now.ms - unknown.toldMs < TELL_MS) {
+      outcomes.add("unknown");
+      return;
+    }
+    unknown.toldMs = now.ms;
+    unknown.to = packet.from;
+    this.#tell([packet]);
   }
 
   /** One answer is enough for all. */

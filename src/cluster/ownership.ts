@@ -362,10 +362,10 @@ export class Ownership {
   }
 
   #unanswered(row: number, flip: Flip): void {
-    const { now, config, heardMs } = this.#core;
+    const { now, config } = this.#core;
     const { holdMs } = config;
     const alive = this.#core.alive(flip.asked);
-    const busy = alive && (heardMs.get(flip.asked) ?? 0) > flip.askedMs && now.ms - flip.sinceMs < PATIENCE * holdMs;
+    const busy = alive && this.#isHeard(flip) && now.ms - flip.sinceMs < PATIENCE * holdMs;
     const takes = this.#flips.size > STORM ? STORM_TAKES : Math.ceil(holdMs / RETRY_MS);
     if (!alive || this.#isOver(flip) || (flip.tries >= takes && !busy)) {
       this.#alone(row, flip);
@@ -461,10 +461,14 @@ export class Ownership {
   }
 
   /** A client that proved to be here has waited long enough for an owner of which nothing was heard. */
-  #isOver({ proof, asked, askedMs }: Flip): boolean {
-    const { now, config, heardMs } = this.#core;
-    const isSilent = (heardMs.get(asked) ?? 0) <= askedMs;
-    return proof !== undefined && isSilent && now.ms - askedMs >= config.holdMs * PROVEN_SHARE;
+  #isOver(flip: Flip): boolean {
+    const { now, config } = this.#core;
+    return flip.proof !== undefined && !this.#isHeard(flip) && now.ms - flip.askedMs >= config.holdMs * PROVEN_SHARE;
+  }
+
+  /** Anything came from the owner since it was asked: it lives. */
+  #isHeard({ asked, askedMs }: Flip): boolean {
+    return (this.#core.heardMs.get(asked) ?? 0) > askedMs;
   }
 
   /** Asks the nodes that were not asked yet; once. */
