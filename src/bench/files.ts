@@ -7,7 +7,7 @@ import { parseResults, type Results } from "./results.ts";
 import { renderChart } from "./svg.ts";
 
 /** The package, as seen from src/bench and from dist/bench. */
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 export const RESULTS_FILE = `${ROOT}docs/bench/results.json`;
 
 /** Undefined when there is no such file; throws for one that holds something else. */

@@ -149,6 +149,19 @@ program
     const { reportGroup } = await import("./group_report.ts");
     await reportGroup(options.only, options.sessions, options.kills, print);
   });
+program
+  .command("ab <older>")
+  .description("this build and an older, built checkout, alternating; status 1 when a median ratio misses its bound")
+  .option("--rounds <n>", "rounds; each runs every probe in both checkouts", positive, 9)
+  .option("--only <list>", "speed,handshakes,flip,kill,storm; all", (text: string) => text.split(","))
+  .addHelpText("after", "\nAn older checkout: git worktree add ../older REVISION && cd ../older && npm run build")
+  .action(async (older: string, options: { readonly rounds: number; readonly only?: readonly string[] }) => {
+    const { abRows, chooseProbes, formatAb, measureAb } = await import("./ab.ts");
+    const { rounds, only } = options;
+    const rows = abRows(await measureAb({ older, rounds, only }, say), chooseProbes(only));
+    print(formatAb(rows, rounds));
+    if (rows.some(({ met }) => !met)) process.exitCode = EXIT_BAD;
+  });
 
 program.parseAsync().catch((error: unknown) => {
   say(`anyhop-bench: ${error instanceof Error ? error.message : String(error)}`);
