@@ -316,6 +316,11 @@ static void put_row(struct run *run, int i) {
     return;
   }
   const int32_t stride = stride_of(env, i);
+  /* No message may begin with a datagram that is longer than any: it would have negative room for the next row. */
+  if ((stride < len ? stride : len) > DATAGRAM_MAX) {
+    *verdict = SEND_TOO_BIG;
+    return;
+  }
   const int32_t all = datagrams_of(env, i);
   for (int32_t d = 0; d < all;) {
     if (run->pieces == PIECES_MAX) {
@@ -326,7 +331,6 @@ static void put_row(struct run *run, int i) {
     if (room == 0) {
       begin_message(run, i, d);
       room = all - d > 1 && env->feature[FEATURE_GSO] == 0 ? room_for(run, i, stride) : 1;
-      if (room == 0) room = 1; /* longer than any message: the kernel says so */
     }
     const int32_t now = all - d < room ? all - d : room;
     const int32_t end = (d + now) * stride < len ? (d + now) * stride : len;

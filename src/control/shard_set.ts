@@ -7,7 +7,7 @@ import { AnyhopError } from "../base/errors.ts";
 import { SHARE_ALONE, SHARE_FIRST, SHARE_JOIN } from "../dataplane/layout.ts";
 import { createSharedMemory, SENDER_ID_END, type SharedMemory, senderIdOf } from "../dataplane/shared.ts";
 import { createTunnelMemory, type TunnelMemory, TunnelTable } from "../dataplane/tunnels.ts";
-import type { FromShard, ShardSetup, ToShard, Yielded } from "../shard/messages.ts";
+import type { FromShard, KeyRefused, ShardSetup, ToShard, Yielded } from "../shard/messages.ts";
 import type { InstanceSpec } from "./instance.ts";
 import type { ShardHandle, ShardStarter } from "./ports.ts";
 
@@ -66,6 +66,7 @@ export class ShardSet {
       onEvents(message: Extract<FromShard, { kind: "events" }>): void;
       onControl(message: Extract<FromShard, { kind: "control" }>): void;
       onYielded(message: Yielded): void;
+      onKeyRefused(refused: KeyRefused): void;
       onFailed(error: AnyhopError): void;
     },
   ): Promise<Ready> {
@@ -83,6 +84,7 @@ export class ShardSet {
           } else if (message.kind === "events") hear.onEvents(message);
           else if (message.kind === "control") hear.onControl(message);
           else if (message.kind === "yielded") for (const answer of message.answers) hear.onYielded(answer);
+          else if (message.kind === "key_refused") hear.onKeyRefused(message.refused);
           else if (message.kind === "macs") this.postOthers(index, message);
           else {
             this.running.delete(index);

@@ -10,7 +10,7 @@ import { parsePrefix } from "../base/prefix.ts";
 import { CONFIRMED, ENDPOINT_MOVED, EVENT_WORDS } from "../dataplane/events.ts";
 import { AUTH_NULL, ROLE_LEFT, ROLE_RIGHT } from "../dataplane/layout.ts";
 import type { Offload } from "../dataplane/ports.ts";
-import type { Endpoint, FromShard, PrefixWords } from "../shard/messages.ts";
+import type { Endpoint, FromShard, KeyRefused, PrefixWords } from "../shard/messages.ts";
 import type { InstanceSpec, TunnelSpec } from "./instance.ts";
 import { noteEvents, type Problem } from "./notices.ts";
 import type { HostNetwork, Resolver, SeqStore, ShardStarter } from "./ports.ts";
@@ -166,6 +166,7 @@ export class Supervisor {
           for (const entry of decodeHanded(message.words, message.bytes)) this.sessions?.handed(entry);
         },
         onYielded: (message) => this.sessions?.yielded?.(message),
+        onKeyRefused: (refused) => this.tellRefused(refused),
         onFailed: (error) => this.fail(error),
       },
     );
@@ -174,6 +175,16 @@ export class Supervisor {
     this.ports = ready.ports;
     this.receiveBuffers = ready.receiveBuffers;
     this.sockets = ready.sockets;
+  }
+
+  private tellRefused({ index, errno }: KeyRefused): void {
+    const name = index < this.spec.tunnels.length ? this.spec.tunnels[index].name : this.sessions?.nameOf(index);
+    this.limiter.log(`key_refused ${index}`, (suffix) =>
+      this.use.log.error(
+        "key_refused",
+        `The packet loop refused a key of ${name ?? `row ${index}`} (errno ${errno}), so its packets are dropped${suffix}. Is the machine out of memory? Otherwise this is a bug; please report it.`,
+      ),
+    );
   }
 
   private onEvents(message: Extract<FromShard, { kind: "events" }>): void {

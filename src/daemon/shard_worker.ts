@@ -10,7 +10,7 @@ import { IN_CLIENT, IN_NODE, NO_SESSION } from "../dataplane/tunnels.ts";
 import { createNativeIo, type NativeIo, wake } from "../drivers/native.ts";
 import { createNativeCrypto } from "../drivers/native_crypto.ts";
 import { offloadsSwitchedOff } from "../drivers/native_offloads.ts";
-import { apply } from "../shard/apply.ts";
+import { apply, type Hearers } from "../shard/apply.ts";
 import { runLoop } from "../shard/loop.ts";
 import type { FromShard, ShardSetup, ToShard, Yielded } from "../shard/messages.ts";
 import { warmUp } from "./warm_up.ts";
@@ -46,12 +46,15 @@ function main(): void {
     const errno = runLoop(plane, sockets.filter((s) => s >= 0).length, {
       readInbox() {
         const answers: Yielded[] = [];
+        const hearers: Hearers = {
+          answer: (answer) => answers.push(answer),
+          refused: (refused) => tell({ kind: "key_refused", refused }),
+        };
         let going = true;
         for (let left = MESSAGES_A_ROUND; going && left > 0; left--) {
           const next = receiveMessageOnPort(port);
           if (next === undefined) break;
-          for (const message of next.message as readonly ToShard[])
-            going &&= apply(plane, message, (answer) => answers.push(answer));
+          for (const message of next.message as readonly ToShard[]) going &&= apply(plane, message, hearers);
           // The rest after one batch of packets.
           if (left === 1) wake(io.wakeFd);
         }

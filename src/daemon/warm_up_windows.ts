@@ -50,7 +50,11 @@ const PACKET = Uint8Array.of(
 );
 const INNER = { family: 4, w0: 0, w1: 0, w2: 0xffff, length: 32 } as const;
 
-export function warmUpWindows(memory: Memory, crypto: PacketCrypto): void {
+/** Returns how many packets reached the device: all of them, one that was held and one behind it in each move. */
+export function warmUpWindows(
+  memory: Memory,
+  crypto: PacketCrypto,
+): { readonly sent: number; readonly arrived: number } {
   const network = new MemoryNetwork();
   const io = new MemoryIo({ memory, network, addresses: [SERVICE], depth: 4 });
   io.openSocket(SERVICE, PORT);
@@ -64,7 +68,7 @@ export function warmUpWindows(memory: Memory, crypto: PacketCrypto): void {
     ...{ ethernet: false, fanoutMax: 1, floodPps: 1, dscp: -1, windowMax: WINDOW, hashSeed: 0 },
   });
   plane.sessions = IN_NODE;
-  const key = new Uint8Array(32).fill(1);
+  const [clientKey, nodeKey] = [1, 2].map((fill) => new Uint8Array(32).fill(fill));
   const [local, inner] = [1, 2].map((last) => ({ ...INNER, w3: (0xc6336400 + last) | 0 }));
   const endpoint = { words: CLIENT_WORDS, port: PORT, sock: 0 };
   apply(plane, { kind: "local", addresses: [local], broadcasts: [] });
@@ -73,32 +77,34 @@ export function warmUpWindows(memory: Memory, crypto: PacketCrypto): void {
     session: {
       ...{ index: ROW, owner: 1, window: WINDOW, keepaliveMs: 0, innerMtu: 1400, pending: false, foreign: true },
       ...{ end: "node", sessionIndex: INDEX, receiver: 1, senderId: 1, routes: [inner], endpoint },
-      key: { algorithm: ALG_AES_256_GCM, sealKey: key, openKey: key },
+      key: { algorithm: ALG_AES_256_GCM, sealKey: nodeKey, openKey: clientKey },
     },
   });
   const windows: Yielded[] = [];
-  const tell = (message: ToShard) => apply(plane, message, (answer) => windows.push(answer));
+  const tell = (message: ToShard) => apply(plane, message, { answer: (answer) => windows.push(answer) });
+  let arrived = 0;
   const sink = new Uint8Array(WINDOW);
   for (let seq = 1; seq <= 2 * MOVES; seq += 2) {
-    const [held, owned] = [seq, seq + 1].map((n) => sealed(key, n));
+    const [held, owned] = [seq, seq + 1].map((n) => sealed(clientKey, nodeKey, n));
     network.deliver(client, CLIENT_WORDS, ...SERVICE_WORDS, PORT, held, 0, held.length, 0);
     io.poll(0);
     turnFromSocket(plane, 0, seq);
     plane.control.drain();
     const given = windows.pop();
     const { highest, words } = given?.result === "given" ? given : { highest: -1, words: new Int32Array(0) };
-    tell({ kind: "seal", index: ROW, type: PING, payload: key.subarray(0, TOKEN_LEN), to: endpoint });
+    tell({ kind: "seal", index: ROW, type: PING, payload: nodeKey.subarray(0, TOKEN_LEN), to: endpoint });
     tell({ kind: "own", index: ROW, highest, words });
     tell({ kind: "inject", datagrams: [held, owned].map((bytes) => ({ bytes, from: endpoint, tos: 0 })) });
-    while (io.device!.takeInto(sink, 0) >= 0);
+    while (io.device!.takeInto(sink, 0) >= 0) arrived += 1;
     while (client.queue.shift(sink, 0) >= 0);
     plane.events.drain();
     tell({ kind: "yield", index: ROW, seq: seq + 2, token: seq });
   }
   crypto.clear(ROW);
+  return { sent: 2 * MOVES, arrived };
 }
 
-function sealed(key: Uint8Array, seq: number): Uint8Array {
+function sealed(sealKey: Uint8Array, openKey: Uint8Array, seq: number): Uint8Array {
   const header = { seq, senderId: INDEX >>> 15, mux: 0x8000 | (INDEX & 0x7fff) };
-  return sealAead({ algorithm: ALG_AES_256_GCM, sealKey: key, openKey: key }, header, IPV4, PACKET);
+  return sealAead({ algorithm: ALG_AES_256_GCM, sealKey, openKey }, header, IPV4, PACKET);
 }

@@ -257,11 +257,12 @@ export class MemoryIo implements PacketIo {
     const source = this.sourceOf(socket, output.sock[i] >> 8);
     if (source === undefined) return V.SEND_UNREACHABLE;
     const stride = output.seg[i] > 0 ? output.seg[i] : len;
+    if (Math.min(stride, len) > L.DATAGRAM_MAX) return V.SEND_TOO_BIG;
     let verdict: number = V.SENT;
     let from = at;
     do {
       const bytes = Math.min(stride, at + len - from);
-      if (bytes > L.DATAGRAM_MAX || (df && bytes + headers > network.mtuBytes)) {
+      if (df && bytes + headers > network.mtuBytes) {
         verdict = V.SEND_TOO_BIG;
       } else {
         network.deliver(socket, source, w0, w1, w2, w3, output.port[i], this.slab, from, bytes, output.tos[i] & 0xff);

@@ -7,17 +7,24 @@ import { activate, insertRoute, joinMembers, leaveMembers, removePrefixes } from
 import { NEWS_WORDS } from "../dataplane/mac_news.ts";
 import { turnInject, turnSeal, turnSend } from "../dataplane/pipeline.ts";
 import type { Plane, Prefix } from "../dataplane/plane.ts";
-import type { AeadKey } from "../dataplane/ports.ts";
 import { IN_CLIENT, IN_NODE, NO_SESSION } from "../dataplane/tunnels.ts";
-import type { Endpoint, SessionSetup, ToShard, TunnelSetup, Yielded } from "./messages.ts";
+import type { Endpoint, KeyRefused, SessionSetup, ToShard, TunnelSetup, Yielded } from "./messages.ts";
 import { own, yieldRow } from "./ownership.ts";
 import { sessionsOf } from "./session_batch.ts";
 
-/** Changes the tables as `message` says. False for "stop". `answer` hears what the ones that ask for an answer get. */
-export function apply(p: Plane, message: ToShard, answer?: (message: Yielded) => void): boolean {
+/** Who hears what comes of a message. */
+export interface Hearers {
+  /** Of the messages that ask for an answer. */
+  readonly answer?: (message: Yielded) => void;
+  /** A key was refused. Without it a refusal is an error that is thrown: nobody may go on as if the row were there. */
+  readonly refused?: (refused: KeyRefused) => void;
+}
+
+/** Changes the tables as `message` says. False for "stop". */
+export function apply(p: Plane, message: ToShard, hearers: Hearers = {}): boolean {
   switch (message.kind) {
     case "add":
-      addTunnel(p, message.tunnel);
+      addTunnel(p, message.tunnel, hearers);
       return true;
     case "remove":
       removeTunnel(p, message.index, message.routes);
@@ -31,13 +38,13 @@ export function apply(p: Plane, message: ToShard, answer?: (message: Yielded) =>
       for (let i = 0; i < p.broadcastCount; i++) p.broadcasts[i] = message.broadcasts[i];
       return true;
     case "session":
-      addSession(p, message.session);
+      addSession(p, message.session, hearers);
       return true;
     case "sessions":
-      for (const session of sessionsOf(message.sessions)) addSession(p, session);
+      for (const session of sessionsOf(message.sessions)) addSession(p, session, hearers);
       return true;
     case "sender":
-      addSender(p, message.index, message.senderId, message.slot, message.key);
+      addSender(p, message, hearers);
       return true;
     case "seal":
       if (message.to === undefined) turnSeal(p, message.index, message.type, message.payload, p.io.now());
@@ -50,7 +57,7 @@ export function apply(p: Plane, message: ToShard, answer?: (message: Yielded) =>
       learnMacs(p, message.words);
       return true;
     case "yield":
-      answer?.(yieldRow(p, message.index, message.seq, message.token));
+      hearers.answer?.(yieldRow(p, message.index, message.seq, message.token));
       return true;
     case "own":
       own(p, message.index, message.highest, message.words);
@@ -66,11 +73,19 @@ export function apply(p: Plane, message: ToShard, answer?: (message: Yielded) =>
   }
 }
 
-function addTunnel(p: Plane, setup: TunnelSetup): void {
+/** Whether the driver has taken the key of row `t`; `result` is what it returned. */
+function taken(t: number, result: number, { refused }: Hearers): boolean {
+  if (result >= 0) return true;
+  if (refused === undefined) throw new Error(`The key of row ${t} was refused: errno ${-result}.`);
+  refused({ index: t, errno: -result });
+  return false;
+}
+
+function addTunnel(p: Plane, setup: TunnelSetup, hearers: Hearers): void {
   const { tunnels } = p;
   const t = setup.index;
   tunnels.reset(t);
-  p.crypto.setSatp(t, setup.key);
+  if (!taken(t, p.crypto.setSatp(t, setup.key), hearers)) return;
   const tagLen = Math.max(0, setup.key.tagLen);
   tunnels.mux[t] = setup.mux;
   tunnels.key[t] = t;
@@ -98,11 +113,11 @@ function addTunnel(p: Plane, setup: TunnelSetup): void {
 const SESSION_SEQS = 2 ** 31;
 const AEAD_TAG_LEN = 16;
 
-function addSession(p: Plane, setup: SessionSetup): void {
+function addSession(p: Plane, setup: SessionSetup, hearers: Hearers): void {
   const { tunnels } = p;
   const t = setup.index;
   tunnels.reset(t);
-  p.crypto.setAead(t, setup.key);
+  if (!taken(t, p.crypto.setAead(t, setup.key), hearers)) return;
   const inNode = setup.end === "node";
   tunnels.session[t] = inNode ? IN_NODE : IN_CLIENT;
   tunnels.owner[t] = setup.owner;
@@ -153,10 +168,13 @@ function removeSession(p: Plane, t: number): void {
 }
 
 /** Another sender of the group, or another start of a known one: its key replaces the one before. */
-function addSender(p: Plane, t: number, senderId: number, slot: number, key: AeadKey): void {
+function addSender(
+  p: Plane,
+  { index: t, senderId, slot, key }: Extract<ToShard, { kind: "sender" }>,
+  hearers: Hearers,
+): void {
   const senders = p.sendersOf.get(t);
-  if (senders === undefined) return;
-  p.crypto.setAead(slot, key);
+  if (senders === undefined || !taken(t, p.crypto.setAead(slot, key), hearers)) return;
   p.senderKeys.set((t << 16) | senderId, slot);
   senders.push([senderId, slot]);
   // A new start counts from 0 under a new key: the window of the start before it would refuse it.

@@ -148,6 +148,13 @@ export type Yielded =
     }
   | { readonly token: number; readonly result: "keep" | "stale" | "moved" };
 
+/** The crypto driver did not take a key: row `index` was not made, or a sender not added. */
+export interface KeyRefused {
+  readonly index: number;
+  /** Linux errno: EINVAL is a mistake of whoever made the key, ENOMEM is a full machine. */
+  readonly errno: number;
+}
+
 export type FromShard =
   | {
       readonly kind: "ready";
@@ -168,5 +175,6 @@ export type FromShard =
   | { readonly kind: "macs"; readonly words: Int32Array }
   /** Answers to "yield" of the same tokens, as many as were asked for between two batches of packets. */
   | { readonly kind: "yielded"; readonly answers: readonly Yielded[] }
+  | { readonly kind: "key_refused"; readonly refused: KeyRefused }
   | { readonly kind: "failed"; readonly code: string; readonly message: string }
   | { readonly kind: "stopped" };

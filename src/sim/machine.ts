@@ -108,9 +108,11 @@ export class Machine {
   apply(message: ToShard): void {
     if (message.kind === "inject") this.injected += message.datagrams.length;
     if (message.kind === "send") this.controlSent++;
-    apply(this.plane, message, (answer) => {
-      this.#options.onYielded?.(answer);
-      this.#later(() => this.end.yielded?.(answer));
+    apply(this.plane, message, {
+      answer: (answer) => {
+        this.#options.onYielded?.(answer);
+        this.#later(() => this.end.yielded?.(answer));
+      },
     });
     this.work();
   }

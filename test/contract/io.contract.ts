@@ -254,6 +254,25 @@ export function ioContract(makeRig: () => Promise<Rig>): void {
       expect(right.io.receive(b4, 1)).toBe(0);
     });
 
+    it("says SEND_TOO_BIG for datagrams that are longer than UDP has, and the rows beside them are sent as they are", () => {
+      // Without DF all that is refused here is refused for its length alone.
+      const rows = [
+        { ...to4, payload: 10 },
+        { ...to4, payload: 100_000 },
+        { ...to4, payload: 10 },
+        { ...to4, payload: 140_000, seg: 70_000 },
+        { ...to4, payload: 20 },
+        { ...to4, payload: 20, seg: 70_000 },
+        { ...to4, payload: L.DATAGRAM_MAX + 1 },
+        { ...to4, payload: 1 },
+      ];
+      const big = [1, 3, 6];
+      expect(send(left, rows)).toEqual(rows.map((_, i) => (big.includes(i) ? V.SEND_TOO_BIG : V.SENT)));
+      for (const i of big) expect(left.memory.output.done[i]).toBe(0);
+      expect(receive(right, b4, 5).map((row) => row.len)).toEqual([10, 10, 20, 20, 1]);
+      expect(right.io.receive(b4, 1)).toBe(0);
+    });
+
     it("says SEND_UNREACHABLE where no route leads, and goes on", () => {
       const rows = [to4, { ...to4, to: NOWHERE }, { ...to6, to: "2001:db8:9::1" }, to4];
       const verdicts = send(

@@ -99,7 +99,7 @@ const inject = (node: Host, entries: readonly Handed[]) =>
 /** What the shard answers. */
 const ask = (node: Host, message: ToShard): Yielded => {
   const answers: Yielded[] = [];
-  apply(node.plane, message, (answer) => answers.push(answer));
+  apply(node.plane, message, { answer: (answer) => answers.push(answer) });
   expect(answers).toHaveLength(1);
   return answers[0];
 };
