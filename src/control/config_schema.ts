@@ -72,7 +72,9 @@ const limits = z.strictObject(
       .describe(
         `Threads that move packets, up to ${SHARDS_MAX}; "auto" by the number of cores. With several, sender_id is below ${SENDER_ID_END}.`,
       ),
-    flood_pps: integer(1, 10_000_000).default(10_000).describe("Such packets per second that one tunnel may send."),
+    flood_pps: integer(1, 10_000_000)
+      .default(10_000)
+      .describe("Copies of such packets per second that one tunnel may cause, all receivers together."),
   },
   { error: TABLE },
 );

@@ -30,7 +30,7 @@ export interface PlaneOptions {
   readonly ethernet: boolean;
   /** Receivers of one flooded packet. */
   readonly fanoutMax: number;
-  /** Flooded packets per second and tunnel. */
+  /** Copies per second that the floods of one tunnel may cause. */
   readonly floodPps: number;
   /** -1: copy DSCP from the inner packet; else 0-63. */
   readonly dscp: number;
@@ -113,6 +113,8 @@ export class Plane {
   memberCount = 0;
   /** By row: its place in `members` + 1, 0 = it is none. */
   readonly memberAt: Int32Array;
+  /** Place in `members` where the next flood begins: behind the last one whom a flood that was cut short has reached. */
+  floodNext = 0;
   /** The row of each owner that is a member. */
   readonly byOwner: IndexMap;
   /** Directed broadcast addresses of the device's IPv4 networks, [0, broadcastCount). */

@@ -106,7 +106,10 @@ export const verdicts: readonly Verdict[] = [
   ),
   drop("too_big", "Does not fit the path; the sender was told (ICMP fragmentation needed, ICMPv6 packet too big)."),
   drop("fanout_limit", "Multicast or broadcast copy beyond the limit of receivers for one packet."),
-  drop("flood_limit", "Multicast, broadcast or unknown-MAC packet beyond the rate that one tunnel may flood."),
+  drop(
+    "flood_limit",
+    "Copies of multicast, broadcast or unknown-MAC packets beyond the rate that one tunnel may cause.",
+  ),
   drop(
     "seq_exhausted",
     "All 2^32 sequence numbers of this key and sender id are used: change the key or the sender id.",

@@ -92,6 +92,30 @@ describe("tunnel mode", () => {
     expect(b.delivered().length).toBe(100);
   });
 
+  it("counts the copies that floods cause, not the floods: 40 receivers do not make them 40 times as many", () => {
+    const { node, a } = star();
+    for (let k = 0; k < 39; k++) node.tunnel("left", 10 + k, { remote: `203.0.113.${k + 1}`, routes: [] });
+    const before = node.count("sent");
+    for (let i = 0; i < 200; i++) a.io.device!.inject(packet4("10.9.0.2", "255.255.255.255", 30));
+    settle(node, a);
+    // 100 a second, and no time goes by.
+    expect(node.count("sent") - before).toBe(100);
+    // Two whole floods, a part of the third, nothing of the other 197.
+    expect(node.count("flood_limit")).toBe(198);
+    network.nowMs += 500;
+    a.io.device!.inject(packet4("10.9.0.2", "255.255.255.255", 30));
+    settle(node, a);
+    expect(node.count("sent") - before).toBe(100 + 40);
+  });
+
+  it("gives every receiver the same share when floods are cut short", () => {
+    const node = new Host(network, { address: "192.0.2.1", fanoutMax: 3 });
+    for (let k = 0; k < 7; k++) node.tunnel("left", k, { remote: `198.51.100.${k + 2}`, routes: [] });
+    for (let i = 0; i < 14; i++) node.io.device!.inject(packet4("10.9.0.1", "224.0.0.251", 30));
+    settle(node);
+    expect([...node.plane.tunnels.txPackets.slice(0, 7)]).toEqual(Array(7).fill(6));
+  });
+
   it("does not send a packet back into its own tunnel", () => {
     const { node, a, b } = star();
     a.io.device!.inject(packet4("10.9.0.2", "10.9.0.2", 20));

@@ -91,6 +91,7 @@ function seqRefused(p: Plane, t: number, end: number): number {
 /**
  * Copies one packet to every tunnel but the one it came from, as far as limits allow. Returns FORWARDED when at least
  * one copy was made, FLOOD_LIMIT, NO_RECEIVER when there is no tunnel, or NO_ENDPOINT when no peer was heard yet.
+ * A flood that a limit cut short leaves its place behind: the next one begins there, so every member gets its share.
  */
 export function flood(
   p: Plane,
@@ -103,19 +104,27 @@ export function flood(
   seg: number,
   hdr: number,
 ): number {
-  if (p.memberCount === 0) return V.NO_RECEIVER;
-  if (from >= 0 && !takeFloodToken(p, from)) return V.FLOOD_LIMIT;
-  const { tunnels, members } = p;
+  const { tunnels, members, memberCount } = p;
+  if (memberCount === 0) return V.NO_RECEIVER;
+  const allowed = from >= 0 ? fillFloodTokens(p, from) : p.fanoutMax;
+  if (allowed < 1) {
+    // The packet itself went to the device: what it is dropped for is counted here.
+    p.verdicts[V.FLOOD_LIMIT]++;
+    return V.FLOOD_LIMIT;
+  }
+  if (p.floodNext >= memberCount) p.floodNext = 0;
   let copies = 0;
-  for (let m = 0; m < p.memberCount; m++) {
-    const t = members[m];
+  for (let m = 0, at = p.floodNext; m < memberCount; m++, at = at + 1 === memberCount ? 0 : at + 1) {
+    const t = members[at];
     if (t === from || tunnels.known[t] === 0) continue;
-    if (copies === p.fanoutMax || !hasRoom(p, len, seg, hdr, 1)) {
-      p.verdicts[V.FANOUT_LIMIT]++;
+    if (copies === p.fanoutMax || copies + 1 > allowed || !hasRoom(p, len, seg, hdr, 1)) {
+      p.verdicts[copies + 1 > allowed && copies < p.fanoutMax ? V.FLOOD_LIMIT : V.FANOUT_LIMIT]++;
+      p.floodNext = at;
       break;
     }
     if (emit(p, t, src, len, type, tos, flags, from, seg, hdr) === V.FORWARDED) copies++;
   }
+  if (from >= 0) tunnels.floodTokens[from] -= copies;
   return copies > 0 ? V.FORWARDED : V.NO_ENDPOINT;
 }
 
@@ -124,13 +133,11 @@ export function floodCopies(p: Plane): number {
   return Math.min(p.fanoutMax, p.memberCount);
 }
 
-/** Token bucket of one second's worth. */
-function takeFloodToken(p: Plane, t: number): boolean {
+/** Copies that tunnel `t` may cause now: a token bucket that holds one second's worth. */
+function fillFloodTokens(p: Plane, t: number): number {
   const { floodTokens, floodAt } = p.tunnels;
   const filled = floodTokens[t] + ((p.now - floodAt[t]) * p.floodPps) / 1000;
   floodAt[t] = p.now;
   floodTokens[t] = Math.min(p.floodPps, filled);
-  if (floodTokens[t] < 1) return false;
-  floodTokens[t]--;
-  return true;
+  return floodTokens[t];
 }
