@@ -26,8 +26,8 @@ export interface ApiOptions {
   readonly control?: Control;
   /** Services; left out by an instance that is no client. */
   readonly client?: ClientControl;
-  /** Told of errors that are nobody's fault but ours; the answer shows nothing of them. */
-  readonly onBug?: (error: Error) => void;
+  /** Told of errors that are nobody's fault but ours, with the operation as "GET /v1/clients/{name}"; the answer shows nothing of them. */
+  readonly onBug: (error: Error, operation: string) => void;
 }
 
 /** The largest request is a client with its lists. */
@@ -99,9 +99,10 @@ export async function startApiServer(options: ApiOptions): Promise<ApiServer> {
     const message = `There is no ${request.method} ${request.url.split("?")[0]}; ${OPENAPI_PATH} lists what there is.`;
     reply.code(404).send({ error: "not_found", message });
   });
-  app.setErrorHandler((error: Error & { code?: string; statusCode?: number }, _request, reply) => {
+  app.setErrorHandler((error: Error & { code?: string; statusCode?: number }, request, reply) => {
     const { error: code, message } = explain(error);
-    if (code === "internal") options.onBug?.(error);
+    // The pattern and not the path that was asked for, which holds what people wrote.
+    if (code === "internal") options.onBug(error, `${request.method} ${request.routeOptions.url ?? "?"}`);
     reply.code(httpCodes[code] ?? 500).send({ error: code, message });
   });
   try {

@@ -38,6 +38,11 @@ import { freshTicketKeys, TICKET_LIFETIME_MS } from "./ticket_keys.ts";
 
 const WINDOW = 2048;
 const TICK_MS = 100;
+/**
+ * How long a session waits for its client's first packet. A client repeats it for up to 4.7 s after the answer came, and gives
+ * up after 9.7 s at most (handshake/initiator.ts); the rest is for the way of answer and packet.
+ */
+const PENDING_MS = 15_000;
 const OVERLAP_MS = 30_000;
 const EXPIRE_AFTER_MS = 600_000;
 /** Ticket keys are looked after so often. */
@@ -164,7 +169,7 @@ export class NodeEnd implements SessionEnd, Sessions {
         senders: [this.sender],
         rekeyAfterMs,
         keepaliveMs: spec.keepaliveMs,
-        sessions: { sessionsMax: this.rows, pendingMs: 5000, overlapMs, expireAfterMs },
+        sessions: { sessionsMax: this.rows, pendingMs: PENDING_MS, overlapMs, expireAfterMs },
         load: { enterPerSecond: 500, leavePerSecond: 250, calmMs: 5000, shedPerSecond: 10_000 },
         requestsPerSource: { perSecond: 10, burst: 20 },
       },

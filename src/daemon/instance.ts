@@ -5,6 +5,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { availableParallelism } from "node:os";
+import { bugLog } from "../api/bug_log.ts";
 import { startApiServer } from "../api/server.ts";
 import { buildStatus } from "../api/status.ts";
 import { AnyhopError } from "../base/errors.ts";
@@ -77,6 +78,7 @@ export async function runInstance(
       }),
     ...(parts.client === undefined ? {} : { client: parts.client }),
     ...(control === undefined ? {} : { control }),
+    onBug: bugLog(log, systemClock),
   });
   try {
     await parts.arrive?.();

@@ -1,20 +1,24 @@
 /** Every operation over a real socket: answers, refusals with their HTTP codes, the OpenAPI document, events. */
+
+import assert from "node:assert";
 import { mkdtempSync, rmSync } from "node:fs";
 import { request } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { bugLog } from "../../src/api/bug_log.ts";
 import { ask, followEvents } from "../../src/api/client.ts";
 import { type ApiEvent, errorSchema } from "../../src/api/contract/control.ts";
 import { operations } from "../../src/api/contract/operations.ts";
 import { type ApiServer, startApiServer } from "../../src/api/server.ts";
 import { AnyhopError } from "../../src/base/errors.ts";
+import { createLogger, type LogRecord } from "../../src/base/log.ts";
 import type { ClientControl } from "../../src/control/control_port.ts";
 import type { InstanceEvent } from "../../src/control/event_hub.ts";
 import { formatKey } from "../../src/control/keys/key_text.ts";
 import { privateKeyFrom, publicKeyOf } from "../../src/control/keys/x25519.ts";
 import { ANNA_PUBLIC, BELA_PUBLIC, GROUP_PUBLIC, PSK, SECRETS } from "../control/session_files.ts";
-import { createNode, NODE_FILE, type TestNode } from "./node.ts";
+import { createNode, NODE_FILE, onBug, type TestNode } from "./node.ts";
 import { sampleStatus } from "./sample.ts";
 
 let folder: string;
@@ -27,8 +31,10 @@ beforeEach(async () => {
   folder = mkdtempSync(`${tmpdir()}/anyhop-control-${process.pid}-`);
   socket = `${folder}/node.sock`;
   node = createNode();
-  const onBug = (error: Error) => void bugs.push(error);
-  server = await startApiServer({ socketPath: socket, status: sampleStatus, control: node.control, onBug });
+  server = await startApiServer({
+    ...{ socketPath: socket, status: sampleStatus, control: node.control },
+    onBug: (error) => void bugs.push(error),
+  });
 });
 afterEach(async () => {
   await server.close();
@@ -180,13 +186,44 @@ describe("refusals", () => {
 
   test("an instance with static keys only says so", async () => {
     await server.close();
-    server = await startApiServer({ socketPath: socket, status: sampleStatus });
+    server = await startApiServer({ socketPath: socket, status: sampleStatus, onBug });
     for (const path of ["/v1/clients", "/v1/routes", "/v1/log-level", "/v1/events"]) {
       const { code, text } = await raw("GET", path);
       expect([path, code, JSON.parse(text).error]).toEqual([path, 409, "no_sessions"]);
     }
     expect((await ask(socket, "counters", {})).counters.length).toBeGreaterThan(10);
   });
+});
+
+test("a bug is answered without details, and logged with them once a second", async () => {
+  await server.close();
+  const records: LogRecord[] = [];
+  const sink = { level: 1, write: (record: LogRecord) => void records.push(record), close: () => {} };
+  const clock = { monotonicMs: () => 0, wallMs: () => 0 };
+  const control = Object.create(node.control, {
+    removeClient: { value: () => assert.fail("a hole in the book") },
+    logLevel: { value: () => "loud" },
+  });
+  const log = createLogger(clock, [sink]);
+  server = await startApiServer({ socketPath: socket, status: sampleStatus, control, onBug: bugLog(log, clock) });
+  for (let n = 0; n < 2; n++) {
+    const { code, text } = await raw("DELETE", "/v1/clients/anna");
+    expect([code, JSON.parse(text).error]).toEqual([500, "internal"]);
+    expect(text).not.toContain("hole");
+  }
+  expect(await raw("GET", "/v1/log-level")).toMatchObject({
+    code: 500,
+    text: expect.stringContaining("did not fit the contract"),
+  });
+  expect(records.map(({ level, event }) => [level, event])).toEqual([
+    [1, "internal"],
+    [1, "internal"],
+  ]);
+  expect(records[0].message).toMatch(
+    /^DELETE \/v1\/clients\/:name failed inside the daemon; .*a hole in the book\n +at /,
+  );
+  expect(records[1].message).toContain("GET /v1/log-level");
+  for (const { message } of records) expect(message).not.toContain("anna");
 });
 
 describe("the OpenAPI document", () => {
@@ -243,7 +280,7 @@ describe("a client's daemon", () => {
         return () => listeners.delete(listener);
       },
     };
-    server = await startApiServer({ socketPath: socket, status: sampleStatus, client });
+    server = await startApiServer({ socketPath: socket, status: sampleStatus, client, onBug });
     expect(await ask(socket, "ping", { client: "example" })).toEqual({ client: "example", rttMs: 2 });
     expect(await raw("POST", "/v1/ping", '{"client":"other"}')).toMatchObject({ code: 404 });
     expect(await raw("GET", "/v1/clients")).toMatchObject({ code: 409, text: expect.stringContaining("is no node") });

@@ -43,3 +43,8 @@ export function createNode(): TestNode {
   });
   return node;
 }
+
+/** For servers whose daemon is expected to have no bug. */
+export function onBug(error: Error, operation: string): void {
+  throw new Error(`${operation} failed inside the daemon`, { cause: error });
+}

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { getHealth, getStatus } from "../../src/api/client.ts";
 import type { Status } from "../../src/api/contract.ts";
 import { type ApiServer, startApiServer } from "../../src/api/server.ts";
+import { onBug } from "./node.ts";
 import { sampleStatus } from "./sample.ts";
 
 let folder: string;
@@ -22,7 +23,7 @@ afterEach(async () => {
 });
 
 async function start(status: () => Status = () => sampleStatus()): Promise<ApiServer> {
-  const server = await startApiServer({ socketPath, status });
+  const server = await startApiServer({ socketPath, status, onBug });
   open.push(server);
   return server;
 }
@@ -55,7 +56,7 @@ test("only the owner may open the socket, and nothing else is left in the folder
 
 test("a second daemon on the same socket is refused, the first goes on", async () => {
   await start();
-  await expect(startApiServer({ socketPath, status: sampleStatus })).rejects.toMatchObject({
+  await expect(startApiServer({ socketPath, status: sampleStatus, onBug })).rejects.toMatchObject({
     code: "already_running",
     message: expect.stringContaining(socketPath),
   });

@@ -7,7 +7,7 @@ import { startApiServer } from "../../src/api/server.ts";
 import { AnyhopError } from "../../src/base/errors.ts";
 import { runCli } from "../../src/cli/program.ts";
 import type { SetupActions } from "../../src/cli/setup.ts";
-import { createNode, NODE_FILE, type TestNode } from "../api/node.ts";
+import { createNode, NODE_FILE, onBug, type TestNode } from "../api/node.ts";
 import { sampleStatus } from "../api/sample.ts";
 import { ANNA_PUBLIC, BELA_PUBLIC, GROUP_PUBLIC, PSK, SECRETS } from "../control/session_files.ts";
 
@@ -22,6 +22,7 @@ beforeEach(async () => {
     socketPath: `${socketDir}/node.sock`,
     status: sampleStatus,
     control: node.control,
+    onBug,
   });
 });
 afterEach(async () => {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startApiServer } from "../../src/api/server.ts";
 import { AnyhopError } from "../../src/base/errors.ts";
 import { runCli } from "../../src/cli/program.ts";
+import { onBug } from "../api/node.ts";
 import { sampleStatus } from "../api/sample.ts";
 
 let socketDir: string;
@@ -18,7 +19,7 @@ afterEach(async () => {
 });
 async function daemon(name: string): Promise<void> {
   const status = () => ({ ...sampleStatus(), name });
-  open.push(await startApiServer({ socketPath: `${socketDir}/${name}.sock`, status }));
+  open.push(await startApiServer({ socketPath: `${socketDir}/${name}.sock`, status, onBug }));
 }
 
 interface Outcome {

@@ -94,18 +94,23 @@ export class World {
   readonly machines: Machine[] = [];
   /** Every datagram that was handed to the network, with the sockets it went between. */
   readonly recorded: { readonly from: MemorySocket; readonly to: MemorySocket; readonly bytes: Uint8Array }[] = [];
+  /** Sockets of machines that are gone, whose timers run on here. */
+  readonly #dead = new Set<MemorySocket>();
+  /** Of the network, without a look at who lives. */
+  readonly #deliver: MemoryNetwork["deliver"];
   #seed = 1;
   #nextKeepaliveMs = 0;
 
   constructor() {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "setTimeout", "clearTimeout"] });
     this.network.nowMs = 1000;
-    const deliver = this.network.deliver.bind(this.network);
+    this.#deliver = this.network.deliver.bind(this.network);
     // Keeps a copy of what passes; the network itself does what it always does.
     this.network.deliver = (from, source, w0, w1, w2, w3, port, bytes, at, len, tos) => {
+      if (this.#dead.has(from)) return true;
       const to = this.network.sockets.find((s) => s.port === port && s.address?.[3] === w3 && s.address[2] === w2);
       if (to) this.recorded.push({ from, to, bytes: bytes.slice(at, at + len) });
-      return deliver(from, source, w0, w1, w2, w3, port, bytes, at, len, tos);
+      return this.#deliver(from, source, w0, w1, w2, w3, port, bytes, at, len, tos);
     };
   }
 
@@ -210,7 +215,7 @@ export class World {
     const { address } = machine.host;
     const { w3 } = parseAddress(address)!;
     const at = this.network.sockets.findIndex((socket) => socket.address?.[3] === w3);
-    this.network.sockets.splice(at, 1);
+    for (const socket of this.network.sockets.splice(at, 1)) this.#dead.add(socket);
     this.machines.splice(this.machines.indexOf(machine), 1);
   }
 
@@ -238,7 +243,7 @@ export class World {
   replay(recorded: World["recorded"][number]): void {
     const [w0, w1, w2, w3] = recorded.to.address!;
     const { bytes, from, to } = recorded;
-    this.network.deliver(from, from.address!, w0, w1, w2, w3, to.port, bytes, 0, bytes.length, 0);
+    this.#deliver(from, from.address!, w0, w1, w2, w3, to.port, bytes, 0, bytes.length, 0);
     this.settle();
   }
 

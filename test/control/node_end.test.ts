@@ -72,6 +72,23 @@ describe("coming in", () => {
     expect(node.end.responder.counters.get("client_unknown")).toBe(requests(INIT).length);
   });
 
+  test("a session whose client is never heard in it is kept for 15 s, and no row longer", async () => {
+    const client = world.client(0);
+    // Requests and answers pass, packets of sessions do not.
+    const deliver = world.network.deliver.bind(world.network);
+    world.network.deliver = (...words) => {
+      const [bytes, at] = [words[7], words[8]];
+      return (bytes[at + MUX] << 8) + bytes[at + MUX + 1] !== 0xffff || deliver(...words);
+    };
+    await world.run(100);
+    world.kill(client);
+    expect([node.rows(), node.end.list()]).toEqual([1, []]);
+    await world.run(14_700);
+    expect(node.rows()).toBe(1);
+    await world.run(400);
+    expect(node.rows()).toBe(0);
+  });
+
   test.each([
     ["a year ahead", YEAR_MS],
     ["a year behind", -YEAR_MS],

@@ -11,7 +11,7 @@ import { openKey } from "../../src/control/keys/sealed.ts";
 import { createSetupActions } from "../../src/daemon/setup_actions.ts";
 import * as configEnv from "../../src/drivers/config_env.ts";
 import { openStore } from "../../src/drivers/store.ts";
-import { createNode } from "../api/node.ts";
+import { createNode, onBug } from "../api/node.ts";
 import { sampleStatus } from "../api/sample.ts";
 
 let folder: string;
@@ -175,7 +175,7 @@ describe("invite", () => {
 
   test("with a daemon: over its socket", async () => {
     const { control } = createNode();
-    const server = await startApiServer({ socketPath: `${folder}/node.sock`, status: sampleStatus, control });
+    const server = await startApiServer({ socketPath: `${folder}/node.sock`, status: sampleStatus, control, onBug });
     try {
       await setup().invite("bela", { ...guest, address: ["192.0.2.9:1"] });
       expect(parseFile(out, "/x/bela.toml", { ...configEnv, modeOf: () => 0o600 })).toMatchObject({
