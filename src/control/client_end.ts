@@ -401,7 +401,9 @@ export class ClientEnd implements SessionEnd {
     } else if (problem.reason === "clock")
       this.#warn(
         "clock",
-        `this machine's clock was at ${date(problem.ownMs)}, the group has seen ${date(problem.seenMs)} from this key: set the clock; going on from there`,
+        problem.seenMs < problem.ownMs
+          ? `this machine's clock is at ${date(problem.ownMs)}, that of the group at ${date(problem.seenMs)}: set the clock; going on from there`
+          : `this machine's clock was at ${date(problem.ownMs)}, the group has seen ${date(problem.seenMs)} from this key: set the clock; going on from there`,
       );
     else if (problem.reason === "refused") this.#warn("refused", `the group refuses: ${problem.why}`);
     else {

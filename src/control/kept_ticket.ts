@@ -22,8 +22,8 @@ export function ticketName(groupKey: Uint8Array, ownKey: Uint8Array, psk: Uint8A
 export function loadTicket(store: Store, name: string, boot: string, wallMs: number): KeptTicket | undefined {
   const saved = store.savedTicket(name);
   if (saved === undefined || saved.boot !== boot) return undefined;
-  const { ticket, secret, instance, savedMs } = saved;
-  const sound = ticket.length > 0 && secret.length === SECRET_LEN && instance.length === INSTANCE_LEN;
+  const { ticket, resumption, instance, savedMs } = saved;
+  const sound = ticket.length > 0 && resumption.length === SECRET_LEN && instance.length === INSTANCE_LEN;
   const ageMs = wallMs - savedMs;
-  return sound && ageMs >= 0 && ageMs < TICKET_LIFETIME_MS ? { ticket, secret, instance } : undefined;
+  return sound && ageMs >= 0 && ageMs < TICKET_LIFETIME_MS ? { ticket, resumption, instance } : undefined;
 }

@@ -79,8 +79,10 @@ export function openStore(stateDir: string, scope: string): Store {
       savedTicket(name) {
         const found = saved.get(name);
         if (found === undefined) return undefined;
-        const [ticket, secret, instance] = [found.ticket, found.secret, found.instance].map((b) => new Uint8Array(b));
-        return { ...found, ticket, secret, instance };
+        const [ticket, resumption, instance] = [found.ticket, found.resumption, found.instance].map(
+          (bytes) => new Uint8Array(bytes),
+        );
+        return { ...found, ticket, resumption, instance };
       },
       saveTicket(name, ticket) {
         if (ticket === undefined) saved.removeSync(name);

@@ -33,7 +33,10 @@ export type DownReason = CloseReason | "stopped";
 export type ClientProblem =
   /** Four requests without an answer: wrong address or port, group key or psk, or this client's key is not known there. */
   | { readonly reason: "no_answer" }
-  /** The group has seen a later timestamp of this key than our clock says. The client goes on from there. */
+  /**
+   * The group has seen a later timestamp of this key than our clock says, or our clock is far ahead of the group's
+   * (`seenMs` is the group's then). The client goes on from there.
+   */
   | { readonly reason: "clock"; readonly seenMs: number; readonly ownMs: number }
   | { readonly reason: "refused"; readonly why: RefusedReason }
   /** The group says that another machine came in with our key. The client stops. */

@@ -11,7 +11,7 @@ export const PART = 10;
 export const BODY = 12;
 
 export const CONTROL_MUX = 0xffff;
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 export const INIT = 1;
 export const RESPONSE = 2;
@@ -37,15 +37,15 @@ export const COOKIE_VALUE = 28;
 export const COOKIE_LEN = 16;
 const COOKIE_MESSAGE_LEN = 44;
 
-export const RANDOM = 16;
-export const RANDOM_LEN = 16;
-export const RESUME_TIMESTAMP = 32;
-export const RESUME_TICKET_LEN = 40;
-export const RESUME_TICKET = 42;
+/** RESUME and RESUMED: a fresh X25519 public key of 32 bytes. */
+export const EPHEMERAL = 16;
+export const RESUME_TIMESTAMP = 48;
+export const RESUME_TICKET_LEN = 56;
+export const RESUME_TICKET = 58;
 /** RESUME ends with its mac; between ticket and mac are zero bytes. */
 export const RESUME_MAC = REQUEST_LEN - MAC_LEN;
 export const TICKET_MAX = 400;
-export const RESUMED_SEALED = 32;
+export const RESUMED_SEALED = 48;
 
 /** UNKNOWN_SESSION echoes its cause: seq as transaction, senderId and mux, then bytes 8-15. No larger than any cause. */
 export const ECHO_INDEX = 12;

@@ -19,6 +19,7 @@ import {
 import type { Now } from "./clock.ts";
 import * as control from "./control.ts";
 import type { Grant } from "./grant.ts";
+import { resumptionSecret } from "./keys.ts";
 import { COOKIE_SLOT_MS, mac1Key, writeMac2 } from "./macs.ts";
 import { groupNameBytes, INSTANCE_LEN } from "./offer.ts";
 import { type ClientIdentity, makeInit, makeResume, type RequestSent, readAnswer, readCookie } from "./requests.ts";
@@ -37,11 +38,11 @@ export interface InitiatorConfig {
   readonly modes: number;
 }
 
-/** What another start of the same client needs to go on with a session. Secret: `ticket` and `secret`. */
+/** What another start of the same client needs to go on with a session. Secret: `ticket` and `resumption`. */
 export interface KeptTicket {
   readonly ticket: Uint8Array;
-  /** 32 bytes: of the session that the ticket was granted with. */
-  readonly secret: Uint8Array;
+  /** 32 bytes: `resumptionSecret` of the session that the ticket was granted with. */
+  readonly resumption: Uint8Array;
   /** Of the start that made the session: who goes on with it is no other machine. */
   readonly instance: Uint8Array;
 }
@@ -115,6 +116,8 @@ export class Initiator {
   #requests: { readonly sent: RequestSent; forged: number }[] = [];
   #exchange: Exchange | undefined;
   #timestamp = 0;
+  /** What is taken off our clock for timestamps, ms: the group says that it is ahead. */
+  #aheadMs = 0;
   #cookie: { readonly value: Uint8Array; readonly untilMs: number } | undefined;
   #provokedAtMs = Number.NEGATIVE_INFINITY;
   #unansweredSinceMs = NEVER;
@@ -137,7 +140,7 @@ export class Initiator {
 
   /** What to keep of a session for another start; undefined when it has no ticket. */
   keep({ ticket, secret }: ClientSession): KeptTicket | undefined {
-    return ticket.length > 0 ? { ticket, secret, instance: this.#instance } : undefined;
+    return ticket.length > 0 ? { ticket, resumption: resumptionSecret(secret), instance: this.#instance } : undefined;
   }
 
   /** When another key is asked for, monotonic; undefined: this is not the session to seal with. */
@@ -280,9 +283,13 @@ export class Initiator {
       }
       return "refused";
     }
+    const isAhead = answer.timestamp < request.sent.timestamp;
     // Our own request, seen twice by the group, is no problem of clocks.
-    if (answer.timestamp <= this.#timestamp) return "stale";
+    if (!isAhead && answer.timestamp <= this.#timestamp) return "stale";
     this.#problem({ reason: "clock", seenMs: answer.timestamp, ownMs: now.wallMs }, out);
+    // All requests so far have the same fault, and are not answered twice.
+    if (isAhead) this.#requests = [];
+    if (isAhead) this.#aheadMs = Math.floor(now.wallMs) - answer.timestamp;
     this.#timestamp = Math.min(answer.timestamp, control.TIMESTAMP_MAX - 1);
     if (this.#exchange !== undefined) this.#ask(now, this.#exchange, out);
     return "stale";
@@ -381,21 +388,24 @@ export class Initiator {
   }
 
   #ask(now: Now, exchange: Exchange, out: ClientOutput[]): void {
-    const from = this.#sessions[0]?.session ?? this.#kept;
-    const canResume = from !== undefined && from.ticket.length > 0;
-    if (exchange.kind === "resume" && (!canResume || exchange.tries >= RESUME_TRIES)) {
+    const current = this.#sessions[0]?.session;
+    const from = current === undefined ? this.#kept : this.keep(current);
+    if (exchange.kind === "resume" && (from === undefined || exchange.tries >= RESUME_TRIES)) {
       exchange.kind = "init";
       exchange.tries = 0;
     }
     if (exchange.kind === "init") this.#kept = undefined;
-    this.#timestamp = Math.min(Math.max(Math.floor(now.wallMs), this.#timestamp + 1, 0), control.TIMESTAMP_MAX);
+    this.#timestamp = Math.min(
+      Math.max(Math.floor(now.wallMs) - this.#aheadMs, this.#timestamp + 1, 0),
+      control.TIMESTAMP_MAX,
+    );
     const transaction = this.#u32();
     const sent =
       exchange.kind === "resume"
         ? makeResume(
             from!.ticket,
-            from!.secret,
-            this.#entropy.bytes(16),
+            from!.resumption,
+            this.#entropy.keyPair(),
             this.#timestamp,
             transaction,
             this.#receiver(),

@@ -33,18 +33,31 @@ export function sessionSecret({ initiatorKey, responderKey }: SplitKeys): Uint8A
   return hmac(initiatorKey, SESSION, responderKey);
 }
 
-/** 32 bytes: the secret of a session that was resumed. Both randoms: 16 bytes. */
-export function resumedSecret(secret: Uint8Array, clientRandom: Uint8Array, nodeRandom: Uint8Array): Uint8Array {
-  return expand(secret, "resumed", Buffer.concat([clientRandom, nodeRandom]));
-}
-
-/** 32 bytes: seals the payload of one RESUMED. */
-export function answerKey(secret: Uint8Array, clientRandom: Uint8Array, nodeRandom: Uint8Array): Uint8Array {
-  return expand(secret, "answer", Buffer.concat([clientRandom, nodeRandom]));
-}
+/**
+ * 32 bytes: all that a ticket, and a client's disk, holds of a session. No way leads back from it to the session's secret,
+ * so who opens a ticket opens nothing that was sealed before.
+ */
+export const resumptionSecret = (secret: Uint8Array): Uint8Array => expand(secret, "resumption");
 
 /** 32 bytes: authenticates RESUME. */
-export const resumeKey = (secret: Uint8Array): Uint8Array => expand(secret, "resume");
+export const resumeKey = (resumption: Uint8Array): Uint8Array => expand(resumption, "resume");
+
+/** `answer` seals the payload of one RESUMED; `secret` is that of the session which it grants. 32 bytes each. */
+export interface ResumedKeys {
+  readonly answer: Uint8Array;
+  readonly secret: Uint8Array;
+}
+
+/** `shared`: what the two ephemeral keys agree on. It keeps the new session closed to who opens the ticket later. */
+export function resumedKeys(
+  resumption: Uint8Array,
+  shared: Uint8Array,
+  clientEphemeral: Uint8Array,
+  nodeEphemeral: Uint8Array,
+): ResumedKeys {
+  const mixed = expand(resumption, "resumed", Buffer.concat([shared, clientEphemeral, nodeEphemeral]));
+  return { answer: expand(mixed, "answer"), secret: expand(mixed, "session") };
+}
 
 /** 32 bytes: authenticates SENDER. */
 export const senderKey = (secret: Uint8Array): Uint8Array => expand(secret, "sender");

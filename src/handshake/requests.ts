@@ -7,10 +7,10 @@
 import { hmac } from "../crypto/blake2s.ts";
 import { openChaChaPoly } from "../crypto/chachapoly.ts";
 import { type FirstSent, openSecond, writeFirst } from "../crypto/noise.ts";
-import type { KeyPair } from "../crypto/x25519.ts";
+import { KEY_LEN, type KeyPair } from "../crypto/x25519.ts";
 import * as control from "./control.ts";
 import { type Answer, decodeAnswer } from "./grant.ts";
-import { answerKey, resumedSecret, resumeKey, sessionSecret } from "./keys.ts";
+import { resumedKeys, resumeKey, sessionSecret } from "./keys.ts";
 import { writeMac1, writeMac2 } from "./macs.ts";
 import { encodeOffer, type Offer, prologueOf } from "./offer.ts";
 
@@ -30,8 +30,8 @@ export interface InitSent extends Sent {
 
 export interface ResumeSent extends Sent {
   readonly kind: "resume";
-  readonly secret: Uint8Array;
-  readonly random: Uint8Array;
+  readonly resumption: Uint8Array;
+  readonly ephemeral: KeyPair;
 }
 
 export type RequestSent = InitSent | ResumeSent;
@@ -75,11 +75,11 @@ export function makeInit(
   };
 }
 
-/** `random`: 16 fresh bytes. `ticket`: as the group gave it, with the secret of that session. */
+/** `ticket`: as the group gave it, with the resumption secret of that session. */
 export function makeResume(
   ticket: Uint8Array,
-  secret: Uint8Array,
-  random: Uint8Array,
+  resumption: Uint8Array,
+  ephemeral: KeyPair,
   timestamp: number,
   transaction: number,
   receiver: number,
@@ -87,13 +87,13 @@ export function makeResume(
   const datagram = control.begin(control.RESUME, control.REQUEST_LEN, transaction);
   const view = control.viewOf(datagram);
   view.setUint16(control.RECEIVER, receiver);
-  datagram.set(random, control.RANDOM);
+  datagram.set(ephemeral.publicKey, control.EPHEMERAL);
   control.writeTime(view, control.RESUME_TIMESTAMP, timestamp);
   view.setUint16(control.RESUME_TICKET_LEN, ticket.length);
   datagram.set(ticket, control.RESUME_TICKET);
-  const mac = hmac(resumeKey(secret), datagram.subarray(0, control.RESUME_MAC));
+  const mac = hmac(resumeKey(resumption), datagram.subarray(0, control.RESUME_MAC));
   datagram.set(mac.subarray(0, control.MAC_LEN), control.RESUME_MAC);
-  return { kind: "resume", transaction, receiver, timestamp, datagram, secret, random };
+  return { kind: "resume", transaction, receiver, timestamp, datagram, resumption, ephemeral };
 }
 
 /** The cookie of a COOKIE that answers exactly this INIT, or undefined. */
@@ -129,9 +129,11 @@ function openResponse(sent: InitSent, psk: Uint8Array, datagram: Uint8Array) {
 }
 
 function openResumed(sent: ResumeSent, datagram: Uint8Array) {
-  const random = datagram.subarray(control.RANDOM, control.RANDOM + control.RANDOM_LEN);
-  const key = answerKey(sent.secret, sent.random, random);
+  const remote = datagram.subarray(control.EPHEMERAL, control.EPHEMERAL + KEY_LEN);
+  const shared = sent.ephemeral.shared(remote);
+  if (shared === undefined) return undefined;
+  const { answer, secret } = resumedKeys(sent.resumption, shared, sent.ephemeral.publicKey, remote);
   const head = datagram.subarray(0, control.RESUMED_SEALED);
-  const payload = openChaChaPoly(key, new Uint8Array(12), head, datagram.subarray(control.RESUMED_SEALED));
-  return payload && { payload, secret: resumedSecret(sent.secret, sent.random, random) };
+  const payload = openChaChaPoly(answer, new Uint8Array(12), head, datagram.subarray(control.RESUMED_SEALED));
+  return payload && { payload, secret };
 }

@@ -10,18 +10,18 @@ import { sealChaChaPoly } from "../crypto/chachapoly.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { equalBytes } from "../crypto/kdf.ts";
 import { agree, openFirst, openStatic, writeSecond } from "../crypto/noise.ts";
-import type { KeyPair } from "../crypto/x25519.ts";
+import { KEY_LEN, type KeyPair } from "../crypto/x25519.ts";
 import type { Now } from "./clock.ts";
 import * as control from "./control.ts";
 import { type Answer, encodeAnswer, type Grant } from "./grant.ts";
-import { type Aead, answerKey, resumedSecret, resumeKey, type Sender, sessionSecret } from "./keys.ts";
+import { type Aead, resumedKeys, resumeKey, resumptionSecret, type Sender, sessionSecret } from "./keys.ts";
 import { LoadDetector, type LoadLimits, SourceBuckets } from "./limits.ts";
 import { checkMac1, checkMac2, cookieFor, type Endpoint, hasMac2, mac1Key, slotAt } from "./macs.ts";
 import { type NodeOutput, type NodeSession, NodeSessions, type SessionLimits } from "./node_sessions.ts";
 import { decodeOffer, groupNameBytes, prologueOf } from "./offer.ts";
 import { Announcer } from "./senders.ts";
 import type { InnerPrefix, Settings } from "./settings.ts";
-import { openTicket, SALT_LEN, sealingKey, sealTicket, type TicketRing } from "./ticket.ts";
+import { openTicket, SALT_LEN, sealingKey, sealTicket, TICKET_LIFETIME_MAX_MS, type TicketRing } from "./ticket.ts";
 
 /** Who may come in; asked anew for every request, so that a removed client is out at once. */
 export interface ClientRecord {
@@ -73,7 +73,9 @@ export interface ResponderConfig {
 export const nodeOutcomes = {
   answered: "A full handshake was answered with a session.",
   resumed: "A session was resumed by ticket.",
-  stale: "The request was no newer than one before: repeated on the way, replayed, or the client's clock went back.",
+  stale:
+    "The request was no newer than one before (repeated on the way, replayed, or the client's clock went back), or more " +
+    "than 10 minutes ahead of this node's clock: the client was told what to count from.",
   refused: "A known client was refused: no common AEAD, no allowed mode, no address, or the node is full.",
   cookie_sent:
     "Under load, or with an old cookie: the client was asked to show that it gets what is sent to its address.",
@@ -89,6 +91,8 @@ export const nodeOutcomes = {
 } as const;
 export type NodeOutcome = keyof typeof nodeOutcomes;
 
+/** A client's timestamp is at most so far ahead of this node's clock: one of the far future would shut the client out. */
+const AHEAD_MAX_MS = 600_000;
 /** Draws until one fits; with 2^31 indices and bounded tables that is nearly always the first. */
 const INDEX_DRAWS = 16;
 /** Where the creator's number stands in a session index. */
@@ -232,18 +236,24 @@ export class Responder {
     const ticketEnd = control.RESUME_TICKET + view.getUint16(control.RESUME_TICKET_LEN);
     if (timestamp < 0 || ticketEnd > control.RESUME_MAC) return "malformed";
     const ticket = openTicket(this.#config.ticketKeys, datagram.subarray(control.RESUME_TICKET, ticketEnd));
-    if (ticket === undefined || ticket.expiryMs < now.wallMs || !this.#config.aeads.includes(ticket.aead)) {
+    if (ticket === undefined || !inForce(ticket, now) || !this.#config.aeads.includes(ticket.aead)) {
       // The client can't go on with this ticket: let it begin anew without waiting for its timer.
       if (this.#unknown.take(from, now.ms)) out.push({ kind: "send", datagram: unknownDatagram(datagram), to: from });
       return "ticket_unknown";
     }
-    const mac = hmac(resumeKey(ticket.secret), datagram.subarray(0, control.RESUME_MAC)).subarray(0, control.MAC_LEN);
+    const mac = hmac(resumeKey(ticket.resumption), datagram.subarray(0, control.RESUME_MAC)).subarray(
+      0,
+      control.MAC_LEN,
+    );
     if (!equalBytes(mac, datagram.subarray(control.RESUME_MAC))) return "forged";
     const clientKey = toHex(ticket.clientKey);
     const client = this.#clients.find(clientKey);
     if (client === undefined) return "client_unknown";
-    const clientRandom = datagram.subarray(control.RANDOM, control.RANDOM + control.RANDOM_LEN);
-    const nodeRandom = this.#entropy.bytes(control.RANDOM_LEN);
+    const remote = datagram.subarray(control.EPHEMERAL, control.EPHEMERAL + KEY_LEN);
+    const ephemeral = this.#entropy.keyPair();
+    const shared = ephemeral.shared(remote);
+    if (shared === undefined) return "malformed";
+    const keys = resumedKeys(ticket.resumption, shared, remote, ephemeral.publicKey);
     const receiver = view.getUint16(control.RECEIVER);
     const instance = toHex(ticket.instance);
     const { answer, session } = this.#decide(now, {
@@ -251,7 +261,7 @@ export class Responder {
       timestamp,
       aeads: 1 << ticket.aead,
       modes: ticket.modes,
-      secret: resumedSecret(ticket.secret, clientRandom, nodeRandom),
+      secret: keys.secret,
       expiryMs: ticket.expiryMs,
       wanted: ticket.addresses,
       index: ticket.index,
@@ -260,10 +270,9 @@ export class Responder {
     const length = control.RESUMED_SEALED + answer.length + control.MAC_LEN;
     const resumed = control.begin(control.RESUMED, length, transactionOf(datagram));
     control.viewOf(resumed).setUint16(control.RECEIVER, receiver);
-    resumed.set(nodeRandom, control.RANDOM);
-    const key = answerKey(ticket.secret, clientRandom, nodeRandom);
+    resumed.set(ephemeral.publicKey, control.EPHEMERAL);
     const head = resumed.subarray(0, control.RESUMED_SEALED);
-    resumed.set(sealChaChaPoly(key, new Uint8Array(12), head, answer), control.RESUMED_SEALED);
+    resumed.set(sealChaChaPoly(keys.answer, new Uint8Array(12), head, answer), control.RESUMED_SEALED);
     return this.#finish(now, resumed, session, answer, from, out);
   }
 
@@ -271,6 +280,8 @@ export class Responder {
   #decide(now: Now, request: Request): { answer: Uint8Array; session: NodeSession | undefined } {
     const seen = this.#timestamps.greatest(request.clientKey);
     if (request.timestamp <= seen) return plain({ kind: "stale", timestamp: seen });
+    const latest = Math.max(seen, Math.floor(now.wallMs));
+    if (request.timestamp > latest + AHEAD_MAX_MS) return plain({ kind: "stale", timestamp: latest });
     const { aeads, rekeyAfterMs, keepaliveMs, senders, sessions } = this.#config;
     const aead = aeads.find((candidate) => (request.aeads & (1 << candidate)) !== 0);
     if (aead === undefined) return plain({ kind: "refused", reason: "no_common_aead" });
@@ -285,7 +296,8 @@ export class Responder {
     const { clientKey, instance, receiver, secret, timestamp, from, resumed } = request;
     const key = sealingKey(this.#config.ticketKeys, now.wallMs);
     const contents = {
-      ...{ aead, modes, index, secret, clientKey: request.clientStatic, expiryMs: request.expiryMs },
+      ...{ aead, modes, index, clientKey: request.clientStatic, expiryMs: request.expiryMs },
+      resumption: resumptionSecret(secret),
       instance: Buffer.from(instance, "hex"),
       addresses,
     };
@@ -351,6 +363,10 @@ export class Responder {
     return outcome;
   }
 }
+
+/** Also of a ticket that a stolen key has sealed: none lives longer than any that this group gives. */
+const inForce = ({ expiryMs }: { readonly expiryMs: number }, { wallMs }: Now): boolean =>
+  expiryMs >= wallMs && expiryMs <= wallMs + TICKET_LIFETIME_MAX_MS;
 
 /** What a request asks for, when it is proven whose it is. */
 interface Request {

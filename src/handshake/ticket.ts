@@ -16,8 +16,8 @@ export interface TicketContents {
   readonly index: number;
   /** 32 bytes, the client's static key. */
   readonly clientKey: Uint8Array;
-  /** 32 bytes. */
-  readonly secret: Uint8Array;
+  /** 32 bytes, see `resumptionSecret`. */
+  readonly resumption: Uint8Array;
   readonly instance: Uint8Array;
   /** Milliseconds since 1970, counted from the full handshake, whatever was resumed since. */
   readonly expiryMs: number;
@@ -38,7 +38,9 @@ export interface TicketKey {
 export type TicketRing = readonly TicketKey[];
 
 export const SALT_LEN = 16;
-const FORMAT = 1;
+const FORMAT = 2;
+/** A ticket that is said to live longer was not made by this program, whoever had the key. */
+export const TICKET_LIFETIME_MAX_MS = 48 * 3_600_000;
 const HEAD = 4 + SALT_LEN;
 const FIXED = 2 + 2 + 4 + KEY_LEN + KEY_LEN + INSTANCE_LEN + 8;
 const ZERO_NONCE = new Uint8Array(12);
@@ -69,7 +71,7 @@ export function sealTicket(key: TicketKey, salt: Uint8Array, ticket: TicketConte
   view.setUint16(2, ticket.modes);
   view.setUint32(4, ticket.index);
   plain.set(ticket.clientKey, 8);
-  plain.set(ticket.secret, 40);
+  plain.set(ticket.resumption, 40);
   plain.set(ticket.instance, 72);
   writeTime(view, 80, ticket.expiryMs);
   plain.set(addresses, FIXED);
@@ -95,7 +97,7 @@ export function openTicket(ring: TicketRing, sealed: Uint8Array): TicketContents
     modes: view.getUint16(2),
     index,
     clientKey: plain.slice(8, 40),
-    secret: plain.slice(40, 72),
+    resumption: plain.slice(40, 72),
     instance: plain.slice(72, 80),
     expiryMs,
     addresses: settings.addresses,

@@ -168,10 +168,10 @@ describe("another start of the client", () => {
   };
   test.each<[string, (store: Store) => void, number]>([
     ["changed bytes", (store) => change(store, { ticket: new Uint8Array(180).fill(9) }), 1],
-    ["another secret", (store) => change(store, { secret: new Uint8Array(32) }), 3],
+    ["another secret", (store) => change(store, { resumption: new Uint8Array(32) }), 3],
     ["too old", (store) => change(store, { savedMs: 0 }), 0],
     ["from the future", (store) => change(store, { savedMs: Number.MAX_SAFE_INTEGER }), 0],
-    ["cut", (store) => change(store, { secret: new Uint8Array(3) }), 0],
+    ["cut", (store) => change(store, { resumption: new Uint8Array(3) }), 0],
     ["empty", (store) => change(store, { ticket: new Uint8Array(0) }), 0],
   ])("a ticket with %s is as good as none", async (_, damage, asked) => {
     const store = createMemoryStore();

@@ -112,7 +112,7 @@ describe.skipIf(why !== undefined)(`a client${why === undefined ? "" : ` (${why}
       await store.close();
       const seen = [first.output, second.output, node.output, ...texts.map(({ stdout }) => stdout)].join("\n");
       expect(seen).toContain("aes-256-gcm");
-      for (const secret of [saved.ticket, saved.secret])
+      for (const secret of [saved.ticket, saved.resumption])
         for (const form of ["base64", "hex"] as const)
           expect(seen).not.toContain(Buffer.from(secret).toString(form).slice(0, 40));
       expect(node.output).not.toContain("another machine");

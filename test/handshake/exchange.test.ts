@@ -217,6 +217,24 @@ describe("clocks", () => {
     expect(group.seen.get(key)).toBe(seenMs + 1);
   });
 
+  test("a clock far ahead costs one round trip and leaves nothing behind that would shut the client out", () => {
+    const group = new Group(14);
+    const node = group.node();
+    const client = group.client("a");
+    const key = [...group.known.keys()][0];
+    const ahead = at(0).wallMs + 3e12;
+    const out: ClientOutput[] = [];
+    client.start(at(0, ahead), out);
+    expect(upAt(talk(client, node, 0, out, ahead).said)).toBeDefined();
+    expect(group.seen.get(key)).toBeLessThanOrEqual(at(0).wallMs + 1);
+    expect([node.counters.get("stale"), node.counters.get("answered")]).toEqual([1, 1]);
+    // From then on it counts from what it was told: no further round trip at a rekey.
+    const rekey: ClientOutput[] = [];
+    client.tick(at(130_000, ahead + 130_000), rekey);
+    expect(upAt(talk(client, node, 130_000, rekey, ahead + 130_000).said)).toBeDefined();
+    expect([node.counters.get("stale"), node.counters.get("answered")]).toEqual([1, 2]);
+  });
+
   test("the greatest timestamp of all does not lock out for longer than it stands, nor loop", () => {
     const group = new Group(13);
     const client = group.client("a");

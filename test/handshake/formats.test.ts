@@ -2,7 +2,14 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Answer, decodeAnswer, encodeAnswer, refusedReasons } from "../../src/handshake/grant.ts";
-import { type Aead, clientKey, groupKey, resumedSecret, sessionSecret } from "../../src/handshake/keys.ts";
+import {
+  type Aead,
+  clientKey,
+  groupKey,
+  resumedKeys,
+  resumptionSecret,
+  sessionSecret,
+} from "../../src/handshake/keys.ts";
 import { LoadDetector, SourceBuckets } from "../../src/handshake/limits.ts";
 import { checkMac2, cookieFor } from "../../src/handshake/macs.ts";
 import { decodeOffer, encodeOffer, groupNameBytes } from "../../src/handshake/offer.ts";
@@ -115,7 +122,7 @@ test("offers: fixed length, timestamps below 2^48", () => {
 });
 
 const ticket: fc.Arbitrary<TicketContents> = fc.record({
-  ...{ aead, modes: fc.nat(65_535), index, clientKey: exactly(32), secret: exactly(32), instance: exactly(8) },
+  ...{ aead, modes: fc.nat(65_535), index, clientKey: exactly(32), resumption: exactly(32), instance: exactly(8) },
   ...{ expiryMs: time, addresses: fc.array(prefix, { maxLength: 8 }) },
 });
 const key = (id: number) => ticketKey(id, new Uint8Array(32).fill(id));
@@ -129,7 +136,7 @@ test("tickets: opened under each key of the ring, also where ids collide, not un
       expect(openTicket([key(2), { ...key(3), id: 1 }, key(1)], sealed)).toEqual(contents);
       expect(openTicket([key(2), key(3)], sealed)).toBeUndefined();
       expect(openTicket([{ ...key(2), id: 1 }], sealed)).toBeUndefined();
-      if (contents.secret.some((byte) => byte !== 0)) expect(hex(sealed)).not.toContain(hex(contents.secret));
+      if (contents.resumption.some((byte) => byte !== 0)) expect(hex(sealed)).not.toContain(hex(contents.resumption));
     }),
   );
   const sample = fc.sample(ticket, { numRuns: 1, seed: 1 })[0];
@@ -224,6 +231,8 @@ test("load: on above one limit, off below the other for a while, never in betwee
   expect(run(20, 9900, 1000)).toBe(false);
 });
 
+const filled = (byte: number) => new Uint8Array(32).fill(byte);
+
 test("key derivation: the values of docs/PROTOCOL.md", () => {
   const keys = { initiatorKey: new Uint8Array(32).fill(1), responderKey: new Uint8Array(32).fill(2) };
   const secret = sessionSecret(keys);
@@ -232,11 +241,13 @@ test("key derivation: the values of docs/PROTOCOL.md", () => {
     secret: hex(secret),
     c2g: hex(clientKey(secret, 1)),
     g2c: hex(groupKey(secret, 2, sender)),
-    resumed: hex(resumedSecret(secret, new Uint8Array(16).fill(3), new Uint8Array(16).fill(4))),
+    resumption: hex(resumptionSecret(secret)),
+    resumed: hex(resumedKeys(resumptionSecret(secret), filled(3), filled(4), filled(5)).secret),
   }).toEqual({
     secret: "b8a7e951b4b98dfe04016daec305fbd9790599202f6f5feabc1a197f946cc16d",
     c2g: "dea47a371b83a9a691c3adf08a8d3b33cd369cbb958a0a09215ba16e908fdd82",
     g2c: "ffc3c319570d3f6786fd6551bd640fc1",
-    resumed: "2c590c813a0b17b33fe405135e3354fa376608394b2ffb2743e120251afa946d",
+    resumption: "658dd1399f7f95abfcccf9c01cd6c5a0491961eec49d37445ecb52dda7da65cc",
+    resumed: "bdedac818e12c34d4dd64b60de2224b0f255772aeb61daf064badb0e38a0c123",
   });
 });

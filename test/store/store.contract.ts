@@ -15,7 +15,7 @@ export const sampleClient = (name: string, change: Partial<ClientRecord> = {}): 
 });
 const ticket = (seed: number): SavedTicket => ({
   ticket: new Uint8Array(172).fill(seed),
-  secret: new Uint8Array(32).fill(seed + 1),
+  resumption: new Uint8Array(32).fill(seed + 1),
   instance: new Uint8Array(8).fill(seed + 2),
   ...{ savedMs: 1_750_000_000_123 + seed, boot: `boot ${seed}` },
 });
