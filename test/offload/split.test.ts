@@ -95,6 +95,28 @@ describe("sealing a super-packet", () => {
     for (const part of parts) expect(hex(repair(part.slice()))).toBe(hex(part));
   });
 
+  test.each([false, true])(
+    "a UDP checksum that comes out as 0 is sent as ffff, as 0 means none (RFC 768), IPv6: %s",
+    (v6) => {
+      const [hdr, seg] = [v6 ? 48 : 28, 100];
+      const payload = payloadOf(300);
+      const checkOf = (packet: Uint8Array) => viewOf(packet).getUint16(hdr - 2);
+      const before = checkOf(splitPacket(packetOf({ v6, udp: true, payload }), hdr, seg)![1]);
+      // Adding its checksum to a word of the second segment makes the sum ffff, and so its checksum 0.
+      const word = viewOf(payload).getUint16(seg) + before;
+      viewOf(payload).setUint16(seg, (word & 0xffff) + (word >>> 16));
+      const packet = packetOf({ v6, udp: true, payload });
+      for (const { memory: m, crypto } of [native, twin]) {
+        m.slab.set(packet, READ_BASE);
+        ask(m, READ_BASE, packet.length, seg, hdr);
+        crypto.seal(1);
+        const second = OUT_BASE + OVERHEAD + hdr + seg + OVERHEAD;
+        expect(m.view.getUint16(second + hdr - 2)).toBe(0xffff);
+        expect(hex(m.slab.subarray(second + hdr, second + hdr + seg))).toBe(hex(payload.subarray(seg, 2 * seg)));
+      }
+    },
+  );
+
   test("native and twin agree on rows that make no sense", () => {
     const any = fc.record({
       shape: superPacket,
@@ -224,6 +246,7 @@ describe("a frame from the device", () => {
     ["no payload", packetOf({ payload: NONE }), { gso: TCP4, seg: 300 }],
     ["a length field of something else", tcp4.subarray(0, 900), { gso: TCP4, seg: 300 }],
     ["too many segments", packetOf({ payload: payloadOf(60000) }), { gso: TCP4, seg: 7 }],
+    ["a checksum whose second byte is behind the end", tcp4, { flags: NEEDS_CSUM, start: 1023, offset: 16 }],
     ["a checksum behind the end", tcp4, { flags: NEEDS_CSUM, start: 1030, offset: 16 }],
     ["a checksum far away", tcp4, { flags: NEEDS_CSUM, start: 65535, offset: 65535 }],
     [
@@ -233,6 +256,10 @@ describe("a frame from the device", () => {
     ],
   ])("is refused when its header claims %s", (_name, packet, header) => {
     expect(read(packet, header).verdict).toBe(INNER_MALFORMED);
+  });
+
+  test("may have its checksum in the last two bytes", () => {
+    expect(read(tcp4, { flags: NEEDS_CSUM, start: tcp4.length - 18, offset: 16 }).verdict).toBe(LIVE);
   });
 
   test("of any bytes is a row inside the frame", () => {
