@@ -185,6 +185,29 @@ static int local_of(struct udp_socket *s, const struct in6_addr *address) {
   return s->local_last;
 }
 
+/* localNumber(address: 16 bytes) -> its number for the bits of COL_SOCK above the index; 0: the table is full. */
+static napi_value udp_local_number(napi_env napi, napi_callback_info info) {
+  const struct args a = args_of(napi, info);
+  size_t length;
+  const uint8_t *bytes = elements_of(napi, a.v[0], napi_uint8_array, &length);
+  struct in6_addr address;
+  if (bytes == NULL || length != sizeof address) return return_int(napi, -EINVAL);
+  memcpy(&address, bytes, sizeof address);
+  return return_int(napi, local_number(&address));
+}
+
+/* localAddress(number, into: 16 bytes) -> 0 or -ENOENT. */
+static napi_value udp_local_address(napi_env napi, napi_callback_info info) {
+  const struct args a = args_of(napi, info);
+  size_t length;
+  const struct in6_addr *address = local_address(int_of(napi, a.v[0], 0));
+  uint8_t *into = elements_of(napi, a.v[1], napi_uint8_array, &length);
+  if (into == NULL || length != sizeof *address) return return_int(napi, -EINVAL);
+  if (address == NULL) return return_int(napi, -ENOENT);
+  memcpy(into, address, sizeof *address);
+  return return_int(napi, 0);
+}
+
 /* What the control messages of one message say. */
 struct control_facts {
   int32_t tos;
@@ -316,5 +339,7 @@ static napi_value udp_receive(napi_env napi, napi_callback_info info) {
 int udp_register(napi_env napi, napi_value exports) {
   return export_function(napi, exports, "udpOpen", udp_open) | export_function(napi, exports, "udpPort", udp_port) |
          export_function(napi, exports, "udpReceiveBuffer", udp_receive_buffer) |
-         export_function(napi, exports, "udpClose", udp_close) | export_function(napi, exports, "receive", udp_receive);
+         export_function(napi, exports, "udpClose", udp_close) | export_function(napi, exports, "receive", udp_receive) |
+         export_function(napi, exports, "localNumber", udp_local_number) |
+         export_function(napi, exports, "localAddress", udp_local_address);
 }

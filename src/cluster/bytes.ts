@@ -52,9 +52,14 @@ export class Writer {
     return this;
   }
 
-  /** 18 bytes. */
-  endpoint({ w0, w1, w2, w3, port }: Endpoint): this {
-    return this.u32(w0).u32(w1).u32(w2).u32(w3).u16(port);
+  /** 22 bytes. */
+  endpoint({ w0, w1, w2, w3, port, asked }: Endpoint): this {
+    return this.u32(w0)
+      .u32(w1)
+      .u32(w2)
+      .u32(w3)
+      .u16(port)
+      .u32(asked ?? 0);
   }
 
   /** 5 bytes for IPv4 (length), 17 for IPv6 (64 + length). */
@@ -173,7 +178,8 @@ export class Reader {
 
   endpoint(): Endpoint {
     const [w0, w1, w2, w3] = [this.#word(), this.#word(), this.#word(), this.#word()];
-    return { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: this.u16() };
+    const [port, asked] = [this.u16(), this.u32()];
+    return { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port, asked: asked || undefined };
   }
 
   prefix(): InnerPrefix {

@@ -130,7 +130,7 @@ const CLIENT_VALUE_MAX = PIECE_MAX - CLIENT_KEY_LEN - 3;
 /** Longest message but for forward. */
 const MESSAGE_LEN_MAX = Math.max(
   1 + HEARTBEAT_LEN_MAX,
-  14 + WINDOW_LEN_MAX + 18,
+  14 + WINDOW_LEN_MAX + 22,
   9 + 10 * LISTED_MAX,
   3 + SHOUT_MAX,
   PIECE_HEAD + PIECE_MAX,
@@ -138,7 +138,7 @@ const MESSAGE_LEN_MAX = Math.max(
 /** Kind, index and time of a session. */
 const NAME_LEN = 11;
 /** Longest message of a record but for the record. */
-const TOLD_LEN = 29;
+const TOLD_LEN = 33;
 const NO_NUMBER = 0;
 const NUMBER = 1;
 

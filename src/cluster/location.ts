@@ -10,12 +10,12 @@ import { ENVELOPE_OVERHEAD } from "./envelope.ts";
 import { HEARTBEAT_LEN_MAX, type Heartbeat, readHeartbeat, writeHeartbeat } from "./heartbeat.ts";
 import { isGroupIndex, type SessionName } from "./record.ts";
 
-const FORMAT = 1;
+const FORMAT = 2;
 const PROGRESS = 1;
 const MOVED = 2;
 const HEARTBEAT = 3;
 const PROGRESS_LEN = 10;
-const MOVED_LEN = 35;
+const MOVED_LEN = 39;
 /** Of one message before it is sealed. */
 const LENGTH_MAX = SHOUT_LEN_MAX - ENVELOPE_OVERHEAD;
 

@@ -6,8 +6,8 @@ import { compareBytes, Reader, Writer } from "./bytes.ts";
 import type { Endpoint, InnerPrefix } from "./endpoint.ts";
 
 export const RECORD_LEN_MAX = 400;
-const FORMAT = 1;
-const RECORD_FIXED = 114;
+const FORMAT = 2;
+const RECORD_FIXED = 118;
 const PHASE_AT = 1;
 const PREFIX_LEN_MAX = 17;
 const COUNT_MAX = 255;

@@ -52,6 +52,7 @@ export class SessionTable {
   bounces = new Uint8Array(ROWS_AT_START);
   #address = new Int32Array(4 * ROWS_AT_START);
   #port = new Uint16Array(ROWS_AT_START);
+  #asked = new Uint32Array(ROWS_AT_START);
 
   /** `max`: sessions at most. */
   constructor(max: number) {
@@ -124,24 +125,25 @@ export class SessionTable {
     return { kind: "record", encoded: this.encoded(row), owner, seq, endpoint };
   }
 
-  setEndpoint(row: number, { w0, w1, w2, w3, port }: Endpoint): void {
+  setEndpoint(row: number, { w0, w1, w2, w3, port, asked }: Endpoint): void {
     this.#address[4 * row] = w0;
     this.#address[4 * row + 1] = w1;
     this.#address[4 * row + 2] = w2;
     this.#address[4 * row + 3] = w3;
     this.#port[row] = port;
+    this.#asked[row] = asked ?? 0;
   }
 
-  isAt(row: number, { w0, w1, w2, w3, port }: Endpoint): boolean {
+  isAt(row: number, { w0, w1, w2, w3, port, asked }: Endpoint): boolean {
     const address = this.#address;
     const at = 4 * row;
     const isSame = address[at] === w0 && address[at + 1] === w1 && address[at + 2] === w2 && address[at + 3] === w3;
-    return isSame && this.#port[row] === port;
+    return isSame && this.#port[row] === port && this.#asked[row] === (asked ?? 0);
   }
 
   endpoint(row: number): Endpoint {
     const [w0, w1, w2, w3] = this.#address.subarray(4 * row, 4 * row + 4);
-    return { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: this.#port[row] };
+    return { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: this.#port[row], asked: this.#asked[row] };
   }
 
   /** Twice the rows; amortized one copy a session. */
@@ -167,5 +169,6 @@ export class SessionTable {
     this.bounces = larger(this.bounces, new Uint8Array(rows));
     this.#address = larger(this.#address, new Int32Array(4 * rows));
     this.#port = larger(this.#port, new Uint16Array(rows));
+    this.#asked = larger(this.#asked, new Uint32Array(rows));
   }
 }

@@ -176,7 +176,9 @@ export class GroupEnd {
   moved(row: number): void {
     const { tunnels } = this.#shard;
     const [w0, w1, w2, w3] = [tunnels.addr0[row], tunnels.addr1[row], tunnels.addr2[row], tunnels.addr3[row]];
-    const endpoint: Endpoint = { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: tunnels.port[row] };
+    const family = isMapped(w0, w1, w2) ? 4 : 6;
+    const asked = this.#shard.askedBy?.(tunnels.sock[row]);
+    const endpoint: Endpoint = { family, w0, w1, w2, w3, port: tunnels.port[row], asked };
     const seq = tunnels.seqHigh[row] - 1;
     this.#in((group) => group.moved(this.#now(), tunnels.index[row], endpoint, seq));
   }
@@ -189,7 +191,9 @@ export class GroupEnd {
   #hold({ row, bytes, from, tos }: Handed): void {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     const index = row < 0 ? view.getUint16(4) * 2 ** 15 + (view.getUint16(6) & 0x7fff) : this.#shard.tunnels.index[row];
-    const packet: HeldPacket = { index, seq: view.getUint32(0), datagram: bytes, from, tos };
+    const { family, w0, w1, w2, w3, port, sock } = from;
+    const endpoint: Endpoint = { family, w0, w1, w2, w3, port, asked: this.#shard.askedBy?.(sock) };
+    const packet: HeldPacket = { index, seq: view.getUint32(0), datagram: bytes, from: endpoint, tos };
     this.#in((group) => group.held(this.#now(), packet));
   }
 
@@ -445,7 +449,7 @@ export class GroupEnd {
   }
 
   #toShard(endpoint: Endpoint) {
-    return endpointOf({ ...endpoint, sock: this.#shard.socketFor(endpoint.family) });
+    return endpointOf({ ...endpoint, sock: this.#shard.socketFor(endpoint.family, endpoint.asked) });
   }
 
   #now() {

@@ -58,7 +58,7 @@ pool = ${quoteList(pool)}
 keepalive = 25
 
 [listen]
-# All addresses; on a node of an anycast group the service address alone.
+# All addresses; on a node of an anycast group the service address alone keeps strangers away from its own ones.
 ${line("addresses", service, '["192.0.2.1", "2001:db8::1"]')}
 port = ${port}
 ${member === undefined ? "# Another number on each node of the group.\nsender_id = 1\n" : ""}

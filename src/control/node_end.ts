@@ -106,6 +106,7 @@ export interface NodeTiming {
 export class NodeEnd implements SessionEnd, Sessions {
   readonly side = "node";
   readonly group: boolean;
+  readonly serviceAddresses: readonly string[];
   readonly rows: number;
   /** This node as clients know it: its number, and which start. */
   readonly sender: Sender;
@@ -153,6 +154,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#sinceMs = new Float64Array(this.rows);
     this.sender = { senderId: spec.instance.senderId, bootId: ports.entropy.bytes(8) };
     this.group = ports.join !== undefined;
+    this.serviceAddresses = spec.announce.addresses.map((text) => text.split("/")[0]);
     this.failed = new Promise((resolve) => {
       this.fail = resolve;
     });

@@ -305,7 +305,10 @@ export class NodeGroup implements GroupSessions, NodeOthers {
       instance: Buffer.from(session.instance, "hex"),
       expiryMs: this.#use.clock.wallMs() + SESSION_LIFE_MS,
       addresses: settings.addresses,
-      endpoint: { family: from.family, w0: from.w0, w1: from.w1, w2: from.w2, w3: from.w3, port: from.port },
+      endpoint: {
+        ...{ family: from.family, w0: from.w0, w1: from.w1, w2: from.w2, w3: from.w3, port: from.port },
+        asked: from.sock === undefined ? undefined : this.#shard.askedBy?.(from.sock),
+      },
     };
   }
 
@@ -332,17 +335,17 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   #placeOf(index: number): Source | undefined {
     const row = this.#node.rowOf(index);
     if (row === undefined) return undefined;
-    const { known, addr0, addr1, addr2, addr3, port } = this.#shard.tunnels;
+    const { known, addr0, addr1, addr2, addr3, port, sock } = this.#shard.tunnels;
     const from = this.#node.responder.sessions.get(index)?.from;
     // The shard may not have opened the row yet.
     const [w0, w1, w2, w3] = [addr0[row], addr1[row], addr2[row], addr3[row]];
-    const now: Endpoint = { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: port[row] };
-    return known[row] === 1 ? this.#source(now) : from && this.#source(from);
+    const now: Source = { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: port[row], sock: sock[row] };
+    return known[row] === 1 ? now : from && { ...from, sock: from.sock ?? this.#shard.socketFor(from.family) };
   }
 
   #source(endpoint: Endpoint): Source {
-    const { family, w0, w1, w2, w3, port } = endpoint;
-    return { family, w0, w1, w2, w3, port, sock: this.#shard.socketFor(family) };
+    const { family, w0, w1, w2, w3, port, asked } = endpoint;
+    return { family, w0, w1, w2, w3, port, sock: this.#shard.socketFor(family, asked) };
   }
 }
 

@@ -156,6 +156,16 @@ export interface HostNetwork {
   pin(address: string, device: string, told: (way: string) => void): Promise<() => Promise<void>>;
 }
 
+/** The packet driver's numbers of own addresses, and which addresses there are. */
+export interface LocalAddresses {
+  /** 0: the kernel chooses. */
+  numberOf(address: string): number;
+  /** Four words; undefined: no such number. */
+  addressOf(number: number): Int32Array | undefined;
+  /** All addresses of this host as text. */
+  ofHost(): readonly string[];
+}
+
 /** Names to addresses, as text, best first. Rejects when the name has none. */
 export type Resolver = (host: string) => Promise<readonly string[]>;
 

@@ -36,14 +36,21 @@ export interface ShardPort {
   post(message: ToShard): void;
   readonly tunnels: TunnelTable;
   readonly deviceName: string;
-  /** Socket index for an address family, or -1. */
-  socketFor(family: 4 | 6): number;
+  /**
+   * What sends to an address of this family, as `sock` of a datagram: from the own address with the mark `asked`
+   * (cluster/endpoint.ts), else from the first service address, else the kernel chooses. -1: no socket of the family.
+   */
+  socketFor(family: 4 | 6, asked?: number): number;
+  /** Mark of the own address that a datagram with this `sock` was sent to; 0: not known. */
+  askedBy?(sock: number): number;
 }
 
 export interface SessionEnd {
   readonly side: "node" | "client";
   /** A node that is one of several with the same sessions. */
   readonly group?: boolean;
+  /** Addresses of this node that others have, too: what goes to clients comes from one of them. */
+  readonly serviceAddresses?: readonly string[];
   /** Rows of the tunnel table to keep free for sessions. */
   readonly rows: number;
   /** Called before packets flow; `firstRow`: rows from there on are for sessions. */

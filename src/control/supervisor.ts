@@ -13,7 +13,8 @@ import type { Offload } from "../dataplane/ports.ts";
 import type { Endpoint, FromShard, KeyRefused, PrefixWords } from "../shard/messages.ts";
 import type { InstanceSpec, TunnelSpec } from "./instance.ts";
 import { noteEvents, type Problem } from "./notices.ts";
-import type { HostNetwork, Resolver, SeqStore, ShardStarter } from "./ports.ts";
+import { OwnAddresses } from "./own_addresses.ts";
+import type { HostNetwork, LocalAddresses, Resolver, SeqStore, ShardStarter } from "./ports.ts";
 import { SeqKeeper } from "./seq.ts";
 import { decodeHanded, type SessionEnd, type ShardPort } from "./session_end.ts";
 import { type Shard, ShardSet, shardCount } from "./shard_set.ts";
@@ -25,6 +26,7 @@ export interface SupervisorPorts {
   readonly openSeqStore: (stateDir: string) => SeqStore;
   readonly host: HostNetwork;
   readonly resolve: Resolver;
+  readonly local: LocalAddresses;
   /** Processor cores that this process may use. */
   readonly cores: number;
   /** 32 random bits. */
@@ -199,15 +201,15 @@ export class Supervisor {
   }
 
   private shardPort(): ShardPort {
+    const { local, clock } = this.use;
+    const service = this.sessions?.serviceAddresses ?? [];
+    const own = new OwnAddresses(this.spec.listen, this.sockets, service, local, () => clock.monotonicMs());
     return {
       post: (message) => this.set.post(0, message),
       tunnels: this.shards[0].tunnels,
       deviceName: this.deviceName,
-      socketFor: (family) => {
-        const { listen } = this.spec;
-        const at = listen.findIndex((l, i) => this.sockets[i] >= 0 && l.address.includes(":") === (family === 6));
-        return at < 0 ? -1 : this.sockets[at];
-      },
+      socketFor: (family, asked) => own.socketFor(family, asked),
+      askedBy: (sock) => own.askedBy(sock),
     };
   }
 

@@ -16,6 +16,7 @@ import type { Store } from "../control/ports.ts";
 import type { SessionEnd } from "../control/session_end.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import { hostNetwork, queueDrops } from "../drivers/host_network.ts";
+import { localAddresses } from "../drivers/local_addresses.ts";
 import { openStore } from "../drivers/store.ts";
 import { systemClock } from "./clock.ts";
 import { startShardThread } from "./shard_thread.ts";
@@ -61,6 +62,7 @@ export async function runInstance(
       startShard: startShardThread,
       openSeqStore: (stateDir) => parts.store ?? openStore(stateDir, spec.name),
       host: hostNetwork,
+      local: localAddresses,
       resolve: async (host) => (await lookup(host, { all: true })).map((a) => a.address),
       cores: availableParallelism(),
       entropy: () => randomBytes(4).readInt32LE(),

@@ -28,6 +28,8 @@ export interface Addon {
   udpPort(sock: number): number;
   udpReceiveBuffer(sock: number): number;
   udpClose(sock: number): number;
+  localNumber(address: Uint8Array): number;
+  localAddress(number: number, into: Uint8Array): number;
   deviceOpen(name: string, tap: boolean, share: number, closedEarly: boolean): string | number;
   wakeFd(): number;
   wake(fd: number): number;
@@ -201,6 +203,20 @@ export function firstClosedSocket(address: string, port: number): number {
 export function enterNetns(path: string): void {
   const result = loadAddon().enterNetns(path);
   if (result < 0) throw netnsError(result, path);
+}
+
+/**
+ * Number of an own address in the bits of `sock` above the index, on sockets bound to a wildcard: what is sent with it comes
+ * from that address. 0: there are too many, the kernel chooses.
+ */
+export const localNumber = (address: string): number => Math.max(0, loadAddon().localNumber(addressBytes(address)));
+
+/** The address that `localNumber` gave this number, as four words; undefined: none. */
+export function localAddress(number: number): Int32Array | undefined {
+  const bytes = new Uint8Array(16);
+  if (loadAddon().localAddress(number, bytes) < 0) return undefined;
+  const view = new DataView(bytes.buffer);
+  return Int32Array.from([0, 4, 8, 12], (at) => view.getInt32(at));
 }
 
 /** 16 bytes as the addon wants them, IPv4 as ::ffff:a.b.c.d. */

@@ -16,7 +16,10 @@ const v4 = word.map((w3) => ({ family: 4 as const, w0: 0, w1: 0, w2: 0xffff, w3 
 const v6 = fc
   .tuple(word, word, word, word)
   .map(([w0, w1, w2, w3]) => ({ family: 6 as const, w0: w0 || 1, w1, w2, w3 }));
-export const endpoint = fc.tuple(fc.oneof(v4, v6), u16).map(([address, port]) => ({ ...address, port }));
+const asked = fc.option(fc.integer({ min: 1, max: 0xffffffff }), { nil: undefined });
+export const endpoint = fc
+  .tuple(fc.oneof(v4, v6), u16, asked)
+  .map(([address, port, asked]) => ({ ...address, port, asked }));
 const prefix = fc.oneof(
   fc.tuple(v4, fc.nat(32)).map(([address, length]) => ({ ...address, length })),
   fc.tuple(v6, fc.nat(128)).map(([address, length]) => ({ ...address, length })),

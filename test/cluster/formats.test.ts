@@ -143,7 +143,8 @@ test("session records: at most 400 bytes, strict in every byte", () => {
   expect(encodeRecord({ ...record, addresses: Array(300).fill(address) })).toBeUndefined();
   const bytes = encodeRecord(record)!;
   for (const [at, value] of [
-    [0, 2],
+    [0, 1],
+    [0, 3],
     [1, 0],
     [1, 4],
     [2, 0x80],

@@ -28,6 +28,8 @@ export interface NodeChange {
   readonly hold?: number;
   /** Lines of [announce] beside device and addresses. */
   readonly announce?: string;
+  /** As `init node --group-node` writes it for a name: all addresses, no [announce]; the service addresses are on the host. */
+  readonly unnamed?: true;
   /** Words before `anyhop`. */
   readonly before?: readonly string[];
 }
@@ -129,17 +131,14 @@ export class GroupWorld {
 group = "example"
 private_key = "${change.privateKey ?? this.groupKey}"
 pool = ["10.9.0.0/24", "fd00:9::/64"]
-[listen]
-addresses = ["${SERVICE.v4}", "${SERVICE.v6}"]
+${change.unnamed ? "" : `[listen]\naddresses = ["${SERVICE.v4}", "${SERVICE.v6}"]`}
 [group]
 node = ${number}
 fleet_key = "${change.fleetKey ?? this.fleetKey}"
 link = "${places[node - 1]}"
 ${change.hold === undefined ? "" : `hold = ${change.hold}`}
 ${peers.join("\n")}
-[announce]
-device = "anyc0"
-addresses = ["${SERVICE.v4}", "${SERVICE.v6}"]
+${change.unnamed ? "" : `[announce]\ndevice = "anyc0"\naddresses = ["${SERVICE.v4}", "${SERVICE.v6}"]`}
 ${change.announce ?? ""}
 [paths]
 state = "${this.state(node)}"
