@@ -19,8 +19,8 @@
 #define PUNT_ROWS 64
 #define PUNT_BASE 4326400
 #define HANDED_BASE 4457472
-#define HANDED_BYTES 1048576
-#define SLAB_BYTES 5506048
+#define HANDED_BYTES 1310720
+#define SLAB_BYTES 5768192
 #define KEY_SLOTS 147456
 #define SOCKETS_MAX 16
 #define COL_AT 0
@@ -106,9 +106,10 @@
 #define HOLD_FULL 39
 #define NO_RECEIVER 40
 #define SESSION_SEQ_LIMIT 41
-#define VERDICTS 42
+#define CONTROL_LIMIT 42
+#define VERDICTS 43
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 1807573942u
+#define LAYOUT_HASH 2012304447u
 _Static_assert(SLAB_BYTES == HANDED_BASE + HANDED_BYTES, "the control ring ends the slab");
 _Static_assert(COL_DONE + 1 == COLUMNS, "every column has a number");
 #endif

@@ -45,8 +45,8 @@ const CHALLENGE_MS = 250;
 const PROOF_MS = 100;
 const CHALLENGES = 4;
 const TOKEN_LEN = 8;
-/** A datagram with the proof is no longer: header, payload type, token, tag. */
-export const PROOF_LEN = 8 + 2 + TOKEN_LEN + 16;
+/** A datagram with the proof is no longer: header, payload type, kind, token, tag. */
+export const PROOF_LEN = 8 + 2 + 1 + TOKEN_LEN + 16;
 /** A client that proved its number n may have lower ones under way. */
 const REORDER = 2048;
 const BOUNCES_MAX = 64;

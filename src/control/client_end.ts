@@ -7,6 +7,8 @@ import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { formatEndpoint, parseAddress } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
+import * as kinds from "../channel/kinds.ts";
+import { decodeUnnumbered, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { keyPairFromPrivate } from "../crypto/x25519.ts";
 import { CONTROL_DATAGRAM, SESSION_CONTROL } from "../dataplane/control_ring.ts";
@@ -15,7 +17,6 @@ import * as control from "../handshake/control.ts";
 import { Initiator } from "../handshake/initiator.ts";
 import { AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305, type Sender } from "../handshake/keys.ts";
 import { MODE_TUNNEL } from "../handshake/offer.ts";
-import * as inside from "../handshake/session_control.ts";
 import type { Endpoint } from "../shard/messages.ts";
 import { ClientHost, innerMtu } from "./client_host.ts";
 import type { ServiceStatus } from "./control_port.ts";
@@ -33,6 +34,8 @@ const WINDOW = 2048;
 const TICK_MS = 50;
 /** All rows of a client stand for the one group. */
 const OWNER = 1_000_000;
+/** Sealed, it is an empty packet. */
+const NOTHING = new Uint8Array(0);
 
 export interface ClientEndPorts {
   readonly clock: Clock;
@@ -126,7 +129,7 @@ export class ClientEnd implements SessionEnd {
     clearInterval(this.#timer);
     const current = this.#initiator.current;
     const held = current && this.#held.get(current.receiver);
-    if (held) this.#seal(held.row, { type: inside.CLOSE, reason: "shutdown" });
+    if (held) this.#seal(held.row, { kind: kinds.CLOSE, reason: "shutdown" });
     this.#write();
   }
 
@@ -167,7 +170,7 @@ export class ClientEnd implements SessionEnd {
     const current = this.#initiator.current;
     const held = current && this.#held.get(current.receiver);
     if (held === undefined) throw new AnyhopError("no_session", `Service ${this.#service.name} has no session.`);
-    return this.#pings.send(timeoutMs, (token) => this.#seal(held.row, { type: inside.PING, token }));
+    return this.#pings.send(timeoutMs, (token) => this.#seal(held.row, { kind: kinds.PING, token }));
   }
 
   get #shard(): ShardPort {
@@ -198,14 +201,14 @@ export class ClientEnd implements SessionEnd {
     }
     if (entry.kind !== SESSION_CONTROL) return;
     const held = [...this.#held.values()].find(({ row }) => row === entry.row);
-    const message = held && inside.decodeSessionControl(entry.detail, entry.bytes);
+    const message = held && decodeUnnumbered(entry.bytes, entry.detail & 0xffff);
     if (held === undefined || message === undefined) return;
-    if (message.type === inside.PING) this.#seal(held.row, { type: inside.PONG, token: message.token });
-    if (message.type === inside.PONG) this.#pings.answered(message.token);
-    if (message.type === inside.CLOSE)
+    if (message.kind === kinds.PING) this.#seal(held.row, { kind: kinds.PONG, token: message.token });
+    if (message.kind === kinds.PONG) this.#pings.answered(message.token);
+    if (message.kind === kinds.CLOSE)
       this.#carry((out) => this.#initiator.closedByGroup(this.#now(), held.session.receiver, message.reason, out));
-    if (message.type === inside.PATH_PROBE)
-      this.#seal(held.row, { type: inside.PATH_ACK, token: message.token, length: message.length });
+    if (message.kind === kinds.PATH_PROBE)
+      this.#seal(held.row, { kind: kinds.PATH_ACK, token: message.token, length: message.length });
   }
 
   nameOf(): string {
@@ -247,7 +250,7 @@ export class ClientEnd implements SessionEnd {
         break;
       case "confirm": {
         const held = this.#held.get(output.session.receiver);
-        if (held) this.#shard.post({ kind: "seal", index: held.row, type: -1, payload: new Uint8Array(0) });
+        if (held) this.#shard.post({ kind: "seal", index: held.row, payload: NOTHING });
         break;
       }
       case "sender": {
@@ -257,7 +260,7 @@ export class ClientEnd implements SessionEnd {
       }
       case "acknowledge": {
         const held = this.#held.get(output.session.receiver);
-        if (held) this.#seal(held.row, { type: inside.SENDER_ACK, sender: output.sender });
+        if (held) this.#seal(held.row, { kind: kinds.SENDER_ACK, sender: output.sender });
         break;
       }
       case "retire":
@@ -386,7 +389,7 @@ export class ClientEnd implements SessionEnd {
     this.#initiator.moved();
     const current = this.#initiator.current;
     const held = current && this.#held.get(current.receiver);
-    if (held) this.#shard.post({ kind: "seal", index: held.row, type: -1, payload: new Uint8Array(0) });
+    if (held) this.#shard.post({ kind: "seal", index: held.row, payload: NOTHING });
   }
 
   #problem(problem: ClientProblem): void {
@@ -419,9 +422,8 @@ export class ClientEnd implements SessionEnd {
     this.#use.log.warning(event, `Service ${this.#service.name}: ${message}`);
   }
 
-  #seal(row: number, message: inside.SessionControl): void {
-    const payload = inside.encodeSessionControl(message);
-    this.#shard.post({ kind: "seal", index: row, type: message.type, payload });
+  #seal(row: number, message: Unnumbered): void {
+    this.#shard.post({ kind: "seal", index: row, payload: encodeUnnumbered(message) });
   }
 
   #now() {

@@ -6,6 +6,8 @@ import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { formatEndpoint } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
+import * as kinds from "../channel/kinds.ts";
+import { type CloseReason, decodeUnnumbered, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { expand } from "../crypto/kdf.ts";
 import type { PairOf } from "../crypto/x25519.ts";
@@ -24,7 +26,6 @@ import {
 } from "../handshake/keys.ts";
 import type { NodeOutput, NodeSession, RetireReason } from "../handshake/node_sessions.ts";
 import { type NodeOutcome, nodeOutcomes, Responder } from "../handshake/responder.ts";
-import * as inside from "../handshake/session_control.ts";
 import type { ToShard, Yielded } from "../shard/messages.ts";
 import { SessionBatch } from "../shard/session_batch.ts";
 import { IndexMap } from "../table/index_map.ts";
@@ -301,7 +302,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   }
 
   /** Seals in a session, to its client or to `to`. */
-  tell(index: number, message: inside.SessionControl, to?: Source): void {
+  tell(index: number, message: Unnumbered, to?: Source): void {
     const row = this.#byIndex.find(index);
     if (row !== NO_ROW) this.#seal(row, message, to);
   }
@@ -402,29 +403,29 @@ export class NodeEnd implements SessionEnd, Sessions {
   async ping(publicKey: string, timeoutMs: number): Promise<number> {
     const row = this.#byIndex.find(this.responder.sessions.upOf(hexOf(publicKey)));
     if (row === NO_ROW) throw new AnyhopError("no_session", "This client has no session.");
-    return this.#pings.send(timeoutMs, (token) => this.#seal(row, { type: inside.PING, token }));
+    return this.#pings.send(timeoutMs, (token) => this.#seal(row, { kind: kinds.PING, token }));
   }
 
   #inside(entry: Handed, out: NodeOutput[]): void {
     const index = this.#indexOf(entry.row);
-    const message = inside.decodeSessionControl(entry.detail, entry.bytes);
+    const message = decodeUnnumbered(entry.bytes, entry.detail & 0xffff);
     if (index === NO_ROW || message === undefined) return;
-    switch (message.type) {
-      case inside.PING:
-        this.#seal(entry.row, { type: inside.PONG, token: message.token });
+    switch (message.kind) {
+      case kinds.PING:
+        this.#seal(entry.row, { kind: kinds.PONG, token: message.token });
         break;
-      case inside.PONG:
+      case kinds.PONG:
         this.#pings.answered(message.token);
         break;
-      case inside.CLOSE:
+      case kinds.CLOSE:
         this.responder.sessions.end(index, "closed", out);
         break;
-      case inside.SENDER_ACK:
+      case kinds.SENDER_ACK:
         this.responder.acknowledged(index, message.sender);
         this.#others?.senderAcked(index, message.sender);
         break;
-      case inside.PATH_PROBE:
-        this.#seal(entry.row, { type: inside.PATH_ACK, token: message.token, length: message.length });
+      case kinds.PATH_PROBE:
+        this.#seal(entry.row, { kind: kinds.PATH_ACK, token: message.token, length: message.length });
         break;
     }
   }
@@ -514,7 +515,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   #up(session: NodeSession, rekeyed: boolean): void {
     const row = this.#byIndex.find(session.index);
     if (row === NO_ROW) return;
-    this.#post({ kind: "seal", index: row, type: -1, payload: new Uint8Array(0) });
+    this.#post({ kind: "seal", index: row, payload: new Uint8Array(0) });
     const how = session.resumed ? "resumed by ticket" : "up";
     const peer = this.#endpoint(row);
     const message = `Client ${session.clientName}: session ${how}, ${aeadNames[session.aead]}`;
@@ -535,13 +536,12 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#free.give(row);
   }
 
-  #close(row: number, reason: inside.CloseReason): void {
-    this.#seal(row, { type: inside.CLOSE, reason });
+  #close(row: number, reason: CloseReason): void {
+    this.#seal(row, { kind: kinds.CLOSE, reason });
   }
 
-  #seal(row: number, message: inside.SessionControl, to?: Source): void {
-    const payload = inside.encodeSessionControl(message);
-    const seal = { kind: "seal", index: row, type: message.type, payload } as const;
+  #seal(row: number, message: Unnumbered, to?: Source): void {
+    const seal = { kind: "seal", index: row, payload: encodeUnnumbered(message) } as const;
     this.#post(to === undefined ? seal : { ...seal, to: endpointOf(to) });
   }
 

@@ -5,12 +5,12 @@
 import type { AnyhopError } from "../base/errors.ts";
 import { isMapped } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
+import { PING } from "../channel/kinds.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { EndReason, GroupSender, OpenedPacket } from "../cluster/group_types.ts";
 import type { LiveRecord } from "../cluster/record.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import type { NodeSession, RetireReason } from "../handshake/node_sessions.ts";
-import * as inside from "../handshake/session_control.ts";
 import { NO_SETTINGS } from "../handshake/settings.ts";
 import type { Yielded } from "../shard/messages.ts";
 import type { EventHub } from "./event_hub.ts";
@@ -228,7 +228,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   challenge(index: number, token: Uint8Array, to: Endpoint): void {
-    this.#node.tell(index, { type: inside.PING, token }, this.#source(to));
+    this.#node.tell(index, { kind: PING, token }, this.#source(to));
   }
 
   unknown(datagram: Uint8Array, from: Endpoint): void {

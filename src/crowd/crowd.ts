@@ -4,11 +4,11 @@
  * is measured is the group.
  */
 import { parseAddress } from "../base/ip.ts";
+import { TOKEN_LEN } from "../channel/unnumbered.ts";
 import { TAG_LEN } from "../crypto/aead.ts";
 import { CONTROL_MUX, SENDER, SENDER_RECEIVER, TRANSACTION, TYPE } from "../handshake/control.ts";
 import { mac1Key } from "../handshake/macs.ts";
 import { groupNameBytes } from "../handshake/offer.ts";
-import { TOKEN_LEN } from "../handshake/session_control.ts";
 import { HEADER_LEN, MUX, SENDER_ID, TYPE_LEN } from "../wire/satp.ts";
 import type { BurstAnswer, CrowdCommand, CrowdLine, CrowdOrder } from "./order.ts";
 import { CrowdSession, ECHO_PACKET_LEN, type Source } from "./session.ts";
@@ -18,7 +18,7 @@ const IN_FLIGHT = 64;
 const PATIENCE_MS = 1000;
 const TICK_MS = 5;
 /** Sealed, with its token. */
-const PING_LEN = HEADER_LEN + TYPE_LEN + TOKEN_LEN + TAG_LEN;
+const PING_LEN = HEADER_LEN + TYPE_LEN + 1 + TOKEN_LEN + TAG_LEN;
 /** A sealed echo request, and its answer. */
 const ANSWER_LEN = HEADER_LEN + TYPE_LEN + ECHO_PACKET_LEN + TAG_LEN;
 /** A sender id has the shard of the node above this. */

@@ -1,6 +1,8 @@
 /** One client of the crowd: asks for its session, seals echo requests in it and knows the answers. Touches no socket. */
 import type { Socket } from "node:dgram";
 import { fold, sum } from "../base/checksum.ts";
+import { PING, PONG, SENDER_ACK } from "../channel/kinds.ts";
+import { decodeUnnumbered, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
 import { openAead, sealAead } from "../crypto/aead.ts";
 import { type Entropy, entropyOf } from "../crypto/entropy.ts";
 import { readHeader } from "../crypto/satp.ts";
@@ -12,10 +14,9 @@ import { writeMac2 } from "../handshake/macs.ts";
 import { INSTANCE_LEN, MODE_TUNNEL } from "../handshake/offer.ts";
 import { type ClientIdentity, type InitSent, makeInit, readAnswer, readCookie } from "../handshake/requests.ts";
 import { openSender } from "../handshake/senders.ts";
-import { decodeSessionControl, encodeSessionControl, PING, PONG, SENDER_ACK } from "../handshake/session_control.ts";
 import { PROTOCOL_V4 } from "../wire/icmp.ts";
 import * as ipv4 from "../wire/ipv4.ts";
-import { TYPE_IPV4 } from "../wire/satp.ts";
+import { TYPE_CONTROL, TYPE_IPV4 } from "../wire/satp.ts";
 import { type CrowdOrder, crowdAddress, crowdPair } from "./order.ts";
 
 const entropy: Entropy = entropyOf(nativePairOf);
@@ -127,7 +128,7 @@ export class CrowdSession {
     const sender = openSender({ index, receiver: this.receiver, secret }, datagram);
     if (sender === undefined) return undefined;
     senders.set(sender.senderId, sender);
-    return this.#seal(session, SENDER_ACK, encodeSessionControl({ type: SENDER_ACK, sender }));
+    return this.#tell(session, { kind: SENDER_ACK, sender });
   }
 
   /** An echo request to `echo`, sealed; `number` comes back in the answer. */
@@ -158,9 +159,12 @@ export class CrowdSession {
   /** The answer to a PING; undefined: it is none. */
   pong(datagram: Uint8Array): Uint8Array | undefined {
     const opened = this.#open(datagram);
-    const message = opened && decodeSessionControl(opened.payloadType, opened.inner);
-    if (message?.type !== PING) return undefined;
-    return this.#seal(this.#session!, PONG, encodeSessionControl({ type: PONG, token: message.token }));
+    const message = opened?.payloadType === TYPE_CONTROL ? decodeUnnumbered(opened.inner) : undefined;
+    return message?.kind === PING ? this.#tell(this.#session!, { kind: PONG, token: message.token }) : undefined;
+  }
+
+  #tell(session: Session, message: Unnumbered): Uint8Array {
+    return this.#seal(session, TYPE_CONTROL, encodeUnnumbered(message));
   }
 
   #open(datagram: Uint8Array) {

@@ -2,6 +2,8 @@
  * Moves a session between two nodes that exist in memory only, again and again. Take-overs are rare, so V8 would run the
  * code of each one from its source: ten times as long as the network takes. Nothing of it is left but compiled code.
  */
+import { PONG } from "../channel/kinds.ts";
+import { encodeUnnumbered } from "../channel/unnumbered.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { Group } from "../cluster/group.ts";
 import type { GroupOutput } from "../cluster/group_types.ts";
@@ -11,7 +13,7 @@ import { sealAead } from "../crypto/aead.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { ALG_AES_256_GCM } from "../dataplane/layout.ts";
 import { AES_256_GCM, clientKey } from "../handshake/keys.ts";
-import { encodeSessionControl, PONG } from "../handshake/session_control.ts";
+import { TYPE_CONTROL, TYPE_IPV4 } from "../wire/satp.ts";
 
 /** Enough for V8's optimising compiler, about a tenth of a second. */
 const MOVES = 300;
@@ -24,7 +26,6 @@ const FAST = 5000;
 const SETTLED_MS = 12_000;
 const STEP_MS = 100;
 const MOVE_MS = 30;
-const IPV4 = 0x0800;
 const WINDOW_WORDS = 64;
 const NODES = [1, 2] as const;
 
@@ -103,10 +104,10 @@ class Rehearsal {
     const key = clientKey(secret, AES_256_GCM);
     const seq = ++this.#seq;
     const header = { seq, senderId: index >>> 15, mux: 0x8000 | (index & 0x7fff) };
-    const control = token && encodeSessionControl({ type: PONG, token });
+    const control = token && encodeUnnumbered({ kind: PONG, token });
     const context = { algorithm: ALG_AES_256_GCM, sealKey: key, openKey: key };
     const inner = control ?? this.#entropy.bytes(64);
-    const datagram = sealAead(context, header, token === undefined ? IPV4 : PONG, inner);
+    const datagram = sealAead(context, header, token === undefined ? TYPE_IPV4 : TYPE_CONTROL, inner);
     to.held(this.#now(), { index, seq, datagram, from: endpoint, tos: 0 });
   }
 

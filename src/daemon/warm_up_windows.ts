@@ -2,6 +2,8 @@
  * Runs what a shard does when a session moves between nodes, before one does: it is rare, and a window is 2048 numbers long,
  * so code that V8 has not compiled yet takes a millisecond for it. On a scratch plane in memory, like `warm_up.ts`.
  */
+import { PING } from "../channel/kinds.ts";
+import { encodeUnnumbered, TOKEN_LEN } from "../channel/unnumbered.ts";
 import { sealAead } from "../crypto/aead.ts";
 import type { Memory } from "../dataplane/batch.ts";
 import { ALG_AES_256_GCM } from "../dataplane/layout.ts";
@@ -11,7 +13,6 @@ import type { PacketCrypto } from "../dataplane/ports.ts";
 import { createTunnelMemory, IN_NODE } from "../dataplane/tunnels.ts";
 import { MemoryIo } from "../drivers/memory_io.ts";
 import { MemoryNetwork, type MemorySocket, PacketRing } from "../drivers/memory_network.ts";
-import { PING, TOKEN_LEN } from "../handshake/session_control.ts";
 import { apply } from "../shard/apply.ts";
 import type { ToShard, Yielded } from "../shard/messages.ts";
 
@@ -92,7 +93,12 @@ export function warmUpWindows(
     plane.control.drain();
     const given = windows.pop();
     const { highest, words } = given?.result === "given" ? given : { highest: -1, words: new Int32Array(0) };
-    tell({ kind: "seal", index: ROW, type: PING, payload: nodeKey.subarray(0, TOKEN_LEN), to: endpoint });
+    tell({
+      kind: "seal",
+      index: ROW,
+      payload: encodeUnnumbered({ kind: PING, token: nodeKey.subarray(0, TOKEN_LEN) }),
+      to: endpoint,
+    });
     tell({ kind: "own", index: ROW, highest, words });
     tell({ kind: "inject", datagrams: [held, owned].map((bytes) => ({ bytes, from: endpoint, tos: 0 })) });
     while (io.device!.takeInto(sink, 0) >= 0) arrived += 1;

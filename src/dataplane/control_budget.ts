@@ -17,10 +17,12 @@ const RESUME = 2;
 export const UNKNOWN = 3;
 /** Other datagrams of strangers; in a client, all that it hears from the group. */
 const OTHER = 4;
-/** What was opened and is authentic. */
-export const AUTHENTIC = 5;
+/** Opened and authentic, of the own share of its session (session_budget.ts): a loud session takes nothing from these. */
+export const OF_SESSION = 5;
+/** Opened and authentic, beyond that. */
+export const AUTHENTIC = 6;
 /** Of each kind, in the order above. An answered INIT costs 0.5 ms, one answered by a cookie 0.04 ms. */
-const PER_SECOND = Int32Array.of(4000, 5000, 5000, 2000, 2000, 20_000);
+const PER_SECOND = Int32Array.of(4000, 5000, 5000, 2000, 2000, 20_000, 10_000);
 /** The second is given out in slices: a flood can't use it up in its first tenth. */
 const SLICE_MS = 50;
 

@@ -3,17 +3,22 @@
  * a group whole datagrams that wait for the state of their session. Stages copy into this bounded ring, the shard takes
  * all of it out after the turn. Full or over budget: the packet is dropped and counted, never waited for.
  *
- * Held datagrams and all others have room and budget of their own, so a flood of the one never starves the other. The
- * bytes lie in the slab, one entry after the other, because a copy inside one array needs no view object.
+ * Held datagrams and all others have room and budget of their own, so a flood of the one never starves the other; and a session
+ * that floods starves no other one (session_budget.ts). The bytes lie in the slab, one entry after the other, because a copy inside one array needs no view object.
  */
-import { AUTHENTIC, ControlBudget, kindOfDatagram, UNKNOWN } from "./control_budget.ts";
+import { AUTHENTIC, ControlBudget, kindOfDatagram, OF_SESSION, UNKNOWN } from "./control_budget.ts";
 import { HANDED_BASE, HANDED_BYTES } from "./layout.ts";
+import { OWN_SHARE, REFUSED, SessionBudget, type SessionRates } from "./session_budget.ts";
+import { CONTROL, CONTROL_LIMIT, PUNT_FULL } from "./verdict.ts";
 
 /** A datagram with mux 0xFFFF. */
 export const CONTROL_DATAGRAM = 1;
 /** The first bytes of a datagram whose session this node does not know. */
 export const UNKNOWN_SESSION = 2;
-/** The payload of an authentic packet with a payload type of session control; `detail` = the type, `row` = the session. */
+/**
+ * The payload of an authentic packet with payload type TYPE_CONTROL; `row` = the session, `detail` = the sender id of its header
+ * << 16 | length of the payload, of which CONTROL_BYTES are here.
+ */
 export const SESSION_CONTROL = 3;
 /** A whole datagram, unopened, of a session that another node of the group owns: `row`; `detail` = seq as 32 bits. */
 export const HELD = 4;
@@ -21,7 +26,8 @@ export const HELD = 4;
 export const HELD_UNKNOWN = 5;
 
 export const CONTROL_BYTES = 1280;
-const CONTROL_ENTRIES = 128;
+/** As many as one socket gives in a turn: first packets of sessions find room, whatever came before them. */
+const CONTROL_ENTRIES = 256;
 /** The rest of the room is for what is authentic. */
 const ENTRIES_OF_STRANGERS = 96;
 /** kind, row, detail, length, address x 4, port, sock, TOS. */
@@ -30,7 +36,7 @@ export const CONTROL_WORDS = 11;
 /** Longest datagram that is held. */
 export const HELD_BYTES_MAX = 2048;
 const HELD_ENTRIES = 2048;
-/** 884,736 bytes: more than what two sockets deliver in one turn at a path MTU of 1500. */
+/** 983,040 bytes: more than what two sockets deliver in one turn at a path MTU of 1500. */
 const HELD_ROOM = HANDED_BYTES - CONTROL_ENTRIES * CONTROL_BYTES;
 /**
  * What may be held at once, and each second from then on. 12 ms at 5 Gbit/s, which is longer than a hold lasts; a
@@ -40,12 +46,26 @@ const HELD_BURST = 8 << 20;
 const HELD_PER_SECOND = 64 << 20;
 /** The same for unknown sessions: a node without any state must take as much at once, but a stranger can send these. */
 const UNKNOWN_PER_SECOND = 8 << 20;
+/**
+ * The same for the own shares of sessions that another node owns: the proof that moves a session to this node is among the
+ * first packets of its client, and must not wait behind those of another one that floods.
+ */
+const RESERVE_BURST = 2 << 20;
+const RESERVE_PER_SECOND = 16 << 20;
 /** Added to the bytes of each held datagram: small ones cost the control plane as much as large ones. */
 const HELD_COST = 256;
 
 // Places in `budgets`.
 const OF_OWNED = 0;
 const OF_UNKNOWN = 1;
+const OF_RESERVE = 2;
+const BURST = Float64Array.of(HELD_BURST, HELD_BURST, RESERVE_BURST);
+const PER_SECOND = Float64Array.of(HELD_PER_SECOND, UNKNOWN_PER_SECOND, RESERVE_PER_SECOND);
+
+/** A message of the channel comes in up to 64 pages at once (channel/channel.ts); a client that pings sends a few a second. */
+const INSIDE: SessionRates = { ownBurst: 16, ownPerSecond: 16, mostBurst: 96, mostPerSecond: 300 };
+/** Whole datagrams of a session that moves; what is beyond its own share has no limit but the common budget. */
+const HOLD: SessionRates = { ownBurst: 32, ownPerSecond: 64, mostBurst: 1e9, mostPerSecond: 1e9 };
 
 /** The columns of a batch that say where a packet came from. */
 export interface Origins {
@@ -67,18 +87,23 @@ export class ControlRing {
   private readonly slab: Uint8Array;
   private readonly words = new Int32Array((CONTROL_ENTRIES + HELD_ENTRIES) * CONTROL_WORDS);
   /** Bytes that may be held now, and when that was so (monotonic ms). */
-  private readonly budgets = new Float64Array([HELD_BURST, HELD_BURST]);
-  private readonly budgetsAt = new Float64Array(2);
+  private readonly budgets = BURST.slice();
+  private readonly budgetsAt = new Float64Array(BURST.length);
   /** What keeps a flood from drowning the control plane. */
   private readonly budget = new ControlBudget();
+  private readonly inside: SessionBudget;
+  private readonly holds: SessionBudget;
 
-  /** `slab`: the one that packets are in. */
-  constructor(slab: Uint8Array) {
+  /** `slab`: the one that packets are in. `rows`: of the tunnel table. */
+  constructor(slab: Uint8Array, rows: number) {
     this.slab = slab;
+    this.inside = new SessionBudget(rows, INSIDE);
+    this.holds = new SessionBudget(rows, HOLD);
   }
 
   /**
-   * Copies one entry in, up to CONTROL_BYTES of it. `i`: row of the columns. False: no room, or too many this second.
+   * Copies one entry of a stranger in, CONTROL_DATAGRAM or UNKNOWN_SESSION, up to CONTROL_BYTES of it. `i`: row of the
+   * columns. False: no room, or too many this second.
    */
   push(
     columns: Origins,
@@ -90,22 +115,30 @@ export class ControlRing {
     len: number,
     now: number,
   ): boolean {
-    const room = kind === SESSION_CONTROL ? CONTROL_ENTRIES : ENTRIES_OF_STRANGERS;
-    if (this.count - this.held >= room || !this.budget.take(shareOf(this.slab, kind, at, len), now)) return false;
+    const share = kind === UNKNOWN_SESSION ? UNKNOWN : kindOfDatagram(this.slab, at, len);
+    if (this.count - this.held >= ENTRIES_OF_STRANGERS || !this.budget.take(share, now)) return false;
     this.append(columns, i, kind, row, detail, at, Math.min(len, CONTROL_BYTES));
     return true;
+  }
+
+  /** Copies a control payload of the session in `row` in, as SESSION_CONTROL. Its verdict: CONTROL, CONTROL_LIMIT or PUNT_FULL. */
+  pushInside(columns: Origins, i: number, row: number, sender: number, at: number, len: number, now: number): number {
+    const share = this.inside.take(row, now);
+    if (share === REFUSED) return CONTROL_LIMIT;
+    const isOwn = share === OWN_SHARE && this.budget.take(OF_SESSION, now);
+    if (!isOwn && !this.budget.take(AUTHENTIC, now)) return PUNT_FULL;
+    if (this.count - this.held >= (isOwn ? CONTROL_ENTRIES : ENTRIES_OF_STRANGERS)) return PUNT_FULL;
+    const detail = (sender << 16) | Math.min(len, 0xffff);
+    this.append(columns, i, SESSION_CONTROL, row, detail, at, Math.min(len, CONTROL_BYTES));
+    return CONTROL;
   }
 
   /** Copies a whole datagram in, as HELD (`row` >= 0) or HELD_UNKNOWN. False: no room, over budget, or too long. */
   hold(columns: Origins, i: number, row: number, seq: number, at: number, len: number, now: number): boolean {
     const isKnown = row >= 0;
     if (len > HELD_BYTES_MAX || this.held === HELD_ENTRIES || this.heldBytes + len > HELD_ROOM) return false;
-    const b = isKnown ? OF_OWNED : OF_UNKNOWN;
-    const gained = ((now - this.budgetsAt[b]) * (isKnown ? HELD_PER_SECOND : UNKNOWN_PER_SECOND)) / 1000;
-    const budget = Math.min(HELD_BURST, this.budgets[b] + gained) - len - HELD_COST;
-    if (budget < 0) return false;
-    this.budgets[b] = budget;
-    this.budgetsAt[b] = now;
+    const isOwn = isKnown && this.holds.take(row, now) === OWN_SHARE && this.spend(OF_RESERVE, len, now);
+    if (!isOwn && !this.spend(isKnown ? OF_OWNED : OF_UNKNOWN, len, now)) return false;
     this.held++;
     this.heldBytes += len;
     this.append(columns, i, isKnown ? HELD : HELD_UNKNOWN, row, seq, at, len);
@@ -121,6 +154,16 @@ export class ControlRing {
     this.heldBytes = 0;
     this.used = 0;
     return { words, bytes };
+  }
+
+  /** Takes a datagram from the budget `b` of held ones; false when it has no room. */
+  private spend(b: number, len: number, now: number): boolean {
+    const gained = ((now - this.budgetsAt[b]) * PER_SECOND[b]) / 1000;
+    const left = Math.min(BURST[b], this.budgets[b] + gained) - len - HELD_COST;
+    if (left < 0) return false;
+    this.budgets[b] = left;
+    this.budgetsAt[b] = now;
+    return true;
   }
 
   private append(
@@ -148,9 +191,4 @@ export class ControlRing {
     this.slab.copyWithin(HANDED_BASE + this.used, at, at + len);
     this.used += len;
   }
-}
-
-function shareOf(slab: Uint8Array, kind: number, at: number, len: number): number {
-  if (kind === SESSION_CONTROL) return AUTHENTIC;
-  return kind === UNKNOWN_SESSION ? UNKNOWN : kindOfDatagram(slab, at, len);
 }

@@ -41,7 +41,7 @@ export const PUNT_ROWS = 64;
 export const PUNT_BASE = OUT_BASE + OUT_BYTES;
 /** What the control plane is to see (control_ring.ts), until the shard takes it out after the turn. */
 export const HANDED_BASE = PUNT_BASE + PUNT_ROWS * SLOT_BYTES;
-export const HANDED_BYTES = 1024 * 1024;
+export const HANDED_BYTES = 1280 * 1024;
 export const SLAB_BYTES = HANDED_BASE + HANDED_BYTES;
 
 /** Crypto contexts that the addon holds. One per tunnel, both directions. */

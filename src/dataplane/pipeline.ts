@@ -9,6 +9,7 @@
  *
  * Run to completion: when a turn returns, every packet it took is delivered, sent or counted as dropped.
  */
+import { TYPE_CONTROL } from "../wire/satp.ts";
 import { ANSWER_BASE, DATAGRAM_MAX, OUT_BASE, READ_BASE, RECEIVE_ROWS, SLOT_BYTES } from "./layout.ts";
 import type { Plane } from "./plane.ts";
 import { admit } from "./stages/admit.ts";
@@ -118,11 +119,12 @@ function isDue(p: Plane, t: number, now: number): boolean {
   return tunnels.session[t] !== NO_SESSION && tunnels.lastData[t] > tunnels.lastTx[t] && silence >= ANSWER_MS;
 }
 
-/** Seals one payload of the control plane in row `t`; `type` -1 = empty packet. */
-export function turnSeal(p: Plane, t: number, type: number, payload: Uint8Array, now: number): void {
+/** Seals one control message in row `t`; without a payload, an empty packet. No other payload type can be sealed from here. */
+export function turnSeal(p: Plane, t: number, payload: Uint8Array, now: number): void {
   p.begin(now);
   if (p.tunnels.used[t] === 0 || payload.length > SLOT_BYTES) return;
   p.slab.set(payload, ANSWER_BASE);
+  const type = payload.length === 0 ? -1 : TYPE_CONTROL;
   const v = emit(p, t, ANSWER_BASE, payload.length, type, 0, 0, -1, 0, 0);
   if (v !== FORWARDED) p.tunnels.drops[t * VERDICTS + v]++;
   transmit(p);

@@ -163,7 +163,7 @@ export class Plane {
     this.output = options.memory.output;
     this.io = options.io;
     this.crypto = options.crypto;
-    this.control = new ControlRing(options.memory.slab);
+    this.control = new ControlRing(options.memory.slab, options.tunnels.capacity);
     this.tunnels = new TunnelTable(options.tunnels);
     this.verdicts = new Float64Array(options.tunnels.verdicts);
     const capacity = options.tunnels.capacity;

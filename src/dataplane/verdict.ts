@@ -54,7 +54,8 @@ export const HELD = 38;
 export const HOLD_FULL = 39;
 export const NO_RECEIVER = 40;
 export const SESSION_SEQ_LIMIT = 41;
-export const VERDICTS = 42;
+export const CONTROL_LIMIT = 42;
+export const VERDICTS = 43;
 
 const done = (name: string, help: string): Verdict => ({ name, kind: "done", help });
 const drop = (name: string, help: string): Verdict => ({ name, kind: "drop", help });
@@ -89,7 +90,7 @@ export const verdicts: readonly Verdict[] = [
   drop("senders_full", "More sender ids than the replay table holds for one tunnel."),
   drop(
     "type_reserved",
-    "Authentic, but the payload type is reserved (0000-05DC): probably another cipher at the peer.",
+    "Authentic, but the payload type is reserved (0000-05DC), which nobody sends: probably another cipher at the peer.",
   ),
   drop(
     "type_unsupported",
@@ -133,4 +134,5 @@ export const verdicts: readonly Verdict[] = [
     "session_seq_limit",
     "The session has used all 2^31 sequence numbers of its key, and no new key was agreed: does the group still answer?",
   ),
+  drop("control_limit", "Control messages of one session beyond what one may send; other sessions lose nothing by it."),
 ];

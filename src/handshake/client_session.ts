@@ -2,9 +2,9 @@
  * One session as the client knows it, and everything that the client's state machine says. No behaviour but making one
  * from a grant.
  */
+import type { CloseReason } from "../channel/unnumbered.ts";
 import type { Grant, RefusedReason } from "./grant.ts";
 import { type Aead, clientKey, groupKey, type Sender } from "./keys.ts";
-import type { CloseReason } from "./session_control.ts";
 import type { Settings } from "./settings.ts";
 
 /** A sender of the group with the key that opens its packets. Keep a replay window for each. */

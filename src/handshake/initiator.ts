@@ -4,6 +4,7 @@
  * anew before they grow old, and resumes by ticket when the group has lost one. It never reads a clock and never throws
  * on what a stranger sends. States and timers: docs/PROTOCOL.md, "Life of a session at a client".
  */
+import type { CloseReason } from "../channel/unnumbered.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { equalBytes } from "../crypto/kdf.ts";
 import type { KeyPair } from "../crypto/x25519.ts";
@@ -24,7 +25,6 @@ import { COOKIE_SLOT_MS, mac1Key, writeMac2 } from "./macs.ts";
 import { groupNameBytes, INSTANCE_LEN } from "./offer.ts";
 import { type ClientIdentity, makeInit, makeResume, type RequestSent, readAnswer, readCookie } from "./requests.ts";
 import { openSender } from "./senders.ts";
-import type { CloseReason } from "./session_control.ts";
 
 export interface InitiatorConfig {
   readonly own: KeyPair;

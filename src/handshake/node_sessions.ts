@@ -3,9 +3,9 @@
  * the same client). Only the client's first authentic packet makes a session count. docs/PROTOCOL.md, "Life of a session
  * at a node". Says what happens to sessions by outputs; touches no packet.
  */
+import type { CloseReason } from "../channel/unnumbered.ts";
 import type { Now } from "./clock.ts";
 import type { Endpoint } from "./macs.ts";
-import type { CloseReason } from "./session_control.ts";
 import { type NodeSession, PHASES, type Phase, SessionRows } from "./session_rows.ts";
 
 export type { NodeSession };

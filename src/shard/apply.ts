@@ -47,8 +47,8 @@ export function apply(p: Plane, message: ToShard, hearers: Hearers = {}): boolea
       addSender(p, message, hearers);
       return true;
     case "seal":
-      if (message.to === undefined) turnSeal(p, message.index, message.type, message.payload, p.io.now());
-      else sealTo(p, message.index, message.type, message.payload, message.to);
+      if (message.to === undefined) turnSeal(p, message.index, message.payload, p.io.now());
+      else sealTo(p, message.index, message.payload, message.to);
       return true;
     case "send":
       turnSend(p, message.datagram, message.to, p.io.now());
@@ -209,12 +209,12 @@ function setEndpoint(p: Plane, t: number, endpoint: Endpoint): void {
 }
 
 /** Seals to another endpoint than the peer's, which stays what it is. */
-function sealTo(p: Plane, t: number, type: number, payload: Uint8Array, to: Endpoint): void {
+function sealTo(p: Plane, t: number, payload: Uint8Array, to: Endpoint): void {
   const { addr0, addr1, addr2, addr3, port, sock, known } = p.tunnels;
   const before = [addr0[t], addr1[t], addr2[t], addr3[t], port[t], sock[t]] as const;
   const wasKnown = known[t];
   p.tunnels.moveTo(t, ...to.words, to.port, to.sock);
-  turnSeal(p, t, type, payload, p.io.now());
+  turnSeal(p, t, payload, p.io.now());
   p.tunnels.moveTo(t, ...before);
   known[t] = wasKnown;
 }

@@ -111,11 +111,10 @@ export type ToShard =
       readonly slot: number;
       readonly key: AeadKey;
     }
-  /** Seal `payload` as payload type `type` in row `index`; type -1 = empty packet. `to`: there, instead of to the peer. */
+  /** Seal a control message in row `index`; without a payload, an empty packet. `to`: there, instead of to the peer. */
   | {
       readonly kind: "seal";
       readonly index: number;
-      readonly type: number;
       readonly payload: Uint8Array;
       readonly to?: Endpoint;
     }

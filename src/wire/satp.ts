@@ -29,6 +29,8 @@ export const TYPE_LEN = 2;
 export const TYPE_IPV4 = 0x0800;
 export const TYPE_IPV6 = 0x86dd;
 export const TYPE_ETHERNET = 0x6558;
+/** Control messages inside a session (docs/PROTOCOL.md): IEEE 802 local experimental EtherType 1. */
+export const TYPE_CONTROL = 0x88b5;
 /** Types up to this one are reserved: they would be lengths in an Ethernet header (IEEE 802.3). */
 export const RESERVED_MAX = 0x05dc;
 

@@ -1,10 +1,12 @@
 /** Several nodes of a group on virtual time: who owns a session, what becomes of packets that arrive elsewhere. */
 import { describe, expect, test } from "vitest";
+import { PONG } from "../../src/channel/kinds.ts";
+import { encodeUnnumbered, TOKEN_LEN } from "../../src/channel/unnumbered.ts";
 import type { GroupOutput } from "../../src/cluster/group_types.ts";
 import { PROOF_LEN } from "../../src/cluster/ownership.ts";
 import { sealAead } from "../../src/crypto/aead.ts";
 import { ALG_AES_256_GCM } from "../../src/dataplane/layout.ts";
-import { encodeSessionControl, PONG, TOKEN_LEN } from "../../src/handshake/session_control.ts";
+import { TYPE_CONTROL } from "../../src/wire/satp.ts";
 import { type Client, endpoint, forged, type Node, World } from "./world.ts";
 
 /** A client that has sent `count` packets at node 1, one a millisecond, and everybody has heard of it. */
@@ -277,9 +279,9 @@ describe("an owner that is gone", () => {
 
   test("what is opened is as long as a datagram with PONG is", () => {
     const key = new Uint8Array(32);
-    const inner = encodeSessionControl({ type: PONG, token: new Uint8Array(TOKEN_LEN) });
+    const inner = encodeUnnumbered({ kind: PONG, token: new Uint8Array(TOKEN_LEN) });
     const context = { algorithm: ALG_AES_256_GCM, sealKey: key, openKey: key };
-    expect(sealAead(context, { seq: 1, senderId: 1, mux: 0x8000 }, PONG, inner)).toHaveLength(PROOF_LEN);
+    expect(sealAead(context, { seq: 1, senderId: 1, mux: 0x8000 }, TYPE_CONTROL, inner)).toHaveLength(PROOF_LEN);
   });
 
   test("known to be dead, it is not asked at all", () => {

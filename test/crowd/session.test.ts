@@ -1,6 +1,8 @@
 /** A client of the crowd against the real responder of a node: handshake, cookie, packets, another handshake. */
 import { createSocket } from "node:dgram";
 import { afterAll, expect, test } from "vitest";
+import { PING, PONG } from "../../src/channel/kinds.ts";
+import { encodeUnnumbered } from "../../src/channel/unnumbered.ts";
 import { crowdAddressText, crowdPair } from "../../src/crowd/order.ts";
 import { CrowdSession } from "../../src/crowd/session.ts";
 import { openAead, sealAead } from "../../src/crypto/aead.ts";
@@ -10,9 +12,8 @@ import { AES_128_GCM, clientKey, groupKey, type Sender } from "../../src/handsha
 import { mac1Key } from "../../src/handshake/macs.ts";
 import type { NodeOutput } from "../../src/handshake/node_sessions.ts";
 import { groupNameBytes, MODE_TUNNEL } from "../../src/handshake/offer.ts";
-import { encodeSessionControl, PING, PONG } from "../../src/handshake/session_control.ts";
 import type { NodeSession } from "../../src/handshake/session_rows.ts";
-import { TYPE_IPV4 } from "../../src/wire/satp.ts";
+import { TYPE_CONTROL, TYPE_IPV4 } from "../../src/wire/satp.ts";
 import { at, endpoint, Group, hex, PSK } from "../handshake/party.ts";
 
 const socket = createSocket("udp4");
@@ -99,9 +100,9 @@ test("a node under load gets its cookie, and PING its PONG", () => {
   const made = handshake(both, 0);
   expect(both.session.cookies).toBe(1);
   const token = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8);
-  const pong = both.session.pong(answer(made, 0, PING, encodeSessionControl({ type: PING, token })))!;
+  const pong = both.session.pong(answer(made, 0, TYPE_CONTROL, encodeUnnumbered({ kind: PING, token })))!;
   const opened = openAead(keysOf(made), pong, readHeader(pong));
-  expect(opened).toMatchObject({ result: "opened", payloadType: PONG });
+  expect(opened).toMatchObject({ result: "opened", payloadType: TYPE_CONTROL });
   expect(both.session.pong(answer(made, 1, PONG, token))).toBeUndefined();
 });
 

@@ -244,7 +244,7 @@ describe("floods", () => {
     };
     batch();
     const bytes = full(0).length;
-    const room = Math.floor((1024 * 1024 - 128 * 1280) / bytes);
+    const room = Math.floor((1280 * 1024 - 256 * 1280) / bytes);
     expect([node.count("held"), node.count("hold_full")]).toEqual([room, 700 - room]);
     expect([node.count("control"), node.count("punt_full")]).toEqual([96, 104]);
     const entries = handed(node);
@@ -281,6 +281,34 @@ describe("floods", () => {
     expect(send(1000, stranger)).toBe(Math.floor(((BURST % COST) + BURST / 10) / COST));
     network.nowMs += 60_000;
     expect(send(6000, stranger)).toBe(Math.floor(BURST / COST));
+  });
+
+  test("of one session that moves use up the common budget: the first packets of another one are held all the same", () => {
+    const other = INDEX + 1;
+    sessionAt(1);
+    const node = nodes[1];
+    node.session(ROW + 1, {
+      ...{ remote: CLIENT, routes: [], window: WINDOW, foreign: true, owner: 1_000_001 },
+      ...{ end: "node", sessionIndex: other, receiver: RECEIVER + 1, senderId: SENDERS[1] },
+      key: { algorithm: ALG_AES_256_GCM, sealKey: groupKey(SENDERS[1]), openKey: clientKey },
+    });
+    for (let k = 0; k < 8000; k += 500) {
+      for (let j = 0; j < 500; j++) hand.send(1, full(k + j));
+      settle(...nodes);
+      handed(node);
+    }
+    const [before, refused] = [node.count("held"), node.count("hold_full")];
+    expect(refused).toBeGreaterThan(0);
+    // Among these is what proves to this node that the client is here.
+    for (let k = 0; k < 40; k++) hand.send(1, full(k, other));
+    settle(...nodes);
+    expect([node.count("held") - before, node.count("hold_full") - refused]).toEqual([32, 8]);
+    expect(handed(node).map(({ row }) => row)).toEqual(Array(32).fill(ROW + 1));
+    network.nowMs += 1000;
+    // The common budget is whole again, and the loud one has it.
+    for (let k = 0; k < 40; k++) hand.send(1, full(k));
+    settle(...nodes);
+    expect(node.count("hold_full") - refused).toBe(8);
   });
 });
 

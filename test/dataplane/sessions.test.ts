@@ -15,6 +15,7 @@ import { ALG_AES_256_GCM } from "../../src/dataplane/layout.ts";
 import { turnKeepalive } from "../../src/dataplane/pipeline.ts";
 import { MemoryNetwork, type MemorySocket, PacketRing } from "../../src/drivers/memory_network.ts";
 import { apply } from "../../src/shard/apply.ts";
+import { TYPE_CONTROL } from "../../src/wire/satp.ts";
 import { Host, PORT, packet4, packet6, settle } from "./world.ts";
 
 const NODE = "192.0.2.1";
@@ -38,6 +39,15 @@ const sealed = (n: number, seq: number, type: number, inner: Uint8Array, key = t
   sealAead(
     { algorithm: ALG_AES_256_GCM, sealKey: key, openKey: toClient(n) },
     { seq, senderId: indexOf(n) >>> 15, mux: 0x8000 | (indexOf(n) & 0x7fff) },
+    type,
+    inner,
+  );
+
+/** The same to the client. */
+const sealedByNode = (n: number, seq: number, type: number, inner: Uint8Array) =>
+  sealAead(
+    { algorithm: ALG_AES_256_GCM, sealKey: toClient(n), openKey: toNode(n) },
+    { seq, senderId: SENDER, mux: 0x8000 | receiverOf(n) },
     type,
     inner,
   );
@@ -165,7 +175,7 @@ describe("a pending session", () => {
     expect([node.count("auth_failed"), node.plane.tunnels.pending[0]]).toEqual([1, 1]);
     expect(events(node, CONFIRMED)).toEqual([]);
     atClient(anna, 0, 0);
-    apply(anna.plane, { kind: "seal", index: 0, type: -1, payload: new Uint8Array(0) });
+    apply(anna.plane, { kind: "seal", index: 0, payload: new Uint8Array(0) });
     settle(node);
     expect([node.count("empty"), node.plane.tunnels.pending[0]]).toEqual([1, 0]);
     expect(events(node, CONFIRMED)).toEqual([0]);
@@ -388,21 +398,79 @@ describe("what the control plane sees", () => {
   test("a control payload of a session is handed over and never delivered, whatever it looks like", () => {
     atNode(0, 0, { pending: false });
     const hand = new Hand(network, ANNA, 5555);
-    const packet = packet4(ANNA_INNER, NODE_INNER, 20);
-    for (let type = 0; type <= 0x10; type++) hand.send(NODE, sealed(0, type, type, packet));
+    const packet = packet4(ANNA_INNER, NODE_INNER, 1300);
+    hand.send(NODE, sealed(0, 0, TYPE_CONTROL, packet));
     settle(node);
-    const entries = handed(node);
-    expect(entries.map(({ kind, row, detail }) => [kind, row, detail])).toEqual(
-      Array.from({ length: 16 }, (_, type) => [SESSION_CONTROL, 0, type]),
-    );
-    for (const { bytes } of entries) expect(bytes).toEqual(packet);
-    expect(node.delivered()).toEqual([]);
-    expect(node.count("type_reserved")).toBe(1);
+    const [entry, ...others] = handed(node);
+    expect(others).toEqual([]);
+    const { kind, row, detail, bytes } = entry;
+    expect([kind, row]).toEqual([SESSION_CONTROL, 0]);
+    // Who sealed it, and how long it was.
+    expect([detail >>> 16, detail & 0xffff]).toEqual([indexOf(0) >>> 15, packet.length]);
+    expect(bytes).toEqual(packet.slice(0, CONTROL_BYTES));
+    expect([node.delivered(), node.count("control")]).toEqual([[], 1]);
+  });
+
+  test.each([
+    ["a node", () => node, () => void atNode(0, 0, { pending: false }), sealed],
+    ["a client", () => anna, () => void atClient(anna, 0, 0), sealedByNode],
+  ])("reserved payload types are dropped and counted at %s, also those that were control once", (_, at, make, seal) => {
+    make();
+    const hand = new Hand(network, at() === node ? ANNA : NODE, 5555);
+    const types = [...Array(0x11).keys(), 0x100, 0x5db, 0x5dc];
+    types.forEach((type, seq) => {
+      hand.send(at().address, seal(0, seq, type, packet4(ANNA_INNER, NODE_INNER, 20)));
+    });
+    settle(at());
+    expect(at().count("type_reserved")).toBe(types.length);
+    expect([at().count("control"), handed(at()), at().delivered()]).toEqual([0, [], []]);
+    hand.send(at().address, seal(0, 100, 0x5dd, packet4(ANNA_INNER, NODE_INNER, 20)));
+    settle(at());
+    expect([at().count("type_reserved"), at().count("type_unsupported")]).toEqual([types.length, 1]);
+  });
+
+  test("a session that floods is limited, and takes nothing from another one", () => {
+    atNode(0, 0, { pending: false });
+    atNode(1, 1, { pending: false, owner: 1_000_001, routes: [`${BELA_INNER}/32`] });
+    const [loud, quiet] = [new Hand(network, ANNA, 5555), new Hand(network, BELA, 5555)];
+    const of = (n: number) => handed(node).filter(({ row }) => row === n).length;
+    let [seq, heardLoud, heardQuiet] = [0, 0, 0];
+    // 27,000 a second; the other one speaks ten times a second, at the end of a burst.
+    for (let ms = 0; ms < 400; ms += 2, network.nowMs += 2) {
+      for (let k = 0; k < 54; k++) loud.send(NODE, sealed(0, seq++, TYPE_CONTROL, Uint8Array.of(1)));
+      if (ms % 100 === 0) quiet.send(NODE, sealed(1, ms, TYPE_CONTROL, Uint8Array.of(1)));
+      settle(node);
+      const entries = handed(node);
+      heardLoud += entries.filter(({ row }) => row === 0).length;
+      heardQuiet += entries.filter(({ row }) => row === 1).length;
+    }
+    expect(of(0)).toBe(0);
+    expect(heardQuiet).toBe(4);
+    expect(heardLoud).toBeLessThanOrEqual(96 + 0.4 * 300);
+    expect(heardLoud).toBeGreaterThan(96);
+    expect(node.count("control_limit") + heardLoud + heardQuiet).toBe(seq + 4);
+  });
+
+  test("many loud sessions use up the common budget, and a quiet one is heard all the same", () => {
+    const rows = 20;
+    for (let row = 0; row <= rows; row++)
+      atNode(row, row, { pending: false, owner: 1_000_000 + row, routes: [`198.51.100.${row + 10}/32`] });
+    const hands = [...Array(8).keys()].map((k) => new Hand(network, ANNA, 6000 + k));
+    let [seq, heard] = [0, 0];
+    for (let ms = 0; ms < 300; ms += 2, network.nowMs += 2) {
+      for (let row = 0; row < rows; row++)
+        for (let k = 0; k < 4; k++) hands[row % 8].send(NODE, sealed(row, seq++, TYPE_CONTROL, Uint8Array.of(1)));
+      if (ms % 50 === 0) hands[0].send(NODE, sealed(rows, ms, TYPE_CONTROL, Uint8Array.of(1)));
+      settle(node);
+      heard += handed(node).filter(({ row }) => row === rows).length;
+    }
+    expect(node.count("punt_full")).toBeGreaterThan(0);
+    expect(heard).toBe(6);
   });
 
   test("a forged control payload is not handed over", () => {
     atNode(0, 0, { pending: false });
-    new Hand(network, STRANGER).send(NODE, sealed(0, 0, 3, Uint8Array.of(1), toNode(5)));
+    new Hand(network, STRANGER).send(NODE, sealed(0, 0, TYPE_CONTROL, Uint8Array.of(1), toNode(5)));
     settle(node);
     expect(handed(node)).toEqual([]);
     expect(node.count("auth_failed")).toBe(1);
@@ -538,7 +606,7 @@ describe("refused", () => {
     expect(tunnels.drops.reduce((sum, n) => sum + n)).toBe(0);
     expect([node.count("session_seq_limit"), tunnels.seqNext[0]]).toEqual([2, 2 ** 31]);
     expect(node.count("seq_unreserved")).toBe(0);
-    apply(node.plane, { kind: "seal", index: 0, type: 3, payload: Uint8Array.of(1) });
+    apply(node.plane, { kind: "seal", index: 0, payload: Uint8Array.of(1) });
     expect(sink.received()).toBe(1);
   });
 });

@@ -13,7 +13,6 @@ import {
 import { LoadDetector, SourceBuckets } from "../../src/handshake/limits.ts";
 import { checkMac2, cookieFor } from "../../src/handshake/macs.ts";
 import { decodeOffer, encodeOffer, groupNameBytes } from "../../src/handshake/offer.ts";
-import { closeReasons, decodeSessionControl, encodeSessionControl } from "../../src/handshake/session_control.ts";
 import { decodeSettings, encodeSettings, NO_SETTINGS, type Settings } from "../../src/handshake/settings.ts";
 import { openTicket, sealingKey, sealTicket, type TicketContents } from "../../src/handshake/ticket.ts";
 import { SENT_RING, SentRing } from "../../src/table/sent_ring.ts";
@@ -154,31 +153,6 @@ test("the newest key that is usable seals, whatever the order of the ring", () =
     expect([99, 100, 199, 200, 349, 350, 499, 500].map((ms) => sealingKey(order, ms)?.id)).toEqual([
       ...[undefined, 1, 1, 3, 3, 4, 4, undefined],
     ]);
-});
-
-test("control inside a session", () => {
-  const token = exactly(8);
-  const message = fc.oneof(
-    fc.record({ type: fc.constantFrom(1 as const, 2 as const), token }),
-    fc.record({ type: fc.constant(3 as const), reason: fc.constantFrom(...closeReasons).filter((r) => r !== "") }),
-    fc.record({ type: fc.constant(4 as const), sender: fc.record({ senderId: fc.nat(65_535), bootId: token }) }),
-    fc.record({ type: fc.constant(5 as const), token, length: fc.integer({ min: 8, max: 1500 }) }),
-    fc.record({ type: fc.constant(6 as const), token, length: fc.nat(65_535) }),
-  );
-  fc.assert(fc.property(message, (m) => void expect(decodeSessionControl(m.type, encodeSessionControl(m))).toEqual(m)));
-  for (const [type, length] of [
-    [1, 7],
-    [2, 9],
-    [3, 0],
-    [4, 9],
-    [5, 7],
-    [6, 9],
-    [7, 8],
-    [0, 8],
-    [0x800, 8],
-  ])
-    expect(decodeSessionControl(type, new Uint8Array(length)), `${type}`).toBeUndefined();
-  expect(decodeSessionControl(3, Uint8Array.of(200))).toBeUndefined();
 });
 
 test("the ring of sent packets knows the last 1024, by all of their words", () => {

@@ -7,6 +7,8 @@
  */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { CLOSE } from "../../src/channel/kinds.ts";
+import { decodeUnnumbered, encodeUnnumbered } from "../../src/channel/unnumbered.ts";
 import { openChaChaPoly, sealChaChaPoly } from "../../src/crypto/chachapoly.ts";
 import type { ClientOutput, ClientSession } from "../../src/handshake/client_session.ts";
 import * as control from "../../src/handshake/control.ts";
@@ -14,7 +16,6 @@ import type { Initiator } from "../../src/handshake/initiator.ts";
 import { CHACHA20_POLY1305, clientKey, groupKey, type Sender } from "../../src/handshake/keys.ts";
 import type { NodeOutput, NodeSession } from "../../src/handshake/node_sessions.ts";
 import type { Responder } from "../../src/handshake/responder.ts";
-import { decodeSessionControl, encodeSessionControl } from "../../src/handshake/session_control.ts";
 import { at, endpoint, Group, hex, ticketKey } from "./party.ts";
 
 const FROM = endpoint(9);
@@ -153,8 +154,8 @@ class World {
         this.nodeCurrent = o.session;
         this.nodeSeals(o.session, new Uint8Array(0));
       } else if (o.kind === "close") {
-        const payload = encodeSessionControl({ type: 3, reason: o.reason });
-        this.nodeSeals(this.nodeSessions.get(o.index)!, Uint8Array.from([0, 3, ...payload]));
+        const payload = encodeUnnumbered({ kind: CLOSE, reason: o.reason });
+        this.nodeSeals(this.nodeSessions.get(o.index)!, Uint8Array.from([0x88, 0xb5, ...payload]));
       } else if (o.kind === "retire") {
         if (this.nodeCurrent?.index === o.index) this.nodeCurrent = undefined;
         this.nodeSessions.delete(o.index);
@@ -184,8 +185,8 @@ class World {
     const plain = sender && this.open(sender.openKey, datagram);
     if (session === undefined || plain === undefined) return;
     this.client.heard(this.now(), session.receiver, view.getUint32(0));
-    const message = plain.length > 2 ? decodeSessionControl(plain[0] * 256 + plain[1], plain.subarray(2)) : undefined;
-    if (message?.type === 3)
+    const message = plain[0] === 0x88 ? decodeUnnumbered(plain.subarray(2)) : undefined;
+    if (message?.kind === CLOSE)
       this.fromClient((out) => this.client.closedByGroup(this.now(), session.receiver, message.reason, out));
   }
 

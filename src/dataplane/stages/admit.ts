@@ -9,7 +9,6 @@ import * as ipv4 from "../../wire/ipv4.ts";
 import * as ipv6 from "../../wire/ipv6.ts";
 import * as satp from "../../wire/satp.ts";
 import { activate } from "../activate.ts";
-import { SESSION_CONTROL } from "../control_ring.ts";
 import { CONFIRMED, ENDPOINT_MOVED, PEER_RESTARTED, PROBLEM } from "../events.ts";
 import { SOCK_INDEX_MASK } from "../layout.ts";
 import type { Plane } from "../plane.ts";
@@ -19,8 +18,6 @@ import * as V from "../verdict.ts";
 /** Without authentication an endpoint is only replaced after this silence. */
 const UNAUTHENTIC_HOLD_MS = 30_000;
 const ECN_CE = 3;
-/** Payload types 0x0001-0x000F are control inside a session. */
-const SESSION_CONTROL_MAX = 0x000f;
 /** Window with which shards find the newest packet of a tunnel without a replay window; any that a table has. */
 const NEWEST_WINDOW = 64;
 
@@ -38,7 +35,7 @@ export function admit(p: Plane, n: number): void {
       verdict[i] = V.EMPTY;
       continue;
     }
-    if (p.tunnels.session[t] !== NO_SESSION && type[i] <= SESSION_CONTROL_MAX) {
+    if (p.tunnels.session[t] !== NO_SESSION && type[i] === satp.TYPE_CONTROL) {
       verdict[i] = handOver(p, i, t);
       continue;
     }
@@ -108,9 +105,8 @@ function commit(p: Plane, i: number, t: number): boolean {
 
 /** Control inside a session: an authentic payload for the control plane. */
 function handOver(p: Plane, i: number, t: number): number {
-  const { at, len, type } = p.input;
-  const taken = p.control.push(p.input, i, SESSION_CONTROL, t, type[i], at[i], len[i], p.now);
-  return taken ? V.CONTROL : V.PUNT_FULL;
+  const { at, len, sender } = p.input;
+  return p.control.pushInside(p.input, i, t, sender[i], at[i], len[i], p.now);
 }
 
 /** Begins the window of `slot` anew at row `i`, if that proves a restart. `place`: of the window, for `restart`. */

@@ -1,0 +1,14 @@
+/**
+ * Every kind of control message inside a session, with its number. A control message is the payload of a session packet
+ * with payload type TYPE_CONTROL (wire/satp.ts); its first byte is the kind. docs/PROTOCOL.md, "Control inside a session",
+ * has the same table, and the ranges that are kept for later kinds.
+ *
+ * Kinds below NUMBERED_MIN are unnumbered: they may be lost and nobody repeats them. Kinds from NUMBERED_MIN on are messages of the
+ * channel (channel.ts): they arrive once and in order, and never stand in a packet by themselves but in pages.
+ */
+export const PING = 1;
+export const PONG = 2;
+export const CLOSE = 3;
+export const SENDER_ACK = 4;
+export const PATH_PROBE = 5;
+export const PATH_ACK = 6;
