@@ -2,7 +2,6 @@
  * Commands that ask a running daemon, or change something in it: clients, sessions, routes, reload, log-level, show,
  * ping, events, down; drain and undrain are in `drain.ts`. All of them over the API, all with --json. No file of the daemon is read or written.
  */
-import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { ask, followEvents, getHealth, getStatus } from "../api/client.ts";
 import { type ApiClient, type ApiSession, levelName } from "../api/contract/control.ts";
@@ -16,6 +15,8 @@ import { addSyncCommands } from "./sync.ts";
 export interface ControlIo {
   readonly socketDir: string;
   out(text: string): void;
+  /** Bytes of a small file. Throws an Error with a sentence (without the full stop) when it is none, or not small. */
+  readSecret(path: string): Uint8Array;
 }
 
 interface Common {
@@ -68,7 +69,7 @@ export function addControlCommands(program: Command, io: ControlIo, done: (code:
       const added = await ask(socketOf(options), "addClient", {
         name,
         publicKey: options.publicKey,
-        psk: options.pskFile === undefined ? undefined : readPsk(options.pskFile),
+        psk: options.pskFile === undefined ? undefined : readPsk(options.pskFile, io),
         addresses: options.address,
         prefixes: options.prefix,
         modes: modes as ("tunnel" | "open" | "relay")[],
@@ -210,9 +211,9 @@ interface AddOptions {
 
 export const collect = (value: string, all: string[]): string[] => [...all, value];
 
-function readPsk(file: string): string {
+function readPsk(file: string, io: ControlIo): string {
   try {
-    return readFileSync(file, "utf8").trim();
+    return new TextDecoder().decode(io.readSecret(file)).trim();
   } catch (cause) {
     throw new AnyhopError("usage", `${file} cannot be read: ${(cause as Error).message}.`, { cause });
   }

@@ -32,6 +32,8 @@ export interface CliIo {
   readonly version: string;
   out(text: string): void;
   err(text: string): void;
+  /** Of files that a person names; see `ControlIo`. */
+  readSecret(path: string): Uint8Array;
   /** Where NAME.sock files are; SOCKET_DIR when left out. */
   readonly socketDir?: string;
 }

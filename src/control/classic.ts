@@ -4,6 +4,7 @@
  * secrets and folders are read through `ClassicEnv`.
  */
 import { type LogTarget, parseLogTarget } from "../base/log.ts";
+import { isName } from "../base/names.ts";
 import { SHARDS_MAX } from "../dataplane/shared.ts";
 import { canonical, familyOf, readPrefix } from "./address_text.ts";
 import { type AnytunDir, readAnytunDir } from "./anytun_dir.ts";
@@ -11,7 +12,7 @@ import { classicHelp, listOf, parseOptions, type RawOptions, textOf } from "./cl
 import { type ProcessTransforms, readConnection, readTransforms } from "./classic_tunnel.ts";
 import { Problems } from "./classic_values.ts";
 import type { ClassicEnv } from "./config_env.ts";
-import { isDeviceName, isName, SOCKET_PATH_MAX } from "./config_rules.ts";
+import { isDeviceName, SOCKET_PATH_MAX } from "./config_rules.ts";
 import type { InstanceSpec, TunnelSpec } from "./instance.ts";
 import { whyNotShards } from "./shard_set.ts";
 
@@ -104,7 +105,9 @@ function readInstance(raw: RawOptions, dir: AnytunDir | undefined, env: ClassicE
     if (family !== undefined && !listen.some(({ address }) => familyOf(address) === family))
       problems.fail(`-r ${remote?.host} is IPv${family}, but -i, -4 or -6 leave no such socket (tunnel ${name})`);
   }
-  const name = (dir?.name ?? device.name ?? instanceName(raw, listen)).replace(/[^A-Za-z0-9_.-]/g, "_");
+  const name = (dir?.name ?? device.name ?? instanceName(raw, listen))
+    .replace(/[^A-Za-z0-9_.-]/g, "_")
+    .replace(/^[_.-]+/, "");
   if (!isName(name))
     problems.fail(`the instance name "${name}" is not a name; rename the folder, or use --config with its full path`);
   const stateDir = textOf(raw, "stateDir") ?? "/var/lib/anyhop";

@@ -6,10 +6,10 @@
 import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { formatAddress, parseAddress } from "../base/ip.ts";
+import { isName, NAME_RULE } from "../base/names.ts";
 import { overlap, parsePrefix } from "../base/prefix.ts";
 import { AddressPool } from "./address_pool.ts";
 import { readPrefix } from "./address_text.ts";
-import { isName, NAME_RULE } from "./config_rules.ts";
 import type { NewClient } from "./control_port.ts";
 import type { NodeSpec } from "./instance.ts";
 import { explainKey, formatKey, parseKey } from "./keys/key_text.ts";

@@ -1,20 +1,12 @@
 /** A client file: text in, `ClientSpec` or faults out. */
+import { isName, NAME_RULE } from "../base/names.ts";
 import { readEndpoint, readPrefix } from "./address_text.ts";
 import { clientKind, type ServiceConfig } from "./client_schema.ts";
 import { folderOf, judged, nameOf, type Parsed } from "./config.ts";
 import type { ConfigEnv } from "./config_env.ts";
 import { readSchema, type TomlFile } from "./config_read.ts";
 import type { Report } from "./config_report.ts";
-import {
-  checkPaths,
-  DEVICE_NAME_MAX,
-  isDeviceName,
-  isName,
-  NAME_RULE,
-  REMOTE_PORT_DEFAULT,
-  routePrefix,
-  unique,
-} from "./config_rules.ts";
+import { checkPaths, DEVICE_NAME_MAX, isDeviceName, REMOTE_PORT_DEFAULT, routePrefix, unique } from "./config_rules.ts";
 import { MTU_MIN_IPV6 } from "./config_schema.ts";
 import type { ClientSpec, ServiceSpec } from "./instance.ts";
 import { KeyReader } from "./key_sources.ts";

@@ -3,11 +3,13 @@
  * fault is found in one go: what the schema refuses is reported and cut out, the rest is judged as if it were the whole
  * file.
  */
-import { type AST, getStaticTOMLValue, ParseError, parseTOML } from "toml-eslint-parser";
+import { type AST, getStaticTOMLValue, ParseError, parseTOML, traverseNodes } from "toml-eslint-parser";
 import type { z } from "zod";
+import { isObjectWord } from "../base/names.ts";
 import { Places } from "./config_places.ts";
 import { Report } from "./config_report.ts";
 import { closest, type Fault } from "./faults.ts";
+import { type Excess, findExcess } from "./toml_limits.ts";
 
 /** One kind of configuration file. */
 export interface FileKind<T> {
@@ -25,17 +27,53 @@ export interface TomlFile {
   readonly report: Report;
 }
 
-/** The file as plain values, or the one fault when it is not TOML. `file` is its path, for messages. */
+/**
+ * The file as plain values, or the one fault when it is not TOML, or more of it than a file of ours ever has. `file` is
+ * its path, for messages.
+ */
 export function readToml(text: string, file: string): TomlFile | Fault {
+  const excess = findExcess(text);
+  if (excess !== undefined) return faultAt(excess, file);
   let program: AST.TOMLProgram;
   try {
     program = parseTOML(text);
+    const word = findObjectWord(program);
+    if (word !== undefined) return faultAt(word, file);
+    return { value: getStaticTOMLValue(program) as TomlFile["value"], report: new Report(file, new Places(program)) };
   } catch (error) {
-    if (!(error instanceof ParseError)) throw error;
-    return syntaxFault(error, file);
+    if (error instanceof ParseError) return syntaxFault(error, file);
+    // A number or a comment of megabytes: what is long overflows the stack of the parser.
+    if (error instanceof RangeError)
+      return faultAt({ line: 1, column: 1, message: "a part of this is too long" }, file);
+    throw error;
   }
-  return { value: getStaticTOMLValue(program) as TomlFile["value"], report: new Report(file, new Places(program)) };
 }
+
+/**
+ * The first key that every object of JavaScript has without being given it. The parser would write below it into what
+ * all objects share: `[__proto__]` changed every table of the program.
+ */
+function findObjectWord(program: AST.TOMLProgram): Excess | undefined {
+  let found: Excess | undefined;
+  traverseNodes(program, {
+    enterNode(node) {
+      if (node.type !== "TOMLKey" || found !== undefined) return;
+      for (const key of node.keys) {
+        const word = key.type === "TOMLBare" ? key.name : key.value;
+        if (!isObjectWord(word)) continue;
+        const { line, column } = key.loc.start;
+        found = { line, column: column + 1, message: `there is no key ${word}, here or anywhere` };
+        return;
+      }
+    },
+    leaveNode() {},
+  });
+  return found;
+}
+
+const faultAt = ({ line, column, message }: Excess, file: string): Fault => ({
+  ...{ severity: "error", file, line, column, key: "", message, suggestion: undefined },
+});
 
 function syntaxFault(error: ParseError, file: string): Fault {
   return {
@@ -49,11 +87,14 @@ function syntaxFault(error: ParseError, file: string): Fault {
   };
 }
 
+/** Each round cuts out what is wrong at one level or more; the tables are four levels deep. */
+const ROUNDS_MAX = 32;
+
 type Raw = Record<string | number, unknown>;
 
 /** Reports what the schema refuses, cuts it out and returns the rest with defaults filled in. Changes `file.value`. */
 export function readSchema<T>({ value, report }: TomlFile, kind: FileKind<T>): T {
-  for (;;) {
+  for (let round = 0; round < ROUNDS_MAX; round++) {
     const result = kind.schema.safeParse(value);
     if (result.success) return result.data;
     for (const issue of result.error.issues) {
@@ -65,16 +106,17 @@ export function readSchema<T>({ value, report }: TomlFile, kind: FileKind<T>): T
       } else reportValue(value as Raw, issue, kind, report);
     }
   }
+  throw new Error(`The faults of ${report.file} do not end.`);
 }
 
 function reportUnknown<T>(issue: z.core.$ZodIssue, key: string, kind: FileKind<T>, report: Report): void {
   const { tables, lists } = kind;
   const bracket = (name: string): string => (lists.has(name) ? `[[${name}]]` : `[${name}]`);
   const names = issue.path.filter((part) => typeof part === "string").join(".");
-  const table = names in tables ? names : String(issue.path[0] ?? "");
+  const table = Object.hasOwn(tables, names) ? names : String(issue.path[0] ?? "");
   const known = Object.keys(tables[table].shape);
   const meant = closest(key, known);
-  const homes = Object.keys(tables).filter((name) => name !== table && key in tables[name].shape);
+  const homes = Object.keys(tables).filter((name) => name !== table && Object.hasOwn(tables[name].shape, key));
   const home = homes.find((name) => !lists.has(name) || homes.length === 1);
   let suggestion = `the keys here are ${known.join(", ")}`;
   if (meant !== undefined) suggestion = `did you mean ${meant}?`;

@@ -3,6 +3,7 @@
  * Each takes the checked values and reports; what it returns is only used when nothing was an error.
  */
 
+import { isName, NAME_RULE } from "../base/names.ts";
 import { canonical, familyOf, type PrefixText, readEndpoint, readPrefix } from "./address_text.ts";
 import type { Report } from "./config_report.ts";
 import { type Config, MTU_MIN_IPV6, type TunnelConfig } from "./config_schema.ts";
@@ -13,10 +14,8 @@ import { whyNotShards } from "./shard_set.ts";
 export const SOCKET_PATH_MAX = 95;
 /** IFNAMSIZ without the zero. */
 export const DEVICE_NAME_MAX = 15;
-export const NAME_RULE = "must be 1 to 64 letters, digits, dots, dashes or underscores";
 export const REMOTE_PORT_DEFAULT = 4444;
 
-export const isName = (text: string): boolean => /^[A-Za-z0-9_.-]{1,64}$/.test(text) && !/^\.+$/.test(text);
 export const isDeviceName = (text: string): boolean =>
   text.length <= DEVICE_NAME_MAX && /^[^\s/:%]+$/.test(text) && !/^\.+$/.test(text);
 

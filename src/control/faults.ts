@@ -25,8 +25,12 @@ export function formatFault(fault: Fault): string {
   return `${fault.file}:${fault.line}:${fault.column}: ${fault.severity}: ${fault.message}${advice}`;
 }
 
+const WORD_LEN_MAX = 64;
+
 /** The candidate that `word` was probably meant to be, or undefined. */
 export function closest(word: string, candidates: Iterable<string>): string | undefined {
+  // Nobody means a known word by a text of a thousand letters, and comparing it takes long.
+  if (word.length > WORD_LEN_MAX) return undefined;
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const candidate of candidates) {

@@ -2,6 +2,7 @@
  * An /etc/anytun/NAME folder as a file of anyhop: what `classic --config` understands, written down. Keys go into files
  * of their own, because a passphrase in a folder of anytun was readable to many. Pure.
  */
+import { isName } from "../base/names.ts";
 import { parseClassic } from "./classic.ts";
 import type { ClassicEnv } from "./config_env.ts";
 import type { InstanceSpec, TunnelSpec } from "./instance.ts";
@@ -34,8 +35,11 @@ export function importAnytun(folder: string, env: ClassicEnv): Imported | readon
 function withNames(tunnels: readonly TunnelSpec[]): TunnelSpec[] {
   const taken = new Set<string>();
   return tunnels.map((tunnel, i) => {
-    const plain = tunnel.name.replace(/[^A-Za-z0-9_.-]/g, "_").slice(0, 56);
-    const name = taken.has(plain) || /^\.*$/.test(plain) ? `${plain}_${i}` : plain;
+    const plain = tunnel.name
+      .replace(/[^A-Za-z0-9_.-]/g, "_")
+      .replace(/^[_.-]+/, "")
+      .slice(0, 56);
+    const name = taken.has(plain) || !isName(plain) ? `${plain || "tunnel"}_${i}` : plain;
     taken.add(name);
     return { ...tunnel, name };
   });

@@ -3,6 +3,7 @@
  * those of the group, the pool and the clients. The device takes the first address of each pool when it has none.
  */
 import { formatAddress } from "../base/ip.ts";
+import { isName, NAME_RULE } from "../base/names.ts";
 import { overlap, parsePrefix } from "../base/prefix.ts";
 import { hostOf } from "./address_pool.ts";
 import { canonical, familyOf, readEndpoint } from "./address_text.ts";
@@ -12,7 +13,7 @@ import { folderOf, judged, type Parsed, readInstance } from "./config.ts";
 import type { ConfigEnv } from "./config_env.ts";
 import { readSchema, type TomlFile } from "./config_read.ts";
 import type { Report } from "./config_report.ts";
-import { checkRoutes, isName, NAME_RULE, REMOTE_PORT_DEFAULT, routePrefix, unique } from "./config_rules.ts";
+import { checkRoutes, REMOTE_PORT_DEFAULT, routePrefix, unique } from "./config_rules.ts";
 import { MTU_MIN_IPV6 } from "./config_schema.ts";
 import type { InstanceSpec, NodeClient, NodeSpec } from "./instance.ts";
 import { KeyReader } from "./key_sources.ts";

@@ -41,7 +41,7 @@ export interface NodeControlPorts {
   /** Sessions tell theirs, too. */
   readonly events: EventHub;
   /** Reads and judges the configuration file again. */
-  readonly readFile: () => ParsedFile;
+  readonly readFile: () => Promise<ParsedFile>;
   /** Name of the device once it is up. */
   readonly deviceName: () => string;
 }
@@ -51,6 +51,7 @@ export class NodeControl implements Control {
   readonly #book: ClientBook;
   readonly #shared: SharedClients | undefined;
   #spec: NodeSpec;
+  #reloading: Promise<unknown> = Promise.resolve();
 
   /** Admits every client of file and store. Throws AnyhopError when they contradict each other. */
   constructor(spec: NodeSpec, ports: NodeControlPorts) {
@@ -131,8 +132,18 @@ export class NodeControl implements Control {
     });
   }
 
-  async reload(): Promise<ReloadView> {
-    const parsed = this.#use.readFile();
+  reload(): Promise<ReloadView> {
+    // One after the other: two at once would compare with the same old file.
+    const reloading = this.#reloading.then(() => this.#reload());
+    this.#reloading = reloading.catch(() => {});
+    return reloading;
+  }
+
+  async #reload(): Promise<ReloadView> {
+    const parsed = await this.#use.readFile().catch((cause: Error) => {
+      if (!(cause instanceof AnyhopError)) throw cause;
+      throw new AnyhopError("config_faults", `Nothing was changed: ${cause.message}`, { cause });
+    });
     const faults = parsed.faults.map(formatFault);
     if (parsed.spec === undefined)
       throw new AnyhopError("config_faults", `Nothing was changed, because the file is wrong:\n${faults.join("\n")}`);

@@ -11,6 +11,7 @@ import { type Actions, EXIT_FAILED, EXIT_OK, EXIT_USAGE, runCli } from "../cli/p
 import type { ProcessSpec } from "../control/classic.ts";
 import type { ParsedFile } from "../control/config_file.ts";
 import { LogLevel } from "../control/log_level.ts";
+import * as configEnv from "../drivers/config_env.ts";
 import { systemClock } from "./clock.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
@@ -35,7 +36,8 @@ async function createLog(targets: readonly LogTarget[], level = new LogLevel()):
 const actions: Actions = {
   async setup() {
     const { createSetupActions } = await import("./setup_actions.ts");
-    return createSetupActions({ out, err, socketDir: SOCKET_DIR });
+    const { readConfigFile } = await import("./config_reader.ts");
+    return createSetupActions({ out, err, socketDir: SOCKET_DIR, readConfig: readConfigFile });
   },
 
   async check(file) {
@@ -75,7 +77,6 @@ const actions: Actions = {
 
   async classic(argv) {
     const { parseClassic } = await import("../control/classic.ts");
-    const configEnv = await import("../drivers/config_env.ts");
     const parsed = parseClassic(argv, configEnv);
     if (parsed.kind === "help") out(parsed.text);
     if (parsed.kind === "version") out(`anyhop ${version}\n`);
@@ -115,7 +116,7 @@ function writePid(path: NonNullable<ProcessSpec["writePid"]>): void {
   }
 }
 
-runCli(process.argv.slice(2), actions, { version, out, err }).then(
+runCli(process.argv.slice(2), actions, { version, out, err, readSecret: configEnv.readSecret }).then(
   (code) => {
     process.exitCode = code;
   },

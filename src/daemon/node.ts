@@ -1,5 +1,4 @@
 /** A node in the foreground: an instance with sessions, the client book, its announcer, and the control API over it. */
-import { parseFile } from "../control/config_file.ts";
 import { EventHub } from "../control/event_hub.ts";
 import type { NodeSpec } from "../control/instance.ts";
 import type { LogLevel } from "../control/log_level.ts";
@@ -7,12 +6,12 @@ import { NodeControl } from "../control/node_control.ts";
 import { NodeEnd } from "../control/node_end.ts";
 import type { NodeGroup } from "../control/node_group.ts";
 import { entropyOf } from "../crypto/entropy.ts";
-import * as configEnv from "../drivers/config_env.ts";
 import { useNativeHandshake } from "../drivers/native_handshake.ts";
 import { nativePairOf } from "../drivers/native_x25519.ts";
 import { openStore } from "../drivers/store.ts";
 import { type AnnounceParts, createAnnouncing } from "./announce.ts";
 import { systemClock } from "./clock.ts";
+import { readConfigFile } from "./config_reader.ts";
 import { prepareGroup } from "./group.ts";
 import { keepHeapSmall } from "./heap.ts";
 import { type InstanceHooks, runInstance } from "./instance.ts";
@@ -59,7 +58,7 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
       announce = createAnnouncing(spec, { supervisor, sessions, group, tell, log });
       control = new NodeControl(spec, {
         ...{ clock: systemClock, log, level, store, sessions, announcing: announce.announcing, events, group },
-        readFile: () => parseFile(configEnv.readText(file) ?? "", file, configEnv),
+        readFile: () => readConfigFile(file),
         deviceName: () => supervisor.deviceName,
       });
       return control;

@@ -4,13 +4,13 @@
  */
 import { networkInterfaces } from "node:os";
 import { basename, dirname, resolve } from "node:path";
-import { text as readAll } from "node:stream/consumers";
 import { ask, getHealth } from "../api/client.ts";
 import { AnyhopError } from "../base/errors.ts";
+import { isName, NAME_RULE } from "../base/names.ts";
 import type { InviteOptions, SetupActions } from "../cli/setup.ts";
 import { findSocket } from "../cli/sockets.ts";
 import { ClientBook } from "../control/client_book.ts";
-import { parseFile } from "../control/config_file.ts";
+import { type ParsedFile, parseFile } from "../control/config_file.ts";
 import type { ServiceView } from "../control/control_port.ts";
 import { formatFault } from "../control/faults.ts";
 import { importAnytun } from "../control/import_anytun.ts";
@@ -34,10 +34,13 @@ export interface SetupIo {
   err(text: string): void;
   /** Where control sockets are. */
   readonly socketDir: string;
+  /** Reads and judges a configuration file. */
+  readConfig(file: string): Promise<ParsedFile>;
 }
 
 const CONFIG_DIR = "/etc/anyhop";
 const PORT = 4444;
+const STDIN_LEN_MAX = 64 * 1024;
 const POOL = "10.9.0.0/24";
 const SYSLOG = "syslog:3,anyhop,daemon";
 
@@ -52,7 +55,7 @@ export function createSetupActions(io: SetupIo): SetupActions {
     },
 
     async pubkey({ passphraseFile }) {
-      out(`${formatKey(publicKeyOf(readPrivateKey(await readAll(process.stdin), passphraseFile)))}\n`);
+      out(`${formatKey(publicKeyOf(readPrivateKey(await readStdin(), passphraseFile)))}\n`);
       return 0;
     },
 
@@ -63,6 +66,8 @@ export function createSetupActions(io: SetupIo): SetupActions {
 
     async initNode(options) {
       const { dir, name, group, address, pool, force } = options;
+      requireName("--name", name);
+      if (group !== undefined) requireName("--group", group);
       const { keyFile, publicKey, files } = identity(dir, name, io);
       const port = Number(/:(\d+)$/.exec(address[0] ?? "")?.[1] ?? PORT);
       const member = memberOf(options, guessAddress(LINK_PORT)[0]);
@@ -84,6 +89,8 @@ export function createSetupActions(io: SetupIo): SetupActions {
     },
 
     async initClient({ dir, name, service, address, publicKey: groupKey, route, force }) {
+      requireName("--name", name);
+      requireName("--service", service);
       const { keyFile, publicKey, files } = identity(dir, name, io);
       files.set(`${name}.toml`, clientFile({ service, keyFile, address, groupKey, routes: route }));
       writeJudged(dir, `${name}.toml`, files, force, io);
@@ -100,10 +107,11 @@ export function createSetupActions(io: SetupIo): SetupActions {
     },
 
     async invite(name, options) {
+      requireName("The name of a client", name);
       const path = options.output === undefined ? undefined : resolve(options.output);
       if (path !== undefined && configEnv.modeOf(path) !== undefined)
         throw new AnyhopError("exists", `${path} is there already; nothing was done.`);
-      const file = await makeClient(name, options, io.socketDir);
+      const file = await makeClient(name, options, io);
       if (path !== undefined) {
         writeSecretFiles(dirname(path), new Map([[basename(path), file]]), false);
         err(`${path} makes ${name} a client. It holds a private key: hand it over by a safe way.\n`);
@@ -139,6 +147,11 @@ export function createSetupActions(io: SetupIo): SetupActions {
 /** What `anyhop up` takes for a file. */
 const target = (dir: string, name: string): string => (dir === CONFIG_DIR ? name : `${dir}/${name}.toml`);
 
+/** Before anything is made of it: names go into paths and into comments of files. */
+function requireName(what: string, name: string): void {
+  if (!isName(name)) throw new AnyhopError("usage", `${what} ${NAME_RULE}.`);
+}
+
 /** Key file of an identity; a key that is there is kept. */
 function identity(
   dir: string,
@@ -168,7 +181,7 @@ function writeJudged(dir: string, name: string, files: ReadonlyMap<string, strin
 }
 
 /** Adds the client by the API of a running node, else in the store of its file, and returns the client's file. */
-async function makeClient(name: string, options: InviteOptions, socketDir: string): Promise<string> {
+async function makeClient(name: string, options: InviteOptions, io: SetupIo): Promise<string> {
   const privateKey = privateKeyFrom(systemEntropy.bytes(KEY_LEN));
   const psk = options.psk ? formatKey(systemEntropy.bytes(KEY_LEN)) : undefined;
   const render = (service: ServiceView) => {
@@ -177,7 +190,7 @@ async function makeClient(name: string, options: InviteOptions, socketDir: strin
   };
   const publicKey = formatKey(publicKeyOf(privateKey));
   const wish = { name, publicKey, psk, addresses: [], prefixes: [], modes: ["tunnel" as const] };
-  const node = await findNode(options, socketDir);
+  const node = await findNode(options, io);
   // Rendered before anything is changed: an invitation that says no address is worth nothing.
   if (typeof node === "string") {
     const file = render(await ask(node, "service", {}));
@@ -196,23 +209,21 @@ async function makeClient(name: string, options: InviteOptions, socketDir: strin
 }
 
 /** The socket of a running node, or its file when none runs. */
-async function findNode({ config, instance, socket }: InviteOptions, socketDir: string): Promise<string | NodeSpec> {
+async function findNode({ config, instance, socket }: InviteOptions, io: SetupIo): Promise<string | NodeSpec> {
   const file = config ?? (instance === undefined ? undefined : `${CONFIG_DIR}/${instance}.toml`);
-  const described = config === undefined ? undefined : readNode(config);
+  const described = config === undefined ? undefined : await readNode(config, io);
   try {
-    const path = described?.instance.socketPath ?? findSocket(instance, socket, socketDir);
+    const path = described?.instance.socketPath ?? findSocket(instance, socket, io.socketDir);
     await getHealth(path);
     return path;
   } catch (error) {
     if (!(error instanceof AnyhopError) || error.code !== "no_daemon" || file === undefined) throw error;
-    return described ?? readNode(file);
+    return described ?? (await readNode(file, io));
   }
 }
 
-function readNode(file: string): NodeSpec {
-  const text = configEnv.readText(file);
-  if (text === undefined) throw new AnyhopError("usage", `There is no file ${file}.`);
-  const parsed = parseFile(text, resolve(file), configEnv);
+async function readNode(file: string, io: SetupIo): Promise<NodeSpec> {
+  const parsed = await io.readConfig(resolve(file));
   if (parsed.spec === undefined) throw new AnyhopError("usage", parsed.faults.map(formatFault).join("\n"));
   if (parsed.kind !== "node") throw new AnyhopError("usage", `${file} does not describe a node.`);
   return parsed.spec;
@@ -228,12 +239,24 @@ function readPassphrase(path: string): string {
 /** A secret file; one that others may read is refused. */
 function readSecretText(path: string): string {
   try {
+    const content = configEnv.readSecret(path);
     const open = tooOpen(path, configEnv.modeOf(path));
     if (open !== undefined) throw new Error(`${open.message}; ${open.advice}`);
-    return new TextDecoder().decode(configEnv.readSecret(path));
+    return new TextDecoder().decode(content);
   } catch (cause) {
     throw new AnyhopError("usage", `${path} cannot be used: ${(cause as Error).message}.`, { cause });
   }
+}
+
+/** A key is short; what has no end is not waited for. */
+async function readStdin(): Promise<string> {
+  let text = "";
+  for await (const chunk of process.stdin.setEncoding("utf8")) {
+    text += chunk;
+    if (text.length > STDIN_LEN_MAX)
+      throw new AnyhopError("usage", "What comes from standard input is too long for a key.");
+  }
+  return text;
 }
 
 function readPrivateKey(text: string, passphraseFile: string | undefined): Uint8Array {

@@ -2,9 +2,9 @@
 import { join, resolve } from "node:path";
 import { createUser, fromSeed } from "@nats-io/nkeys";
 import { AnyhopError } from "../base/errors.ts";
+import { isName, NAME_RULE } from "../base/names.ts";
 import type { InitEngineOptions } from "../cli/setup.ts";
 import { readEndpoint } from "../control/address_text.ts";
-import { isName } from "../control/config_rules.ts";
 import { type EngineWishes, engineTable, engineUnit, hubConf, leafConf } from "../control/engine_files.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
 import * as configEnv from "../drivers/config_env.ts";
@@ -19,11 +19,7 @@ export function initEngine(options: InitEngineOptions, guess: string | undefined
   const { group, ca, force } = options;
   const dir = resolve(options.dir);
   const node = nodeNumber(options.node, "--node");
-  if (!isName(group))
-    throw new AnyhopError(
-      "usage",
-      `--group ${group}: a name has 1 to 64 letters, digits, dots, dashes or underscores.`,
-    );
+  if (!isName(group)) throw new AnyhopError("usage", `--group ${NAME_RULE}.`);
   const own = options.address ?? guess;
   if (own === undefined) throw new AnyhopError("usage", "Say where the other nodes find this one: --address ADDRESS.");
   const address = endpoint(own, "--address");

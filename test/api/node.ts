@@ -38,7 +38,7 @@ export function createNode(): TestNode {
     sessions,
     announcing: announcingOf({ ...clock, monotonicMs: () => 0 }),
     events: new EventHub(clock),
-    readFile,
+    readFile: async () => readFile(),
     deviceName: () => "anyhop0",
   });
   return node;

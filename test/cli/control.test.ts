@@ -7,6 +7,7 @@ import { startApiServer } from "../../src/api/server.ts";
 import { AnyhopError } from "../../src/base/errors.ts";
 import { runCli } from "../../src/cli/program.ts";
 import type { SetupActions } from "../../src/cli/setup.ts";
+import { readSecret } from "../../src/drivers/config_env.ts";
 import { createNode, NODE_FILE, onBug, type TestNode } from "../api/node.ts";
 import { sampleStatus } from "../api/sample.ts";
 import { ANNA_PUBLIC, BELA_PUBLIC, GROUP_PUBLIC, PSK, SECRETS } from "../control/session_files.ts";
@@ -48,6 +49,7 @@ async function cli(...argv: string[]) {
   ) as unknown as SetupActions;
   const actions = { run: note("run"), classic: note("classic"), check: note("check"), setup: async () => setup };
   const io = {
+    readSecret,
     version: "9.8.7",
     socketDir,
     out: (text: string) => {
@@ -279,6 +281,7 @@ describe("words of the commands about keys and files", () => {
     };
     const io = {
       version: "1",
+      readSecret,
       socketDir,
       out: () => {},
       err: (text: string) => {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startApiServer } from "../../src/api/server.ts";
 import { AnyhopError } from "../../src/base/errors.ts";
 import { runCli } from "../../src/cli/program.ts";
+import { readSecret } from "../../src/drivers/config_env.ts";
 import { onBug } from "../api/node.ts";
 import { sampleStatus } from "../api/sample.ts";
 
@@ -48,6 +49,7 @@ async function cli(...argv: string[]): Promise<Outcome> {
     },
   };
   const io = {
+    readSecret,
     version: "9.8.7",
     socketDir,
     out: (text: string) => {

@@ -7,6 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { createSetupActions } from "../../src/daemon/setup_actions.ts";
+import { readConfigHere } from "../control/session_files.ts";
 
 const READY_MS = 10_000;
 export const GROUP = "example.net";
@@ -41,7 +42,12 @@ export class Islands {
 
   async #start(count: number): Promise<void> {
     const ports = await freePorts(count * 4);
-    const actions = createSetupActions({ out: () => {}, err: () => {}, socketDir: this.folder });
+    const actions = createSetupActions({
+      out: () => {},
+      err: () => {},
+      readConfig: readConfigHere,
+      socketDir: this.folder,
+    });
     const numbers = Array.from({ length: count }, (_, i) => i + 1);
     const address = (node: number): string => `127.0.0.1:${ports[node * 4 - 4]}`;
     for (const node of numbers) {

@@ -46,7 +46,7 @@ function start(next: string): void {
     sessions,
     announcing: announcingOf(clock),
     events: new EventHub(clock),
-    readFile,
+    readFile: async () => readFile(),
     deviceName: () => "anyhop0",
   });
 }

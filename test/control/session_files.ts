@@ -1,8 +1,10 @@
 /** Files of nodes and clients with keys that belong together, for the tests of configuration. Documentation keys only. */
 import type { ConfigEnv } from "../../src/control/config_env.ts";
+import { type ParsedFile, parseFile } from "../../src/control/config_file.ts";
 import { formatKey } from "../../src/control/keys/key_text.ts";
 import { sealKey } from "../../src/control/keys/sealed.ts";
 import { privateKeyFrom, publicKeyOf } from "../../src/control/keys/x25519.ts";
+import * as configEnv from "../../src/drivers/config_env.ts";
 
 const key = (seed: number) => privateKeyFrom(new Uint8Array(32).fill(seed));
 export const GROUP_PRIVATE = formatKey(key(1));
@@ -52,6 +54,10 @@ export const envWith = (mode: number, credentials = true): ConfigEnv => ({
       ...(credentials ? { CREDENTIALS_DIRECTORY: "/run/credentials/anyhop" } : {}),
     })[name],
 });
+
+/** As `daemon/config_reader.ts`, without a thread: those run what is built only. */
+export const readConfigHere = async (file: string): Promise<ParsedFile> =>
+  parseFile(configEnv.readText(file)!, file, configEnv);
 
 /** A small good node file; each test changes it. */
 export const NODE = `[node]

@@ -13,12 +13,14 @@ import * as configEnv from "../../src/drivers/config_env.ts";
 import { openStore } from "../../src/drivers/store.ts";
 import { createNode, onBug } from "../api/node.ts";
 import { sampleStatus } from "../api/sample.ts";
+import { readConfigHere } from "../control/session_files.ts";
 
 let folder: string;
 let out: string;
 let err: string;
 const setup = () =>
   createSetupActions({
+    readConfig: readConfigHere,
     out: (text) => {
       out += text;
     },
@@ -82,7 +84,14 @@ describe("init", () => {
       rmSync(`${there}/node.toml`);
       const words = command.trim().split(" ").slice(1);
       const actions = { setup: async () => setup() } as unknown as Actions;
-      expect(await runCli([...words, "--dir", there], actions, { version: "", out: () => {}, err: () => {} })).toBe(0);
+      expect(
+        await runCli([...words, "--dir", there], actions, {
+          version: "",
+          out: () => {},
+          err: () => {},
+          readSecret: configEnv.readSecret,
+        }),
+      ).toBe(0);
       const other = cluster(`${there}/node.toml`)!;
       expect(other.fleetKey).toEqual(first.fleetKey);
       expect(other.node).toBe(i + 2);

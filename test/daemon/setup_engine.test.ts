@@ -8,6 +8,7 @@ import type { InitEngineOptions } from "../../src/cli/setup.ts";
 import { parseFile } from "../../src/control/config_file.ts";
 import { createSetupActions } from "../../src/daemon/setup_actions.ts";
 import * as configEnv from "../../src/drivers/config_env.ts";
+import { readConfigHere } from "../control/session_files.ts";
 
 let folder: string;
 let out: string;
@@ -23,6 +24,7 @@ const init = (change: Partial<InitEngineOptions> = {}): Promise<number> =>
       out += text;
     },
     err: () => {},
+    readConfig: readConfigHere,
     socketDir: folder,
   }).initEngine({
     ...{ dir: `${folder}/e`, group: "example.net", node: "1", address: "198.51.100.1", force: false },
@@ -108,7 +110,7 @@ test.each<[string, Partial<InitEngineOptions>, string]>([
   ["itself", { peer: ["1=198.51.100.2"] }, "this node itself"],
   ["a peer twice", { peer: ["2=198.51.100.2", "2=198.51.100.3"] }, "named twice"],
   ["a bad address", { address: "a b" }, "is not an address or host name"],
-  ["a bad group", { group: "a b" }, "--group a b"],
+  ["a bad group", { group: "a b" }, "--group must be 1 to 64 letters"],
   ["a bad port", { hubPort: "0" }, "is no port"],
   ["no authority", { ca: "/nowhere" }, "no ca.pem with ca.key"],
 ])("refused: %s", async (_what, change, says) => {

@@ -3,6 +3,7 @@
  * may hold a pre-shared key; no answer ever does.
  */
 import { z } from "zod";
+import { NAME_LEN_MAX } from "../../base/names.ts";
 
 /** Answer of everything that fails. */
 export const errorSchema = z.object({
@@ -15,7 +16,7 @@ const mode = z.enum(["tunnel", "open", "relay"]);
 export const levelName = z.enum(["error", "warning", "notice", "info", "debug"]);
 /** 44 characters of base64. */
 const keyText = z.string().max(64);
-const name = z.string().min(1).max(64);
+const name = z.string().min(1).max(NAME_LEN_MAX);
 const NAMES_MAX = 64;
 
 /** How many rows one answer holds, and where it goes on. */

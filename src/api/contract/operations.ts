@@ -3,6 +3,7 @@
  * and tests are made from this table; nothing else knows a path.
  */
 import { z } from "zod";
+import { NAME_LEN_MAX } from "../../base/names.ts";
 import { announceSchema, HEALTH_PATH, healthSchema, STATUS_PATH, statusSchema } from "../contract.ts";
 import {
   clientAddedSchema,
@@ -41,7 +42,7 @@ export interface Operation {
 }
 
 const quiet = { params: EMPTY, query: EMPTY, body: EMPTY, code: 200 } as const;
-const byName = z.object({ name: z.string().min(1).max(64) });
+const byName = z.object({ name: z.string().min(1).max(NAME_LEN_MAX) });
 const byId = z.object({ id: z.coerce.number().int().min(0).max(0x7fff_ffff) });
 
 export const operations = {
