@@ -107,9 +107,10 @@
 #define NO_RECEIVER 40
 #define SESSION_SEQ_LIMIT 41
 #define CONTROL_LIMIT 42
-#define VERDICTS 43
+#define STRANGER 43
+#define VERDICTS 44
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 2012304447u
+#define LAYOUT_HASH 2577664685u
 _Static_assert(SLAB_BYTES == HANDED_BASE + HANDED_BYTES, "the control ring ends the slab");
 _Static_assert(COL_DONE + 1 == COLUMNS, "every column has a number");
 #endif

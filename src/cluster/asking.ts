@@ -2,11 +2,11 @@
  * Packets of sessions that this node does not know: held while the group is asked. The creator of an index stands in it, so
  * it is asked first, everybody else after 3 ms. Nobody knows it: the client is told, and resumes by its ticket.
  */
+import { creatorOf } from "../crypto/session_index.ts";
 import type { Core } from "./core.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
 import { type Endpoint, sameEndpoint } from "./endpoint.ts";
 import type { HeldPacket } from "./group_types.ts";
-import { creatorOf } from "./record.ts";
 
 const CREATOR_FIRST_MS = 3;
 /** Unknown sessions that are asked about at once. */

@@ -1,4 +1,5 @@
 /** Clients of the book as bytes. docs/PROTOCOL.md, "The book". */
+import { NODE_MAX } from "../crypto/session_index.ts";
 import { Reader, Writer } from "./bytes.ts";
 
 const FORMAT = 1;
@@ -52,6 +53,6 @@ export function decodeClient(bytes: Uint8Array): StoredClient | undefined {
 
 function readVersion(reader: Reader): Version {
   const version = { stamp: reader.u56(), node: reader.u16() };
-  reader.must(version.stamp <= STAMP_MAX && version.node >= 1 && version.node <= 4095);
+  reader.must(version.stamp <= STAMP_MAX && version.node >= 1 && version.node <= NODE_MAX);
   return version;
 }

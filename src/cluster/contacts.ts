@@ -2,8 +2,8 @@
  * Whose grants could not list this start of this node. A node lists the senders that it hears, so what it answered before
  * it and this node first heard each other, or while they did not, is of clients that do not know this one.
  */
+import { creatorOf } from "../crypto/session_index.ts";
 import type { Core } from "./core.ts";
-import { creatorOf } from "./record.ts";
 
 /** How far clocks and the two ends of one contact may be apart. */
 const SLACK_MS = 1000;

@@ -3,11 +3,11 @@
  * see a change at the same moment, so a difference alone means nothing while sessions come and go: nodes agree as long as
  * one of them has lately been where the other is. Finds omissions, not malice. docs/PROTOCOL.md, "Digests".
  */
-import { creatorOf } from "./record.ts";
+import { creatorOf } from "../crypto/session_index.ts";
 
 /** Sessions with phase up that one creator made. */
 export interface DigestEntry {
-  /** 1-4095. */
+  /** 1-63. */
   readonly creator: number;
   readonly count: number;
   /** Sum of 64-bit hashes of (index, created) modulo 2^64, in two u32. */

@@ -47,7 +47,7 @@ export class Envelope {
   #last: Start | undefined;
   #counter = 0;
 
-  /** `fleetKey` 32 bytes; `node` 1-4095; `bootId` 8 bytes, drawn when the node starts and never used again. */
+  /** `fleetKey` 32 bytes; `node` 1-63; `bootId` 8 bytes, drawn when the node starts and never used again. */
   constructor(fleetKey: Uint8Array, node: number, bootId: Uint8Array) {
     this.#fleetKey = fleetKey;
     this.#node = node;

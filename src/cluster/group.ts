@@ -334,6 +334,11 @@ export class Group {
     return row === NONE ? undefined : { record: table.record(row), endpoint: table.endpoint(row) };
   }
 
+  /** Whether a session has this index, or one that ended lately had it. */
+  isTaken(index: number): boolean {
+    return this.#core.table.find(index) !== NONE || this.#records.tombstone(index) !== undefined;
+  }
+
   /** A session of another node can't be served by this one: its data plane has no room. */
   unserved(): void {
     this.#core.outcomes.add("unserved");

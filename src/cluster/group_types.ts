@@ -8,7 +8,7 @@ import type { LiveRecord, SessionRecord } from "./record.ts";
 import type { Window } from "./window.ts";
 
 export interface GroupConfig {
-  /** 1 to 4095, unique in the group. */
+  /** 1 to 63, unique in the group. */
   readonly node: number;
   /** 8 random bytes of this start. */
   readonly bootId: Uint8Array;

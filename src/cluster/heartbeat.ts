@@ -1,4 +1,5 @@
 /** What a node says of itself all the time: on the link to each peer, on the bus to all. */
+import { NODE_MAX } from "../crypto/session_index.ts";
 import type { Reader, Writer } from "./bytes.ts";
 import type { DigestEntry } from "./digest.ts";
 
@@ -51,6 +52,6 @@ export function readHeartbeat(reader: Reader): Heartbeat {
   const digest: DigestEntry[] = [];
   while (digest.length < count && !reader.failed)
     digest.push({ creator: reader.u16(), count: reader.u32(), high: reader.u32(), low: reader.u32() });
-  for (const { creator } of digest) reader.must(creator >= 1 && creator <= 4095);
+  for (const { creator } of digest) reader.must(creator >= 1 && creator <= NODE_MAX);
   return { kind: "heartbeat", wallMs, sessions, version, drain, deaf, digest };
 }

@@ -4,12 +4,14 @@
  * it has answered a challenge, and traffic keys depend on the starts of both, so that recorded datagrams of an earlier
  * life of either are worth nothing. Sans-IO. docs/PROTOCOL.md, "Node link".
  */
+
 import { AnyhopError } from "../base/errors.ts";
 import { blake2s, hmac } from "../crypto/blake2s.ts";
 import { NONCE_LEN, openChaChaPoly, sealChaChaPoly, TAG_LEN } from "../crypto/chachapoly.ts";
 import { CounterWindow } from "../crypto/counter_window.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { equalBytes } from "../crypto/kdf.ts";
+import { NODE_MAX } from "../crypto/session_index.ts";
 import { Reader, Writer } from "./bytes.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { BOOT_ID_LEN } from "./envelope.ts";
@@ -106,7 +108,7 @@ export class Link {
     const { node, fleetKey } = this.#options;
     for (const known of this.#peers.keys()) if (!peers.some((peer) => peer.node === known)) this.#peers.delete(known);
     for (const peer of peers) {
-      if (peer.node === node || peer.node < 1 || peer.node > 4095)
+      if (peer.node === node || peer.node < 1 || peer.node > NODE_MAX)
         throw new AnyhopError("link_peer", `A peer of node ${node} can't have the number ${peer.node}.`);
       const known = this.#peers.get(peer.node);
       if (known === undefined) this.#peers.set(peer.node, new Peer(peer, node, fleetKey));

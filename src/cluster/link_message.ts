@@ -2,12 +2,13 @@
  * What nodes say to each other over the link: small messages, several in one datagram. Nothing is repeated here that the
  * link already knows: who says it, and that it is fresh. docs/PROTOCOL.md, "Messages of the link".
  */
+import { creatorOf, NODE_MAX } from "../crypto/session_index.ts";
 import { bytesOfHex, hex, Reader, Writer } from "./bytes.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { BOOT_ID_LEN } from "./envelope.ts";
 import { HEARTBEAT_LEN_MAX, type Heartbeat, readHeartbeat, writeHeartbeat } from "./heartbeat.ts";
 import { PAYLOAD_ALONE_MAX, PAYLOAD_MAX } from "./link.ts";
-import { creatorOf, isGroupIndex, RECORD_LEN_MAX, type SessionName } from "./record.ts";
+import { isGroupIndex, RECORD_LEN_MAX, type SessionName } from "./record.ts";
 import { readWindow, WINDOW_LEN_MAX, type Window, windowRoom, writeWindow } from "./window.ts";
 
 /** keep: it stays here, forward what you have; stale: an old number; moved: another node owns it; unknown: no such session. */
@@ -311,7 +312,7 @@ function readName(reader: Reader): SessionName {
 
 function readNode(reader: Reader): number {
   const node = reader.u16();
-  reader.must(node >= 1 && node <= 4095);
+  reader.must(node >= 1 && node <= NODE_MAX);
   return node;
 }
 
@@ -338,13 +339,13 @@ function decodeTaken(reader: Reader): Taken | undefined {
   const result = takeResults[reader.u8()];
   const owner = reader.u16();
   if (result === undefined) return undefined;
-  reader.must(result === "moved" ? owner >= 1 && owner <= 4095 : owner === 0);
+  reader.must(result === "moved" ? owner >= 1 && owner <= NODE_MAX : owner === 0);
   return { kind: "taken", ...name, result, owner, window: result === "given" ? readWindow(reader) : undefined };
 }
 
 function decodeTold(reader: Reader): Told {
   const owner = reader.u16();
-  reader.must(owner <= 4095);
+  reader.must(owner <= NODE_MAX);
   const seq = readFlag(reader) ? reader.u32() : -1;
   const endpoint = readFlag(reader) ? reader.endpoint() : undefined;
   const encoded = reader.view(reader.u16());

@@ -32,7 +32,7 @@ export const linkRefusals = {
 export type LinkRefusal = keyof typeof linkRefusals;
 
 export interface LinkPeer {
-  /** 1-4095. */
+  /** 1-63. */
   readonly node: number;
   readonly endpoint: Endpoint;
 }

@@ -3,6 +3,7 @@
  * made good by the next; which of two is right is told by the client's own sequence numbers, so no clock is needed.
  * docs/PROTOCOL.md, "Shouts".
  */
+import { NODE_MAX } from "../crypto/session_index.ts";
 import { SHOUT_LEN_MAX } from "./bus.ts";
 import { Reader, Writer } from "./bytes.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -107,6 +108,6 @@ function readProgress(reader: Reader): Progress[] {
 
 function readMoved(reader: Reader): Moved {
   const [index, created, seq, owner] = [reader.u32(), reader.u48(), reader.u32(), reader.u16()];
-  reader.must(isGroupIndex(index) && owner >= 1 && owner <= 4095);
+  reader.must(isGroupIndex(index) && owner >= 1 && owner <= NODE_MAX);
   return { kind: "moved", index, created, seq, owner, endpoint: reader.endpoint() };
 }

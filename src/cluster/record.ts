@@ -2,6 +2,7 @@
  * What the nodes of a group tell each other about a session, once: enough to open it, to seal in it and to end it. Where
  * the client is and who owns the replay window is elsewhere (`location.ts`). docs/PROTOCOL.md, "Session records".
  */
+import { creatorOf } from "../crypto/session_index.ts";
 import { compareBytes, Reader, Writer } from "./bytes.ts";
 import type { Endpoint, InnerPrefix } from "./endpoint.ts";
 
@@ -56,18 +57,6 @@ export interface Tombstone extends SessionName {
 }
 
 export type SessionRecord = LiveRecord | Tombstone;
-
-/** Node that made an index: 1-4095; 0 = it was not made in a group. */
-export function creatorOf(index: number): number {
-  return (index >>> 15) & 0xfff;
-}
-
-/** A new index of a node. `random`: 4 fresh bytes, of which 19 bits count. The index may be taken. */
-export function newIndex(creator: number, random: Uint8Array): number {
-  const low = ((random[1] << 8) | random[2]) & INDEX_LOW;
-  // All ones would make mux 0xFFFF, that of control messages.
-  return (creator + 0x1000 * (random[0] & 15)) * 2 ** 15 + (low === INDEX_LOW ? low - 1 : low);
-}
 
 /** Whether a node of a group could have made it. */
 export function isGroupIndex(index: number): boolean {

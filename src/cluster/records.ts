@@ -3,12 +3,12 @@
  * tombstone is kept as long as an older record of it may still come. Consequences (a newer session replaces an older one of
  * its client) are not replicated: every node draws them from the same records.
  */
+import { creatorOf } from "../crypto/session_index.ts";
 import type { Contacts } from "./contacts.ts";
 import type { Core } from "./core.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { type EndReason, live } from "./group_types.ts";
 import {
-  creatorOf,
   encodeRecord,
   type LiveRecord,
   recordKey,

@@ -2,11 +2,12 @@
  * When two nodes disagree about which sessions there are for longer than they may: this node says so, and asks for the
  * other's list, piece by piece, and for what it misses. Both do, so both end with the same. Walks the table only then.
  */
+import { creatorOf } from "../crypto/session_index.ts";
 import type { Core } from "./core.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
 import { Comparison, type Disagreement } from "./digest.ts";
 import { LISTED_MAX, type LinkMessage, type Listed } from "./link_message.ts";
-import { creatorOf, encodeRecord, type SessionName } from "./record.ts";
+import { encodeRecord, type SessionName } from "./record.ts";
 import type { Records } from "./records.ts";
 import { NONE, UP } from "./session_table.ts";
 

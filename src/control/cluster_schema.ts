@@ -1,10 +1,9 @@
 /** The tables of a node file that make it one of several: [group] with its [[group.peer]], and [engine]. */
 import { z } from "zod";
+import { NODE_MAX } from "../crypto/session_index.ts";
 import { fleetKeyKeys } from "./key_sources.ts";
 import { integer, oneOf, TABLE, text, textList } from "./schema_words.ts";
 
-/** Node numbers are sender ids of sessions, and those stay below 2^12 (docs/PROTOCOL.md). */
-export const NODE_MAX = 4095;
 /** A grant lists every node of the group. */
 const PEERS_MAX = 31;
 const ENGINES = ["embedded", "nats"] as const;
@@ -23,7 +22,7 @@ export const peer = z.strictObject(
 export const group = z.strictObject(
   {
     node: node().describe(
-      "Number of this node, different on each node of the group; its sender id, too. Must be given.",
+      "Number of this node, 1 to 63, different on each node of the group; its sender id, too. Must be given.",
     ),
     ...fleetKeyKeys,
     link: link().describe(

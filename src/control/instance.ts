@@ -98,7 +98,7 @@ export type EngineSpec =
 
 /** What makes a node one of several that share the service address. */
 export interface ClusterSpec {
-  /** 1-4095; the instance's sender id, too. */
+  /** 1-63; the instance's sender id, too. */
   readonly node: number;
   /** 32 bytes, the same at each node. */
   readonly fleetKey: Uint8Array;

@@ -10,6 +10,7 @@ import * as kinds from "../channel/kinds.ts";
 import { type CloseReason, decodeUnnumbered, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { expand } from "../crypto/kdf.ts";
+import { indexKeyOf } from "../crypto/session_index.ts";
 import type { PairOf } from "../crypto/x25519.ts";
 import { CONTROL_DATAGRAM, HELD, HELD_UNKNOWN, SESSION_CONTROL, UNKNOWN_SESSION } from "../dataplane/control_ring.ts";
 import { ALG_AES_128_GCM, ALG_AES_256_GCM, ALG_CHACHA20_POLY1305 } from "../dataplane/layout.ts";
@@ -94,6 +95,8 @@ export interface NodeOthers {
   admitted(publicKey: string): void;
   /** Node that owns a session; 0: not known. */
   ownerOf(index: number): number;
+  /** A session has this index, or one that ended lately had it. */
+  isTaken(index: number): boolean;
 }
 
 /** How long keys live. */
@@ -122,6 +125,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   readonly #others: NodeOthers | undefined;
   /** By public key in base64, as it stands in the record. */
   readonly #clients = new Map<string, Admitted>();
+  #indexKeys: readonly Uint8Array[];
   #nextOwner = FIRST_OWNER;
   #shared: SharedSettings;
   /** Row by session index. */
@@ -156,6 +160,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.sender = { senderId: spec.instance.senderId, bootId: ports.entropy.bytes(8) };
     this.group = ports.join !== undefined;
     this.serviceAddresses = spec.announce.addresses.map((text) => text.split("/")[0]);
+    this.#indexKeys = [indexKeyOf(spec.cluster?.fleetKey ?? spec.privateKey)];
     this.failed = new Promise((resolve) => {
       this.fail = resolve;
     });
@@ -168,6 +173,7 @@ export class NodeEnd implements SessionEnd, Sessions {
         ticketKeys: this.#freshTicketKeys(),
         ticketLifetimeMs: TICKET_LIFETIME_MS,
         creator: this.group ? spec.instance.senderId : 0,
+        indexKeys: this.#indexKeys,
         aeads: [AES_256_GCM, AES_128_GCM, CHACHA20_POLY1305],
         senders: [this.sender],
         rekeyAfterMs,
@@ -179,6 +185,7 @@ export class NodeEnd implements SessionEnd, Sessions {
       {
         find: (key) => this.#clients.get(base64Of(key)),
         settings: (client) => clientSettings((client as Admitted).record, this.#shared),
+        isTaken: (index) => this.#others?.isTaken(index) ?? false,
       },
       {
         greatest: (key) => {
@@ -318,6 +325,17 @@ export class NodeEnd implements SessionEnd, Sessions {
   useTicketKeys(ticketKeys: readonly TicketKey[]): void {
     this.responder.update({ ticketKeys });
     this.#keep(() => this.#use.store.setTicketKeys(ticketKeys));
+  }
+
+  get indexKeys(): readonly Uint8Array[] {
+    return this.#indexKeys;
+  }
+
+  /** The secret that index keys come from has changed: the present key, and the one before for as long as it counts. */
+  useIndexKeys(indexKeys: readonly Uint8Array[]): void {
+    this.#indexKeys = indexKeys;
+    this.responder.update({ indexKeys });
+    this.#post({ kind: "index_keys", keys: indexKeys });
   }
 
   settle(): void {

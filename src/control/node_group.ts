@@ -141,6 +141,10 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     return this.#end.group.ownerOf(index);
   }
 
+  isTaken(index: number): boolean {
+    return this.#end.group.isTaken(index);
+  }
+
   // --- What this node tells ---
 
   answered(session: NodeSession): void {

@@ -51,6 +51,8 @@ export interface SessionEnd {
   readonly group?: boolean;
   /** Addresses of this node that others have, too: what goes to clients comes from one of them. */
   readonly serviceAddresses?: readonly string[];
+  /** Of a node: keys of the check in session indices, the present one first. */
+  readonly indexKeys?: readonly Uint8Array[];
   /** Rows of the tunnel table to keep free for sessions. */
   readonly rows: number;
   /** Called before packets flow; `firstRow`: rows from there on are for sessions. */

@@ -158,6 +158,7 @@ export class Supervisor {
         hashSeed: this.use.entropy(),
         sessions: this.sessions?.side ?? "none",
         group: this.sessions?.group ?? false,
+        indexKeys: this.sessions?.indexKeys ?? [],
         windowMax: Math.max(this.sessions ? SESSION_WINDOW : 0, ...spec.tunnels.map((t) => t.window)),
       },
       {

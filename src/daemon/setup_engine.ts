@@ -7,12 +7,12 @@ import type { InitEngineOptions } from "../cli/setup.ts";
 import { readEndpoint } from "../control/address_text.ts";
 import { type EngineWishes, engineTable, engineUnit, hubConf, leafConf } from "../control/engine_files.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
+import { NODE_MAX } from "../crypto/session_index.ts";
 import * as configEnv from "../drivers/config_env.ts";
 import { writeSecretFiles } from "../drivers/new_files.ts";
 import { type Certified, certify, makeAuthority } from "../drivers/openssl.ts";
 
 const ROUTE_PORT = 6222;
-const NODE_MAX = 4095;
 
 /** `guess`: an address of this machine, when the command line says none. Prints what was made and what is next. */
 export function initEngine(options: InitEngineOptions, guess: string | undefined, out: (text: string) => void): void {
@@ -87,7 +87,7 @@ function next(wishes: EngineWishes, own: string, options: InitEngineOptions, caD
 
 function nodeNumber(text: string, what: string): number {
   const node = Number(text);
-  if (/^[0-9]{1,4}$/.test(text) && node >= 1 && node <= NODE_MAX) return node;
+  if (/^[0-9]{1,2}$/.test(text) && node >= 1 && node <= NODE_MAX) return node;
   throw new AnyhopError("usage", `${what} ${text}: a node has a number from 1 to ${NODE_MAX}.`);
 }
 

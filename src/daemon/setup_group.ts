@@ -6,10 +6,10 @@ import { familyOf, readEndpoint } from "../control/address_text.ts";
 import type { GroupWishes } from "../control/init_group.ts";
 import { formatKey, KEY_LEN } from "../control/keys/key_text.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
+import { NODE_MAX } from "../crypto/session_index.ts";
 import * as configEnv from "../drivers/config_env.ts";
 
 export const LINK_PORT = 4445;
-const NODE_MAX = 4095;
 const FLEET_KEY = "fleet.key";
 
 /** undefined: a node on its own. `guess`: an address of this machine. Throws AnyhopError "usage". */
@@ -76,7 +76,7 @@ const nameOf = (file: string | undefined): string => (file === undefined ? FLEET
 
 function nodeNumber(text: string, flag: string): number {
   const node = Number(text);
-  if (/^[0-9]{1,4}$/.test(text) && node >= 1 && node <= NODE_MAX) return node;
+  if (/^[0-9]{1,2}$/.test(text) && node >= 1 && node <= NODE_MAX) return node;
   throw new AnyhopError("usage", `${flag} is a whole number from 1 to ${NODE_MAX}, not "${text}".`);
 }
 

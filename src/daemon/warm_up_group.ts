@@ -7,10 +7,11 @@ import { encodeUnnumbered } from "../channel/unnumbered.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { Group } from "../cluster/group.ts";
 import type { GroupOutput } from "../cluster/group_types.ts";
-import { type LiveRecord, newIndex } from "../cluster/record.ts";
+import type { LiveRecord } from "../cluster/record.ts";
 import { openHeld } from "../control/held_packet.ts";
 import { sealAead } from "../crypto/aead.ts";
 import type { Entropy } from "../crypto/entropy.ts";
+import { INDEX_KEY_LEN, IndexKeys } from "../crypto/session_index.ts";
 import { ALG_AES_256_GCM } from "../dataplane/layout.ts";
 import { AES_256_GCM, clientKey } from "../handshake/keys.ts";
 import { TYPE_CONTROL, TYPE_IPV4 } from "../wire/satp.ts";
@@ -49,7 +50,13 @@ class Rehearsal {
     this.#entropy = entropy;
     const [fleetKey, groupPublicKey] = [entropy.bytes(32), entropy.bytes(32)];
     this.#record = {
-      ...{ index: newIndex(NODES[0], entropy.bytes(4)), created: 1, phase: "pending", creator: NODES[0], receiver: 1 },
+      ...{
+        index: new IndexKeys([entropy.bytes(INDEX_KEY_LEN)]).make(NODES[0], 0),
+        created: 1,
+        phase: "pending",
+        creator: NODES[0],
+        receiver: 1,
+      },
       ...{ aead: AES_256_GCM, modes: 1, secret: entropy.bytes(32), clientKey: entropy.bytes(32) },
       ...{ instance: entropy.bytes(8), expiryMs: 900_000, addresses: [], endpoint: linkOf(9) },
     };

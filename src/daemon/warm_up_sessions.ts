@@ -3,6 +3,7 @@
  * has gone wrong, in the middle of a call: code that V8 has not compiled yet makes that three times as long.
  */
 import type { Entropy } from "../crypto/entropy.ts";
+import { INDEX_KEY_LEN } from "../crypto/session_index.ts";
 import type { ClientOutput } from "../handshake/client_session.ts";
 import { Initiator } from "../handshake/initiator.ts";
 import { AES_256_GCM } from "../handshake/keys.ts";
@@ -27,6 +28,7 @@ export function warmUpSessions(entropy: Entropy): void {
   const node = new Responder(
     {
       ...{ group, groupName: "", cookieSecret: entropy.bytes(32), ticketLifetimeMs: LIFE_MS, creator: 0 },
+      indexKeys: [entropy.bytes(INDEX_KEY_LEN)],
       ticketKeys: [{ id: 1, key: entropy.bytes(32), notBeforeMs: 0, notAfterMs: LIFE_MS }],
       ...{ aeads: [AES_256_GCM], senders: [{ senderId: 1, bootId: entropy.bytes(8) }] },
       ...{ rekeyAfterMs: LIFE_MS, keepaliveMs: LIFE_MS },

@@ -5,6 +5,7 @@
 import { FloorTable } from "../crypto/floor.ts";
 import { ReplayTable } from "../crypto/replay.ts";
 import { RestartTable } from "../crypto/restart.ts";
+import { IndexKeys } from "../crypto/session_index.ts";
 import { SharedReplayTable } from "../crypto/shared_replay.ts";
 import { IndexMap } from "../table/index_map.ts";
 import { Lpm } from "../table/lpm.ts";
@@ -42,6 +43,8 @@ export interface PlaneOptions {
   readonly shared?: SharedMemory | undefined;
   /** This plane's node is one of several with the same sessions. */
   readonly group?: boolean;
+  /** Of a node: keys of the check in session indices, the present one first. */
+  readonly indexKeys?: readonly Uint8Array[];
 }
 
 /** An inner prefix as numbers; IPv4 in `w3` alone with `length` 0-32. */
@@ -94,6 +97,8 @@ export class Plane {
   readonly byMux = new Int32Array(65536).fill(-1);
   /** Sessions in a node: row by session index. */
   readonly byIndex: IndexMap;
+  /** Sessions in a node: which unknown indices are no strangers'. */
+  readonly indexKeys: IndexKeys;
   /** Sessions in a client: row by receiver index, -1 = none. */
   readonly byReceiver = new Int32Array(32768).fill(-1);
   /** Sessions in a client: key slot by row << 16 | sender id. */
@@ -181,6 +186,7 @@ export class Plane {
     this.restart = new RestartTable(shared ? { slots: shared.floor.capacity, memory: shared.restart } : { slots });
     this.endpoints = shared && new EndpointTable(shared.endpoints);
     this.group = options.group ?? false;
+    this.indexKeys = new IndexKeys(options.indexKeys);
     this.macNews = shared && options.ethernet ? new MacNews() : undefined;
     this.siblings = (shared?.siblings ?? []).map((memory) => new TunnelTable(memory));
     this.first = (shared?.index ?? 0) === 0;

@@ -55,7 +55,8 @@ export const HOLD_FULL = 39;
 export const NO_RECEIVER = 40;
 export const SESSION_SEQ_LIMIT = 41;
 export const CONTROL_LIMIT = 42;
-export const VERDICTS = 43;
+export const STRANGER = 43;
+export const VERDICTS = 44;
 
 const done = (name: string, help: string): Verdict => ({ name, kind: "done", help });
 const drop = (name: string, help: string): Verdict => ({ name, kind: "drop", help });
@@ -135,4 +136,8 @@ export const verdicts: readonly Verdict[] = [
     "The session has used all 2^31 sequence numbers of its key, and no new key was agreed: does the group still answer?",
   ),
   drop("control_limit", "Control messages of one session beyond what one may send; other sessions lose nothing by it."),
+  drop(
+    "stranger",
+    "No session has this index, and no node of the group can have made it: not from a client. Many: somebody floods this node.",
+  ),
 ];

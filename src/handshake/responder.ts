@@ -10,6 +10,7 @@ import { sealChaChaPoly } from "../crypto/chachapoly.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { equalBytes } from "../crypto/kdf.ts";
 import { agree, openFirst, openStatic, writeSecond } from "../crypto/noise.ts";
+import { creatorOf, IndexKeys, SESSION_NUMBERS } from "../crypto/session_index.ts";
 import { KEY_LEN, type KeyPair } from "../crypto/x25519.ts";
 import type { Now } from "./clock.ts";
 import * as control from "./control.ts";
@@ -37,6 +38,8 @@ export interface Clients {
   find(publicKey: string): ClientRecord | undefined;
   /** What the client gets; `wanted` are addresses that it had before. Undefined when there is no address for it. */
   settings(client: ClientRecord, wanted: readonly InnerPrefix[]): Settings | undefined;
+  /** Another node of the group knows a session by this index, or knew it until lately. */
+  isTaken?(index: number): boolean;
 }
 
 /** Greatest timestamp seen of each client key (hex), -1 for none. Should survive a restart. */
@@ -54,10 +57,12 @@ export interface ResponderConfig {
   readonly ticketKeys: TicketRing;
   readonly ticketLifetimeMs: number;
   /**
-   * In a group of several nodes: number of this one, 1-4095, which stands in the index of every session that it makes, so
+   * In a group of several nodes: number of this one, 1-63, which stands in the index of every session that it makes, so
    * that the others know whom to ask. 0: on its own; then a resumed session keeps its index.
    */
   readonly creator: number;
+  /** Keys of the check in session indices, the present one first (crypto/session_index.ts). */
+  readonly indexKeys: readonly Uint8Array[];
   /** AEADs in the order of preference. */
   readonly aeads: readonly Aead[];
   /** All senders that may send to clients, this node's and known ones of others. */
@@ -93,11 +98,6 @@ export type NodeOutcome = keyof typeof nodeOutcomes;
 
 /** A client's timestamp is at most so far ahead of this node's clock: one of the far future would shut the client out. */
 const AHEAD_MAX_MS = 600_000;
-/** Draws until one fits; with 2^31 indices and bounded tables that is nearly always the first. */
-const INDEX_DRAWS = 16;
-/** Where the creator's number stands in a session index. */
-const CREATOR_SHIFT = 15;
-const CREATOR_BITS = 0xfff << CREATOR_SHIFT;
 
 export class Responder {
   readonly sessions: NodeSessions;
@@ -110,6 +110,7 @@ export class Responder {
   readonly #requests: SourceBuckets;
   readonly #unknown: SourceBuckets;
   readonly #announcer = new Announcer();
+  readonly #indexKeys = new IndexKeys();
   readonly #mac1Key: Uint8Array;
   readonly #groupName: Uint8Array;
 
@@ -122,6 +123,7 @@ export class Responder {
     this.#load = new LoadDetector(config.load);
     this.#requests = new SourceBuckets({ ...config.requestsPerSource, cells: 8192, seed: this.#u32() });
     this.#unknown = new SourceBuckets({ perSecond: 4, burst: 8, cells: 8192, seed: this.#u32() });
+    this.#indexKeys.set(config.indexKeys);
     this.#mac1Key = mac1Key(config.group.publicKey);
     this.#groupName = groupNameBytes(config.groupName);
   }
@@ -131,9 +133,12 @@ export class Responder {
     return this.#load.loaded;
   }
 
-  /** What counts from the next request on: a whole ring of ticket keys, senders that started since, times for clients. */
-  update(changes: Partial<Pick<ResponderConfig, "ticketKeys" | "senders" | "rekeyAfterMs" | "keepaliveMs">>): void {
+  /** What counts from the next request on: a whole ring of keys, senders that started since, times for clients. */
+  update(
+    changes: Partial<Pick<ResponderConfig, "ticketKeys" | "indexKeys" | "senders" | "rekeyAfterMs" | "keepaliveMs">>,
+  ): void {
     this.#config = { ...this.#config, ...changes };
+    this.#indexKeys.set(this.#config.indexKeys);
   }
 
   /** One datagram with mux 0xFFFF. */
@@ -341,17 +346,23 @@ export class Responder {
     return session.resumed ? "resumed" : "answered";
   }
 
+  /** `wanted`: the index of the session that goes on, or -1. Undefined: this node has made as many as there are. */
   #freeIndex(wanted: number): number | undefined {
     const { creator } = this.#config;
     // Another node may know a session by the old index still: in a group each answer makes a new one.
-    let index = creator === 0 ? wanted : -1;
-    for (let draw = 0; draw < INDEX_DRAWS; draw++) {
-      const fits = index >= 0 && (index & control.INDEX_LOW) !== control.INDEX_LOW;
-      if (fits && this.sessions.phase(index) === undefined) return index;
-      index = this.#u32() & control.INDEX_MAX;
-      if (creator !== 0) index = (index & ~CREATOR_BITS) | (creator << CREATOR_SHIFT);
+    const keeps = creator === 0 && wanted >= 0 && creatorOf(wanted) === 0 && this.#indexKeys.accepts(wanted);
+    if (keeps && this.#isFree(wanted)) return wanted;
+    // A place drawn by lot, and the first free one from there on: also the last one is found.
+    const first = this.#u32() % SESSION_NUMBERS;
+    for (let step = 0; step < SESSION_NUMBERS; step++) {
+      const index = this.#indexKeys.make(creator, (first + step) % SESSION_NUMBERS);
+      if (index >= 0 && this.#isFree(index)) return index;
     }
     return undefined;
+  }
+
+  #isFree(index: number): boolean {
+    return this.sessions.phase(index) === undefined && this.#clients.isTaken?.(index) !== true;
   }
 
   #u32(): number {

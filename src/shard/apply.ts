@@ -68,6 +68,9 @@ export function apply(p: Plane, message: ToShard, hearers: Hearers = {}): boolea
     case "activate":
       if (p.tunnels.used[message.index] === 1 && p.tunnels.pending[message.index] === 1) activate(p, message.index);
       return true;
+    case "index_keys":
+      p.indexKeys.set(message.keys);
+      return true;
     case "stop":
       return false;
   }

@@ -25,6 +25,8 @@ export interface ShardSetup {
   readonly sessions: "none" | "node" | "client";
   /** A node that is one of several with the same sessions: what is unknown here is held for control to ask them. */
   readonly group: boolean;
+  /** Of a node: 8 bytes each, the present one first (crypto/session_index.ts). */
+  readonly indexKeys: readonly Uint8Array[];
 }
 
 /** An address or prefix as numbers. */
@@ -131,6 +133,8 @@ export type ToShard =
   | { readonly kind: "inject"; readonly datagrams: readonly InjectedDatagram[] }
   /** Another node saw the first authentic packet: a pending row becomes the one to send with. */
   | { readonly kind: "activate"; readonly index: number }
+  /** Whose session indices are no strangers' from now on: as in the setup. */
+  | { readonly kind: "index_keys"; readonly keys: readonly Uint8Array[] }
   | { readonly kind: "stop" };
 
 /**

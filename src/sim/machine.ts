@@ -75,6 +75,7 @@ export class Machine {
 
   start(end: SessionEnd): void {
     this.end = end;
+    this.plane.indexKeys.set(end.indexKeys ?? []);
     this.#time.as(this.life, () => {
       end.start(
         {

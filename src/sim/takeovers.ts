@@ -5,6 +5,7 @@
  */
 import { Envelope } from "../cluster/envelope.ts";
 import { decodeShouts } from "../cluster/location.ts";
+import { NODE_MAX } from "../crypto/session_index.ts";
 import type { ToShard, Yielded } from "../shard/messages.ts";
 import { sessionsOf } from "../shard/session_batch.ts";
 import type { Packet } from "./ledger.ts";
@@ -68,7 +69,7 @@ export class Takeovers {
     this.#nodes = nodes;
     this.#inTrouble = inTrouble;
     this.#nowMs = nowMs;
-    this.#envelope = new Envelope(fleetKey, 4095, new Uint8Array(8));
+    this.#envelope = new Envelope(fleetKey, NODE_MAX, new Uint8Array(8));
   }
 
   /** A node lost its memory. */

@@ -200,7 +200,7 @@ test("a page that nobody asked for, and what has no place on a page, are not bel
   expect(node.group.book.client(keyOf(7))).toBeUndefined();
   // A record that can't be read is refused alone.
   const record = { kind: "record", encoded: new Uint8Array(9), owner: 1, seq: -1, endpoint: undefined } as const;
-  say(packMessages([record, { kind: "ask", index: 0x8000 }])[0]);
+  say(packMessages([record, { kind: "ask", index: 2 ** 25 }])[0]);
   expect(node.outcomes).toMatchObject({ record_malformed: 1, link_malformed: 2 });
   expect(node.rows.size).toBe(0);
 });

@@ -356,7 +356,7 @@ describe("bounds and strangers", () => {
     world.node(1).shardMs = 5;
     const stranger = client.packet(9);
     for (let n = 0; n < 10_000; n++) {
-      world.node(2).group.held(world.now(), { ...stranger, index: (1 * 2 ** 15 + n + 40_000) % 2 ** 31 });
+      world.node(2).group.held(world.now(), { ...stranger, index: 2 ** 25 + 2 * n });
     }
     client.at = 2;
     for (let n = 0; n < 1200; n++) world.node(2).group.held(world.now(), client.packet());

@@ -7,10 +7,11 @@
 import type { Endpoint } from "../../src/cluster/endpoint.ts";
 import { Group } from "../../src/cluster/group.ts";
 import type { GroupConfig, GroupOutput, HeldPacket } from "../../src/cluster/group_types.ts";
-import { type LiveRecord, newIndex } from "../../src/cluster/record.ts";
+import type { LiveRecord } from "../../src/cluster/record.ts";
 import type { Window } from "../../src/cluster/window.ts";
 import type { Entropy } from "../../src/crypto/entropy.ts";
 import { keyPairFromPrivate } from "../../src/crypto/x25519.ts";
+import { newIndex } from "../support/new_index.ts";
 import { Prng } from "../support/prng.ts";
 
 const WINDOW = 2048;

@@ -74,7 +74,7 @@ const without = (text: string, line: string): string => text.replace(`${line}\n`
 describe("faults", () => {
   test.each<[string, string, number, string]>([
     ["no node", without(GROUP, "node = 3"), 5, "group has no node"],
-    ["node 0", GROUP.replace("node = 3", "node = 0"), 6, "must be a whole number from 1 to 4095, not 0"],
+    ["node 0", GROUP.replace("node = 3", "node = 0"), 6, "must be a whole number from 1 to 63, not 0"],
     ["no fleet key", without(GROUP, 'fleet_key_file = "fleet.key"'), 5, "`anyhop genpsk` makes one"],
     ["two fleet keys", `${GROUP}fleet_key_env = "KEY"\n`, 9, "both fleet_key_file and fleet_key_env"],
     ["a fleet key that is none", GROUP.replace("fleet.key", "phrase"), 7, "group.fleet_key_file is no key"],

@@ -48,6 +48,7 @@ export class Machine {
     this.end = end;
     this.log = log;
     this.done = done;
+    host.plane.indexKeys.set(end.indexKeys ?? []);
     end.start(
       {
         post: (message) => void apply(host.plane, message),

@@ -9,11 +9,12 @@ import type { Bus } from "../../src/cluster/bus.ts";
 import type { Endpoint } from "../../src/cluster/endpoint.ts";
 import { Envelope } from "../../src/cluster/envelope.ts";
 import { encodeShouts } from "../../src/cluster/location.ts";
-import { encodeRecord, type LiveRecord, newIndex, recordKey } from "../../src/cluster/record.ts";
+import { encodeRecord, type LiveRecord, recordKey } from "../../src/cluster/record.ts";
 import { GroupEnd, type GroupSessions } from "../../src/control/group_end.ts";
 import { createTunnelMemory, TunnelTable } from "../../src/dataplane/tunnels.ts";
 import { MemoryHub } from "../../src/drivers/memory_bus.ts";
 import { seededEntropy } from "../handshake/party.ts";
+import { newIndex } from "../support/new_index.ts";
 
 const FLEET = new Uint8Array(32).fill(9);
 const entropy = seededEntropy(7);

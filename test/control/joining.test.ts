@@ -7,7 +7,7 @@ import { AnyhopError } from "../../src/base/errors.ts";
 import { createLogger, DEBUG, type LogRecord } from "../../src/base/log.ts";
 import type { BusListener } from "../../src/cluster/bus.ts";
 import { Envelope } from "../../src/cluster/envelope.ts";
-import { encodeRecord, type LiveRecord, newIndex, recordKey, tombstoneOf } from "../../src/cluster/record.ts";
+import { encodeRecord, type LiveRecord, recordKey, tombstoneOf } from "../../src/cluster/record.ts";
 import { ClientBook } from "../../src/control/client_book.ts";
 import { EventHub } from "../../src/control/event_hub.ts";
 import type { ClusterSpec, NodeSpec } from "../../src/control/instance.ts";
@@ -22,6 +22,7 @@ import type { ToShard } from "../../src/shard/messages.ts";
 import { sessionsOf } from "../../src/shard/session_batch.ts";
 import { NO_ANNOUNCE } from "../announce/parts.ts";
 import { seededEntropy } from "../handshake/party.ts";
+import { newIndex } from "../support/new_index.ts";
 
 const FLEET = new Uint8Array(32).fill(9);
 const WALL_MS = 1_750_000_000_000;

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { createLogger } from "../../src/base/log.ts";
 import { Envelope } from "../../src/cluster/envelope.ts";
-import { encodeRecord, type LiveRecord, newIndex, recordKey } from "../../src/cluster/record.ts";
+import { encodeRecord, type LiveRecord, recordKey } from "../../src/cluster/record.ts";
 import { EventHub } from "../../src/control/event_hub.ts";
 import type { NodeSpec } from "../../src/control/instance.ts";
 import { formatKey } from "../../src/control/keys/key_text.ts";
@@ -17,6 +17,7 @@ import { openSender } from "../../src/handshake/senders.ts";
 import type { ToShard } from "../../src/shard/messages.ts";
 import { NO_ANNOUNCE } from "../announce/parts.ts";
 import { seededEntropy } from "../handshake/party.ts";
+import { newIndex } from "../support/new_index.ts";
 
 const FLEET = new Uint8Array(32).fill(9);
 const GROUP = new Uint8Array(32).fill(1);

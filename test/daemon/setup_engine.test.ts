@@ -104,8 +104,8 @@ test("nothing is overwritten unless asked, and then nkey and authority stay", as
 });
 
 test.each<[string, Partial<InitEngineOptions>, string]>([
-  ["node 0", { node: "0" }, "from 1 to 4095"],
-  ["a word", { node: "one" }, "from 1 to 4095"],
+  ["node 0", { node: "0" }, "from 1 to 63"],
+  ["a word", { node: "one" }, "from 1 to 63"],
   ["a peer without number", { peer: ["198.51.100.2"] }, "write NODE=ADDRESS"],
   ["itself", { peer: ["1=198.51.100.2"] }, "this node itself"],
   ["a peer twice", { peer: ["2=198.51.100.2", "2=198.51.100.3"] }, "named twice"],

@@ -15,14 +15,14 @@ import { turnKeepalive } from "../../src/dataplane/pipeline.ts";
 import { MemoryNetwork, type MemorySocket, PacketRing } from "../../src/drivers/memory_network.ts";
 import { apply } from "../../src/shard/apply.ts";
 import type { ToShard, Yielded } from "../../src/shard/messages.ts";
-import { Host, PORT, packet4, settle } from "./world.ts";
+import { Host, indexOf, PORT, packet4, settle } from "./world.ts";
 
 const SERVICE = "192.0.2.1";
 const CLIENT = "192.0.2.2";
 const LATER = "198.51.100.77";
 const NODE_INNER = "10.9.0.1";
 const CLIENT_INNER = "10.9.0.2";
-const INDEX = 0x1234_0007;
+const INDEX = indexOf(7);
 const RECEIVER = 107;
 const SENDERS = [1, 2];
 const ROW = 3;
@@ -263,7 +263,7 @@ describe("floods", () => {
   test("of unknown sessions use up their own budget, not that of known ones, and get it back with time", () => {
     sessionAt(1);
     const node = nodes[1];
-    const stranger = full(1, INDEX + 1);
+    const stranger = full(1, indexOf(8));
     const send = (count: number, datagram: Uint8Array) => {
       const before = node.count("held");
       for (let k = 0; k < count; k += 500) {

@@ -16,7 +16,7 @@ import { turnKeepalive } from "../../src/dataplane/pipeline.ts";
 import { MemoryNetwork, type MemorySocket, PacketRing } from "../../src/drivers/memory_network.ts";
 import { apply } from "../../src/shard/apply.ts";
 import { TYPE_CONTROL } from "../../src/wire/satp.ts";
-import { Host, PORT, packet4, packet6, settle } from "./world.ts";
+import { Host, INDEX_KEY, indexOf, PORT, packet4, packet6, settle } from "./world.ts";
 
 const NODE = "192.0.2.1";
 const ANNA = "192.0.2.2";
@@ -31,7 +31,6 @@ const ANNA_PREFIXES = ["198.51.100.2/32", "2001:db8:9::2/128"];
 /** Keys of one session, by number. */
 const toNode = (n: number) => new Uint8Array(32).fill(2 * n + 1);
 const toClient = (n: number) => new Uint8Array(32).fill(2 * n + 2);
-const indexOf = (n: number) => 0x1234_0000 + n;
 const receiverOf = (n: number) => 100 + n;
 
 /** The bytes of a session datagram to the node. */
@@ -337,6 +336,27 @@ describe("what the control plane sees", () => {
         ...{ from: 0xcb007109, port: 777, bytes: datagram.slice(0, 32) },
       },
     ]);
+  });
+
+  test("nothing of a stranger's index: 255 of 256 are counted and gone; after a change of keys those of before count too", () => {
+    const hand = new Hand(network, STRANGER, 777);
+    const datagram = sealed(3, 17, 0x0800, packet4(ANNA_INNER, NODE_INNER, 200));
+    for (let check = 0; check < 256; check++) {
+      datagram[7] = check;
+      hand.send(NODE, datagram);
+    }
+    settle(node);
+    const known = node.count("session_unknown");
+    expect([known + node.count("stranger"), handed(node).length]).toEqual([256, known]);
+    expect(known).toBe(1);
+    apply(node.plane, { kind: "index_keys", keys: [new Uint8Array(8).fill(1), INDEX_KEY] });
+    hand.send(NODE, sealed(3, 18, 0x0800, packet4(ANNA_INNER, NODE_INNER, 200)));
+    settle(node);
+    expect(handed(node).length).toBe(1);
+    apply(node.plane, { kind: "index_keys", keys: [new Uint8Array(8).fill(1)] });
+    hand.send(NODE, sealed(3, 19, 0x0800, packet4(ANNA_INNER, NODE_INNER, 200)));
+    settle(node);
+    expect(handed(node)).toEqual([]);
   });
 
   test("a control datagram, whole, up to the ring's slot", () => {

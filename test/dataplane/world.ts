@@ -2,6 +2,7 @@
 import { parseAddress } from "../../src/base/ip.ts";
 import { parsePrefix } from "../../src/base/prefix.ts";
 import { satpKeyFromPassphrase } from "../../src/crypto/satp.ts";
+import { IndexKeys } from "../../src/crypto/session_index.ts";
 import { createMemory, type Memory } from "../../src/dataplane/batch.ts";
 import { READY_DEVICE, READY_SOCKET0, ROLE_LEFT, ROLE_RIGHT } from "../../src/dataplane/layout.ts";
 import { turnFromDevice, turnFromSocket } from "../../src/dataplane/pipeline.ts";
@@ -32,6 +33,12 @@ export interface HostOptions {
   readonly group?: boolean;
 }
 
+export const INDEX_KEY = new Uint8Array(8).fill(6);
+const indexKeys = new IndexKeys([INDEX_KEY]);
+
+/** The index of a session that every host here takes for one of its group. */
+export const indexOf = (n: number): number => indexKeys.make(5, n);
+
 export class Host {
   readonly io: MemoryIo;
   readonly plane: Plane;
@@ -57,6 +64,7 @@ export class Host {
       windowMax: 2048,
       hashSeed: 1,
       group: options.group ?? false,
+      indexKeys: [INDEX_KEY],
     });
     if (options.sessions !== undefined) this.plane.sessions = options.sessions === "node" ? IN_NODE : IN_CLIENT;
     else this.plane.sessions = NO_SESSION;

@@ -31,6 +31,7 @@ export const endpoint = (last: number, port = 4444): Endpoint => ({
   port,
 });
 
+export const INDEX_KEY = new Uint8Array(8).fill(6);
 export const PSK = new Uint8Array(32).fill(7);
 export const SETTINGS: Settings = {
   ...NO_SETTINGS,
@@ -65,6 +66,7 @@ export class Group implements Clients, Timestamps {
       ticketKeys: [ticketKey(1, this.entropy.bytes(32))],
       ticketLifetimeMs: 3_600_000,
       creator: 0,
+      indexKeys: [INDEX_KEY],
       aeads: [AES_256_GCM, CHACHA20_POLY1305],
       senders: [],
       rekeyAfterMs: 120_000,

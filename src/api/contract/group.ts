@@ -63,6 +63,6 @@ export type GroupStatus = z.output<typeof groupSchema>;
 export type PeerStatus = GroupStatus["peers"][number];
 
 export const resyncRequestSchema = z.strictObject({
-  node: z.int().min(1).max(4095).optional().describe("Only this one; left out: every living one."),
+  node: z.int().min(1).max(63).optional().describe("Only this one; left out: every living one."),
 });
 export const resyncSchema = z.object({ nodes: z.array(z.int()).describe("Who was asked.") });

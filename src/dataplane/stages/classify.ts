@@ -21,6 +21,7 @@ import {
   REPLAY_OLD,
   SENDER_UNKNOWN,
   SESSION_UNKNOWN,
+  STRANGER,
 } from "../verdict.ts";
 
 /** Muxes from here on belong to sessions (docs/PROTOCOL.md, "Sessions"). */
@@ -105,8 +106,13 @@ function findSession(p: Plane, i: number, m: number): number {
     return -1;
   }
   if (p.sessions === IN_NODE) {
-    const row = p.byIndex.find((p.view.getUint16(from + satp.SENDER_ID) << 15) | (m & 0x7fff));
+    const index = (p.view.getUint16(from + satp.SENDER_ID) << 15) | (m & 0x7fff);
+    const row = p.byIndex.find(index);
     if (row >= 0) return row;
+    if (!p.indexKeys.accepts(index)) {
+      input.verdict[i] = STRANGER;
+      return -1;
+    }
     if (p.group) {
       input.verdict[i] = holdUnknown(p, i);
       return -1;
