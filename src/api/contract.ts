@@ -98,10 +98,35 @@ const session = z.object({
 const service = z.object({
   name: z.string(),
   state: z
-    .enum(["connecting", "confirming", "up", "replaced"])
-    .describe("confirming: the node has not been heard in the session yet; replaced: another machine has the key."),
+    .enum(["connecting", "confirming", "up", "silent", "replaced"])
+    .describe(
+      "confirming: the node has not been heard in the session yet; silent: it is not heard any more and does not answer; replaced: another machine has the key.",
+    ),
   device: z.string(),
   remote: z.string().nullable().describe("Where requests go; null: no address was found yet."),
+  node: z.int().nullable().describe("Number of the node that was heard last; null: none yet, or it has no number."),
+  nodeSinceMs: z.number().nullable().describe("Since when it is this one, milliseconds since 1970."),
+  moves: z.int().describe("How often another node of the group began to answer."),
+  upSinceMs: z
+    .number()
+    .nullable()
+    .describe("Since when packets pass both ways, milliseconds since 1970; null: they don't."),
+  handshakeMs: z.number().nullable().describe("When a session was granted last, milliseconds since 1970; null: never."),
+  asking: z
+    .object({ sinceMs: z.number().describe("Milliseconds since 1970."), tries: z.int() })
+    .nullable()
+    .describe("Requests for a session that were not answered with one; null: none is under way."),
+  problem: z
+    .object({
+      reason: z.string().describe("Stable name, as port_closed; docs/OPERATIONS.md lists them."),
+      message: z.string().describe("A sentence: what is wrong, where, what to do."),
+      count: z.int(),
+      firstMs: z.number().describe("Milliseconds since 1970."),
+      lastMs: z.number(),
+      over: z.boolean().describe("The service came up afterwards."),
+    })
+    .nullable()
+    .describe("Why the service is not up, or was not when it asked last; null: there was nothing."),
   addresses: z.array(z.string()).describe("Inner addresses with prefix length, from the file or from the node."),
   routes: z.array(z.string()).describe("What goes into the tunnel."),
   dns: z.array(z.string()),

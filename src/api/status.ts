@@ -69,10 +69,11 @@ export function buildStatus(instance: Supervisor, clock: Clock, parts: StatusPar
 }
 
 function serviceStatus(service: ServiceView): ServiceStatus {
-  const { addresses, routes, dns, sessions } = service;
+  const { addresses, routes, dns, sessions, asking, problem } = service;
   return {
     ...service,
     ...{ addresses: [...addresses], routes: [...routes], dns: [...dns] },
+    ...{ asking: asking && { ...asking }, problem: problem && { ...problem } },
     sessions: sessions.map((session) => ({ ...session })),
   };
 }

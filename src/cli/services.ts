@@ -12,8 +12,10 @@ export function serviceLines(services: readonly ServiceStatus[], nowMs: number):
 }
 
 function oneService(service: ServiceStatus, nowMs: number): string[] {
-  const { name, state, remote, device, addresses, routes, dns, mtu, sessions } = service;
-  const lines = [`service ${name}: ${STATES[state]}, node ${remote ?? "not found yet"}`];
+  const { name, state, remote, device, addresses, routes, dns, mtu, sessions, upSinceMs } = service;
+  const ago = (ms: number) => duration(Math.max(0, nowMs - ms));
+  const how = state === "up" && upSinceMs !== null ? `up for ${ago(upSinceMs)}` : STATES[state];
+  const lines = [`service ${name}: ${how}, node ${remote ?? "not found yet"}`, ...contact(service, nowMs)];
   if (addresses.length > 0) lines.push(`  ${device} (MTU ${mtu})   ${addresses.join(", ")}`);
   if (routes.length > 0) lines.push(`  routes ${routes.join(", ")}`);
   if (dns.length > 0) lines.push(`  name servers ${dns.join(", ")}`);
@@ -22,10 +24,30 @@ function oneService(service: ServiceStatus, nowMs: number): string[] {
   return [...lines, ...align([head, ...sessions.map((session) => row(session, nowMs))])];
 }
 
+/** Which node answers, the last handshake, and what stands in the way or did. */
+function contact(service: ServiceStatus, nowMs: number): string[] {
+  const { node, nodeSinceMs, moves, handshakeMs, asking, problem } = service;
+  const ago = (ms: number) => duration(Math.max(0, nowMs - ms));
+  const lines: string[] = [];
+  const moved = moves === 0 ? "" : `, ${moves} ${moves === 1 ? "move" : "moves"} so far`;
+  const answers =
+    node === null || nodeSinceMs === null ? [] : [`node ${node} answers, for ${ago(nodeSinceMs)}${moved}`];
+  const agreed = handshakeMs === null ? [] : [`last handshake ${ago(handshakeMs)} ago`];
+  if (answers.length + agreed.length > 0) lines.push(`  ${[...answers, ...agreed].join("; ")}`);
+  if (asking !== null) lines.push(`  ${asking.tries} requests without an answer in ${ago(asking.sinceMs)}`);
+  if (problem !== null) {
+    const { reason, message, count, firstMs, lastMs, over } = problem;
+    const when = `${count === 1 ? "once" : `${count} times since ${ago(firstMs)}`}, last ${ago(lastMs)} ago`;
+    lines.push(over ? `  it was ${reason} (${when}): ${message}` : `! ${reason} (${when}): ${message}`);
+  }
+  return lines;
+}
+
 const STATES: Readonly<Record<ServiceStatus["state"], string>> = {
   connecting: "asking for a session",
-  confirming: "session made, the node was not heard in it yet",
+  confirming: "session made, the node was not heard in it yet or this machine is not set up",
   up: "up",
+  silent: "NOT up: there is a session, but the node is silent",
   replaced: "stopped, because another machine uses this key",
 };
 

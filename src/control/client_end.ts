@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
-import { formatEndpoint, parseAddress } from "../base/ip.ts";
+import { formatAddress, formatEndpoint } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import * as kinds from "../channel/kinds.ts";
 import { decodeUnnumbered, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
@@ -19,19 +19,31 @@ import { AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305, type Sender } from "../han
 import { MODE_TUNNEL } from "../handshake/offer.ts";
 import type { Endpoint } from "../shard/messages.ts";
 import { ClientHost, innerMtu } from "./client_host.ts";
+import { ClientProblems, type ProblemReason, refusals, silence } from "./client_problems.ts";
 import type { ServiceStatus } from "./control_port.ts";
 import type { EventHub } from "./event_hub.ts";
 import type { ClientSpec, ServiceSpec } from "./instance.ts";
 import { loadTicket, ticketName } from "./kept_ticket.ts";
+import { formatKey } from "./keys/key_text.ts";
 import { aeadKey, aeadNames } from "./node_end.ts";
 import { Pings } from "./pings.ts";
-import type { HostNetwork, Resolver, SavedTicket, Store } from "./ports.ts";
+import type { HostNetwork, ReachProbe, Resolver, SavedTicket, Store } from "./ports.ts";
+import { Remotes } from "./remotes.ts";
 import { type Handed, Rows, type SessionEnd, type ShardPort } from "./session_end.ts";
 
 /** Sessions, and crypto contexts of further senders, share these numbers. */
 const ROWS = 256;
 const WINDOW = 2048;
 const TICK_MS = 50;
+/** Names that were not found are looked up again after this, doubling up to the second. */
+const LOOK_UP_MS = 1000;
+const LOOK_UP_MAX_MS = 16_000;
+/** A session that was not heard for so long, while requests for a new one have no answer, is no tunnel any more. */
+const SILENT_MS = 15_000;
+/** The kernel is asked whether the node can be reached once so many requests went out. */
+const PROBE_AT_TRIES = 2;
+/** The rest of a sender id is the shard (docs/OPERATIONS.md, "Shards"). */
+const NODE_MASK = 0xfff;
 /** All rows of a client stand for the one group. */
 const OWNER = 1_000_000;
 /** Sealed, it is an empty packet. */
@@ -43,6 +55,7 @@ export interface ClientEndPorts {
   readonly entropy: Entropy;
   readonly host: HostNetwork;
   readonly resolve: Resolver;
+  readonly probe: ReachProbe;
   /** PATH for hooks. */
   readonly path: string;
   /** For the ticket. */
@@ -73,19 +86,38 @@ export class ClientEnd implements SessionEnd {
   readonly #held = new Map<number, Held>();
   readonly #host: ClientHost;
   readonly #pings: Pings;
+  readonly #problems = new ClientProblems();
+  readonly #remotes: Remotes;
+  /** In base64: what the node must know. */
+  readonly #publicKey: string;
   readonly #ticketName: string;
   /** Undefined until packets flow. */
   #running: ShardPort | undefined;
   #free!: Rows;
   #timer: NodeJS.Timeout | undefined;
   #remote: Endpoint | undefined;
+  /** When names that led nowhere are looked up again, monotonic; Infinity: a look-up is under way, or a place is known. */
+  #lookUpAtMs = Number.POSITIVE_INFINITY;
+  #lookUpPauseMs = LOOK_UP_MS;
+  /** Requests of the present asking that steps were told of. */
+  #toldTries = 0;
+  /** The place that was probed last, and with how many requests. */
+  #probedAtTries = 0;
   /** What is to be written to disk: a ticket, or that there is none. */
   #unsaved: { readonly ticket: SavedTicket | undefined } | undefined;
-  #tried = 0;
+  /** Number of the node that was heard last, since when, and how often it was another one before; 0: none. Wall clock. */
+  #node = 0;
+  #nodeSinceMs = 0;
+  #moves = 0;
+  /** Since when packets pass both ways and the host is set up; undefined: they don't. Wall clock. */
+  #upSinceMs: number | undefined;
+  #handshakeMs: number | undefined;
+  #isStopped = false;
+  #isHostReady = false;
   #isConfigured = false;
   #isReplaced = false;
   #firstUp!: () => void;
-  /** Settles when the first session is up. */
+  /** Settles when the host is set up and the node was heard in a session. */
   readonly whenUp = new Promise<void>((resolve) => {
     this.#firstUp = resolve;
   });
@@ -95,6 +127,13 @@ export class ClientEnd implements SessionEnd {
     this.#use = ports;
     this.#host = new ClientHost(service, ports);
     this.#pings = new Pings(ports.clock, ports.entropy);
+    this.#publicKey = formatKey(spec.publicKey);
+    this.#remotes = new Remotes(service.remotes, {
+      resolve: ports.resolve,
+      speaks: (family) => this.#running !== undefined && this.#running.socketFor(family) >= 0,
+      looking: (host) => this.#step("service_looks_up", `looks up ${host}`),
+      failed: (_, why) => this.#trouble("no_name", why),
+    });
     this.#ticketName = ticketName(service.publicKey, spec.publicKey, service.psk);
     this.#initiator = new Initiator(
       {
@@ -120,12 +159,30 @@ export class ClientEnd implements SessionEnd {
   /** With a kill switch nothing for the routes of the file leaves the host outside the tunnel, not even before it is up. */
   async #begin(): Promise<void> {
     await this.#host.blockNamed();
-    await this.#findRemote();
+    await this.#nextRemote();
     await this.#host.blockEverything();
-    this.#carry((out) => this.#initiator.start(this.#now(), out));
+    if (this.#remote === undefined) this.#lookUpLater();
+    else this.#ask();
+  }
+
+  #ask(): void {
+    if (!this.#isStopped) this.#carry((out) => this.#initiator.start(this.#now(), out));
+  }
+
+  #lookUpLater(): void {
+    this.#lookUpAtMs = this.#use.clock.monotonicMs() + this.#lookUpPauseMs;
+    this.#lookUpPauseMs = Math.min(LOOK_UP_MAX_MS, 2 * this.#lookUpPauseMs);
+  }
+
+  async #lookUpAgain(): Promise<void> {
+    this.#lookUpAtMs = Number.POSITIVE_INFINITY;
+    await this.#nextRemote();
+    if (this.#remote === undefined) this.#lookUpLater();
+    else this.#ask();
   }
 
   stop(): void {
+    this.#isStopped = true;
     clearInterval(this.#timer);
     const current = this.#initiator.current;
     const held = current && this.#held.get(current.receiver);
@@ -158,9 +215,12 @@ export class ClientEnd implements SessionEnd {
     const { state } = this.#host;
     return {
       ...{ name: this.#service.name, state: this.#stateName(), device: this.#running?.deviceName ?? "" },
-      remote: this.#remote ? formatEndpoint(...this.#remote.words, this.#remote.port) : null,
+      remote: this.#remote ? this.#place() : null,
       ...{ addresses: state?.addresses ?? [], routes: state?.routes ?? [], dns: state?.dns ?? [] },
       ...{ mtu: state?.mtuBytes ?? null, sessions: sessions.sort((a, b) => Number(b.current) - Number(a.current)) },
+      ...{ node: this.#node || null, nodeSinceMs: this.#node === 0 ? null : this.#nodeSinceMs, moves: this.#moves },
+      ...{ upSinceMs: this.#upSinceMs ?? null, handshakeMs: this.#handshakeMs ?? null, asking: this.#asking() },
+      problem: this.#problems.worst,
       host: this.#host.changes,
     };
   }
@@ -179,8 +239,18 @@ export class ClientEnd implements SessionEnd {
 
   #stateName(): ServiceStatus["state"] {
     if (this.#isReplaced) return "replaced";
-    if (this.#initiator.current === undefined) return "connecting";
-    return this.#initiator.confirmed ? "up" : "confirming";
+    const { current, asking, confirmed } = this.#initiator;
+    if (current === undefined) return "connecting";
+    const heardMs = this.#held.get(current.receiver)?.heardMs ?? 0;
+    if (asking !== undefined && confirmed && this.#now().ms - heardMs >= SILENT_MS) return "silent";
+    return this.#upSinceMs === undefined ? "confirming" : "up";
+  }
+
+  #asking(): ServiceStatus["asking"] {
+    const { asking } = this.#initiator;
+    if (asking === undefined) return null;
+    const { ms, wallMs } = this.#now();
+    return { sinceMs: Math.round(wallMs - (ms - asking.sinceMs)), tries: asking.tries };
   }
 
   #endpoint(row: number): string {
@@ -196,7 +266,14 @@ export class ClientEnd implements SessionEnd {
         const [seq, high, low] = [0, control.ECHO_HEAD, control.ECHO_HEAD + 4].map((at) => view.getInt32(at));
         this.#initiator.sent.note(seq >>> 0, high, low);
       }
-      this.#carry((out) => this.#initiator.receive(this.#now(), entry.bytes, out));
+      this.#carry((out) => {
+        const outcome = this.#initiator.receive(this.#now(), entry.bytes, out);
+        if (outcome === "forged" && entry.bytes[control.TYPE] === control.RESPONSE)
+          this.#trouble(
+            "wrong_answer",
+            `${this.#place()} answers, but not under the keys of this file: psk is another one there than here, or somebody forges answers`,
+          );
+      });
       return;
     }
     if (entry.kind !== SESSION_CONTROL) return;
@@ -219,12 +296,14 @@ export class ClientEnd implements SessionEnd {
   confirmed(): void {}
 
   #tick(): void {
-    const { lastRx, txBytes, seqNext, rxPackets } = this.#shard.tunnels;
+    const { lastRx, lastSender, txBytes, seqNext, rxPackets } = this.#shard.tunnels;
     const now = this.#now();
+    if (now.ms >= this.#lookUpAtMs) void this.#lookUpAgain();
     for (const held of this.#held.values()) {
       const { row, session } = held;
       if (lastRx[row] !== held.heardMs) {
         held.heardMs = lastRx[row];
+        if (session.receiver === this.#initiator.current?.receiver) this.#heardNode(lastSender[row] & NODE_MASK);
         this.#initiator.heard(now, session.receiver, rxPackets[row]);
       } else if (txBytes[row] !== held.sentBytes && session.receiver === this.#initiator.current?.receiver) {
         this.#initiator.sealed(now, seqNext[row] - 1);
@@ -232,12 +311,77 @@ export class ClientEnd implements SessionEnd {
       held.sentBytes = txBytes[row];
     }
     this.#carry((out) => this.#initiator.tick(now, out));
+    this.#nowUp();
+  }
+
+  #heardNode(node: number): void {
+    if (node === this.#node) return;
+    if (this.#node !== 0) this.#moves++;
+    this.#node = node;
+    this.#nodeSinceMs = this.#use.clock.wallMs();
+    if (this.#moves > 0) this.#tell("service_moved", `node ${node} answers now`);
   }
 
   #carry(act: (out: ClientOutput[]) => void): void {
     const out: ClientOutput[] = [];
     act(out);
     for (const output of out) this.#carryOut(output);
+    this.#noteAsking();
+  }
+
+  /** Says how asking goes while there is no tunnel, a step a request. */
+  #noteAsking(): void {
+    const { asking, current, confirmed } = this.#initiator;
+    const tries = asking?.tries ?? 0;
+    if (tries === this.#toldTries) return;
+    this.#toldTries = tries;
+    if (asking === undefined || tries === 0) {
+      this.#probedAtTries = 0;
+      return;
+    }
+    if (current !== undefined && !confirmed)
+      this.#trouble(
+        "unconfirmed",
+        `${this.#place()} granted a session, but nothing of it came since: packets of sessions are lost on the way, or the node is not the one that routers send to`,
+      );
+    if (this.#upSinceMs === undefined && tries === 1) this.#step("service_asks", `asks ${this.#place()} for a session`);
+    else if (this.#upSinceMs === undefined)
+      this.#step("service_asks", `has no answer of ${this.#place()} yet, asks for the ${ordinal(tries)} time`);
+    if (tries >= PROBE_AT_TRIES && this.#probedAtTries === 0) this.#probe(tries);
+  }
+
+  /** Whether the kernel hears that the place can't be reached. */
+  #probe(tries: number): void {
+    const remote = this.#remote;
+    if (remote === undefined) return;
+    this.#probedAtTries = tries;
+    const place = this.#place();
+    const [host, port] = [formatAddress(...remote.words), remote.port];
+    void this.#use.probe(host, port).then((reach) => {
+      if (this.#isStopped || this.#initiator.asking === undefined) return;
+      if (reach === "port_closed")
+        this.#trouble(
+          "port_closed",
+          `${host} says that nobody listens on its UDP port ${port}: no node runs there, or at another port`,
+        );
+      else if (reach === "filtered")
+        this.#trouble(
+          "filtered",
+          `the requests to ${place} are not let through, says a router, a firewall or a route on the way`,
+        );
+      else if (reach === "no_route") this.#trouble("no_route", `this machine has no route to ${place}`);
+    });
+  }
+
+  /** The host is set up and the node was heard: now it is up, and not before. */
+  #nowUp(): void {
+    if (!this.#isHostReady || !this.#initiator.confirmed) return;
+    if (this.#initiator.asking === undefined) this.#problems.settled();
+    if (this.#upSinceMs !== undefined) return;
+    this.#upSinceMs = this.#use.clock.wallMs();
+    this.#remotes.found();
+    this.#tell("service_up", `up through ${this.#place()}`);
+    this.#firstUp();
   }
 
   #carryOut(output: ClientOutput): void {
@@ -280,6 +424,7 @@ export class ClientEnd implements SessionEnd {
     const [first, ...others] = session.senders;
     if (row === undefined || first === undefined || this.#remote === undefined) return;
     const isFirst = this.#held.size === 0;
+    this.#handshakeMs = this.#use.clock.wallMs();
     const held: Held = { row, session, slots: [], sinceMs: this.#use.clock.wallMs(), heardMs: 0, sentBytes: 0 };
     this.#held.set(session.receiver, held);
     this.#shard.post({
@@ -301,7 +446,7 @@ export class ClientEnd implements SessionEnd {
     this.#use.events.tell(isFirst ? "session_up" : "session_rekeyed", message, this.#service.name);
     this.#keepTicket(session);
     if (!this.#isConfigured)
-      void this.#configure(session).catch((error: Error) => this.#warn("configure", error.message));
+      void this.#configure(session).catch((error: Error) => this.#trouble("host", error.message));
   }
 
   #addSender(held: Held, sender: Sender & { readonly openKey: Uint8Array }): void {
@@ -321,6 +466,7 @@ export class ClientEnd implements SessionEnd {
   }
 
   #down(reason: string): void {
+    this.#upSinceMs = undefined;
     const message = `Service ${this.#service.name}: no session any more (${reason})`;
     this.#use.log.warning("session_down", message);
     this.#use.events.tell("session_down", message, this.#service.name);
@@ -361,27 +507,35 @@ export class ClientEnd implements SessionEnd {
       "service_up",
       `Service ${this.#service.name}: ${deviceName} has ${addresses.join(" ")}, routes ${routes.join(" ")}`,
     );
-    this.#firstUp();
+    this.#isHostReady = true;
+    this.#nowUp();
   }
 
-  /** The next remote of the file, as an endpoint of a family that we have a socket for. */
-  async #findRemote(): Promise<void> {
-    const { remotes } = this.#service;
-    for (let k = 0; k < remotes.length; k++) {
-      const { host, port } = remotes[this.#tried++ % remotes.length];
-      const texts = await this.#use.resolve(host).catch((error: Error) => {
-        this.#warn("resolve", `${host} was not found (${error.message})`);
-        return [];
-      });
-      for (const text of texts) {
-        const address = parseAddress(text);
-        const sock = address ? this.#shard.socketFor(address.family) : -1;
-        if (address === undefined || sock < 0) continue;
-        this.#remote = { words: [address.w0, address.w1, address.w2, address.w3], port, sock };
-        await this.#host.pin(text, this.#shard.deviceName, () => this.#moved());
-        return;
-      }
-    }
+  /** The next place of the file; without one the last one stays. True when it is another. */
+  async #nextRemote(): Promise<boolean> {
+    const place = await this.#remotes.next();
+    if (place === undefined || this.#isStopped) return false;
+    const { address, port, text } = place;
+    const before = this.#place();
+    this.#remote = {
+      words: [address.w0, address.w1, address.w2, address.w3],
+      ...{ port, sock: this.#shard.socketFor(address.family) },
+    };
+    await this.#host.pin(text, this.#shard.deviceName, () => this.#moved());
+    return this.#place() !== before;
+  }
+
+  /** Where requests go, "192.0.2.1:4444". */
+  #place(): string {
+    return this.#remote === undefined ? "no address" : formatEndpoint(...this.#remote.words, this.#remote.port);
+  }
+
+  /** Nobody answers: the next address has its turn. The first time that it has one it is asked at once. */
+  async #askElsewhere(): Promise<void> {
+    const isFirstTurn = !this.#remotes.swept;
+    if (!(await this.#nextRemote())) return;
+    this.#probedAtTries = 0;
+    if (isFirstTurn) this.#carry((out) => this.#initiator.redirected(this.#now(), out));
   }
 
   /** On another way we have another address: the group learns it from a packet. */
@@ -393,29 +547,47 @@ export class ClientEnd implements SessionEnd {
   }
 
   #problem(problem: ClientProblem): void {
-    const name = this.#service.name;
     if (problem.reason === "no_answer") {
-      const tried = this.#remote ? formatEndpoint(...this.#remote.words, this.#remote.port) : "no address";
-      this.#warn(
-        "no_answer",
-        `${tried} does not answer: wrong address or port, another group key or psk, or this client is not known there`,
-      );
-      void this.#findRemote();
+      const asking = this.#initiator.asking;
+      if (asking !== undefined) {
+        const forS = Math.round((this.#now().ms - asking.sinceMs) / 1000);
+        this.#trouble("no_answer", silence(this.#place(), asking.tries - 1, forS, this.#publicKey));
+        this.#probe(asking.tries);
+      }
+      void this.#askElsewhere();
     } else if (problem.reason === "clock")
-      this.#warn(
+      this.#trouble(
         "clock",
         problem.seenMs < problem.ownMs
           ? `this machine's clock is at ${date(problem.ownMs)}, that of the group at ${date(problem.seenMs)}: set the clock; going on from there`
           : `this machine's clock was at ${date(problem.ownMs)}, the group has seen ${date(problem.seenMs)} from this key: set the clock; going on from there`,
       );
-    else if (problem.reason === "refused") this.#warn("refused", `the group refuses: ${problem.why}`);
+    else if (problem.reason === "refused")
+      this.#trouble("refused", `${this.#place()} refuses (${problem.why}): ${refusals[problem.why]}`);
     else {
       this.#isReplaced = true;
-      this.#use.log.error(
-        "replaced",
-        `Service ${name}: another machine uses this client's key; stopped. Give each machine a key of its own`,
-      );
+      const message = "another machine uses this client's key; stopped. Give each machine a key of its own";
+      this.#problems.note("replaced", message, this.#use.clock.wallMs());
+      this.#use.log.error("replaced", `Service ${this.#service.name}: ${message}`);
+      this.#tell("service_problem", message);
     }
+  }
+
+  /** Remembered for `status`, and told when it is news. */
+  #trouble(reason: ProblemReason, message: string): void {
+    const isNews = this.#problems.note(reason, message, this.#use.clock.wallMs());
+    this.#use.log.warning(reason, `Service ${this.#service.name}: ${message}`);
+    if (isNews) this.#tell("service_problem", message);
+  }
+
+  /** On the way up. */
+  #step(event: string, message: string): void {
+    this.#use.log.info(event, `Service ${this.#service.name} ${message}`);
+    this.#tell(event, message);
+  }
+
+  #tell(event: string, message: string): void {
+    this.#use.events.tell(event, `Service ${this.#service.name}: ${message}`, this.#service.name);
   }
 
   #warn(event: string, message: string): void {
@@ -431,4 +603,6 @@ export class ClientEnd implements SessionEnd {
   }
 }
 
+const ordinal = (n: number): string =>
+  `${n}${["th", "st", "nd", "rd"][n % 100 > 10 && n % 100 < 14 ? 0 : n % 10] ?? "th"}`;
 const date = (ms: number): string => new Date(ms).toISOString();

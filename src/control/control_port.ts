@@ -4,6 +4,7 @@
  */
 
 import type { AnnounceView } from "./announcing.ts";
+import type { ClientProblemView } from "./client_problems.ts";
 import type { InstanceEvent } from "./event_hub.ts";
 import type { GroupView } from "./group_end.ts";
 import type { Mode } from "./instance.ts";
@@ -129,11 +130,27 @@ export interface ServiceSession {
 /** A service of a client: what it is connected to, and what the node gave it. */
 export interface ServiceStatus {
   readonly name: string;
-  /** replaced: another machine has the key; it has stopped. */
-  readonly state: "connecting" | "confirming" | "up" | "replaced";
+  /**
+   * confirming: a session was granted, but the node was not heard in it yet, or the host is not set up. silent: there is a
+   * session, but the node is not heard any more and does not answer. replaced: another machine has the key; it has stopped.
+   */
+  readonly state: "connecting" | "confirming" | "up" | "silent" | "replaced";
   readonly device: string;
   /** Where requests go; null: no address was found yet. */
   readonly remote: string | null;
+  /** Number of the node that was heard last, and since when, milliseconds since 1970; null: none, or it has no number. */
+  readonly node: number | null;
+  readonly nodeSinceMs: number | null;
+  /** How often another node began to answer. */
+  readonly moves: number;
+  /** Since when packets pass both ways, milliseconds since 1970; null: they don't. */
+  readonly upSinceMs: number | null;
+  /** When a session was granted last, milliseconds since 1970; null: never. */
+  readonly handshakeMs: number | null;
+  /** Requests for a session that were not answered with one: since when (milliseconds since 1970), how many. */
+  readonly asking: { readonly sinceMs: number; readonly tries: number } | null;
+  /** Why it is not up, or was not when it asked last. */
+  readonly problem: ClientProblemView | null;
   readonly addresses: readonly string[];
   readonly routes: readonly string[];
   readonly dns: readonly string[];

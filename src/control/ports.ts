@@ -165,6 +165,11 @@ export interface LocalAddresses {
   /** All addresses of this host as text. */
   ofHost(): readonly string[];
 }
+/** What the kernel has heard of an address: that nobody listens there, that something on the way refuses, that there is no way. */
+export type Reach = "silent" | "port_closed" | "filtered" | "no_route";
+
+/** Tries whether an outer address can be reached; takes a second when nothing is heard. Never rejects. */
+export type ReachProbe = (address: string, port: number) => Promise<Reach>;
 
 /** Names to addresses, as text, best first. Rejects when the name has none. */
 export type Resolver = (host: string) => Promise<readonly string[]>;

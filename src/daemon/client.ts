@@ -8,6 +8,7 @@ import type { ClientSpec, InstanceSpec, ServiceSpec } from "../control/instance.
 import { systemEntropy } from "../crypto/entropy.ts";
 import { hostNetwork } from "../drivers/host_network.ts";
 import { useNativeHandshake } from "../drivers/native_handshake.ts";
+import { probeReach } from "../drivers/reach_probe.ts";
 import { openStore } from "../drivers/store.ts";
 import { systemClock } from "./clock.ts";
 import { type InstanceHooks, runInstance } from "./instance.ts";
@@ -63,6 +64,7 @@ function createService(spec: ClientSpec, service: ServiceSpec, k: number, events
   const store = openStore(spec.stateDir, instance.name);
   const sessions = new ClientEnd(spec, service, {
     ...{ clock: systemClock, log, entropy: systemEntropy, host: hostNetwork, store, events },
+    probe: probeReach,
     resolve: async (host) => (await lookup(host, { all: true })).map((a) => a.address),
     ...{ path: process.env["PATH"] ?? "", boot: bootId() },
   });

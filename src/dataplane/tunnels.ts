@@ -5,7 +5,7 @@
  */
 import { VERDICTS } from "./verdict.ts";
 
-const INTS = 26;
+const INTS = 27;
 const FLOATS = 13;
 
 // Values of `session`.
@@ -73,6 +73,8 @@ export class TunnelTable {
   readonly foreign: Int32Array;
   /** Sender ids seen from the peer. */
   readonly senders: Int32Array;
+  /** Sender id of the last authentic packet; `lastRx` says whether there was one. */
+  readonly lastSender: Int32Array;
   // Last authentication problem: verdict number and how often.
   readonly problem: Int32Array;
   readonly problems: Int32Array;
@@ -128,6 +130,7 @@ export class TunnelTable {
     this.owner = int(23);
     this.pending = int(24);
     this.foreign = int(25);
+    this.lastSender = int(26);
     this.seqNext = float(0);
     this.seqLimit = float(1);
     this.rxPackets = float(2);

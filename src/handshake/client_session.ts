@@ -31,7 +31,7 @@ export interface ClientSession {
 export type DownReason = CloseReason | "stopped";
 
 export type ClientProblem =
-  /** Four requests without an answer: wrong address or port, group key or psk, or this client's key is not known there. */
+  /** Each time that four more requests had no answer: wrong address or port, group key or psk, or this client's key is not known there. */
   | { readonly reason: "no_answer" }
   /**
    * The group has seen a later timestamp of this key than our clock says, or our clock is far ahead of the group's

@@ -87,6 +87,18 @@ interface Exchange {
   kind: RequestSent["kind"];
   tries: number;
   retryAtMs: number;
+  /** Monotonic, and how many requests went out since, of either kind. */
+  readonly sinceMs: number;
+  sent: number;
+}
+
+/** How asking for a session goes. */
+export interface Asking {
+  readonly kind: RequestSent["kind"];
+  /** Monotonic. */
+  readonly sinceMs: number;
+  /** Requests since then that were not answered with a session. */
+  readonly tries: number;
 }
 
 interface Held {
@@ -154,9 +166,10 @@ export class Initiator {
     return this.#sessions[0]?.heard ?? false;
   }
 
-  /** True while requests are sent. */
-  get asking(): boolean {
-    return this.#exchange !== undefined;
+  /** While requests are sent. */
+  get asking(): Asking | undefined {
+    const exchange = this.#exchange;
+    return exchange && { kind: exchange.kind, sinceMs: exchange.sinceMs, tries: exchange.sent };
   }
 
   /** Begins to ask for a session. Also the way back after "stopped" and "replaced". */
@@ -212,6 +225,13 @@ export class Initiator {
   /** The client's address or interface changed: cookies are bound to it. Seal something, so that the group learns it. */
   moved(): void {
     this.#cookie = undefined;
+  }
+
+  /** Requests go to another place now that was not asked yet: the pauses begin anew there. */
+  redirected(now: Now, out: ClientOutput[]): void {
+    if (this.#exchange === undefined) return;
+    this.#exchange.tries = 0;
+    this.#ask(now, this.#exchange, out);
   }
 
   tick(now: Now, out: ClientOutput[]): void {
@@ -279,6 +299,7 @@ export class Initiator {
       this.#requests = [];
       if (this.#exchange !== undefined) {
         this.#exchange.kind = "init";
+        this.#exchange.tries = 0;
         this.#exchange.retryAtMs = now.ms + this.#jittered(RETRY_MAX_MS);
       }
       return "refused";
@@ -382,7 +403,8 @@ export class Initiator {
   }
 
   #begin(now: Now, kind: RequestSent["kind"], out: ClientOutput[]): void {
-    this.#exchange = { kind, tries: 0, retryAtMs: now.ms };
+    const { sinceMs, sent } = this.#exchange ?? { sinceMs: now.ms, sent: 0 };
+    this.#exchange = { kind, tries: 0, retryAtMs: now.ms, sinceMs, sent };
     this.#unansweredSinceMs = NEVER;
     this.#ask(now, this.#exchange, out);
   }
@@ -413,8 +435,11 @@ export class Initiator {
         : this.#makeInit(now, transaction);
     exchange.tries++;
     exchange.retryAtMs = now.ms + this.#jittered(Math.min(RETRY_MAX_MS, FIRST_RETRY_MS * 2 ** (exchange.tries - 1)));
-    if (exchange.kind === "init" && exchange.tries === NO_ANSWER_TRIES + 1) this.#problem({ reason: "no_answer" }, out);
+    const unanswered = exchange.tries - 1;
+    if (exchange.kind === "init" && unanswered > 0 && unanswered % NO_ANSWER_TRIES === 0)
+      this.#problem({ reason: "no_answer" }, out);
     if (sent === undefined) return;
+    exchange.sent++;
     this.#requests = [{ sent, forged: 0 }, ...this.#requests].slice(0, SENT_MAX);
     out.push({ kind: "send", datagram: sent.datagram });
   }

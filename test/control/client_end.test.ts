@@ -5,7 +5,7 @@ import type { SavedTicket, Store } from "../../src/control/ports.ts";
 import { createMemoryStore } from "../../src/drivers/memory_store.ts";
 import { MUX, RESUME, RESUMED, TYPE } from "../../src/handshake/control.ts";
 import { packet4 } from "../dataplane/world.ts";
-import { addressOf, GROUP, keyOf, type Machine, NODE, NODE_INNER, PSK, recordOf, World } from "./ends.ts";
+import { addressOf, GROUP, keyOf, type Machine, NODE, NODE_INNER, PSK, publicKeyOf, recordOf, World } from "./ends.ts";
 
 let world: World;
 let node: ReturnType<World["node"]>;
@@ -97,18 +97,135 @@ describe("the node forgot everything", () => {
   });
 });
 
-describe("what the log says", () => {
-  test.each([
-    ["another group key", { groupKey: keyOf(50).publicKey }],
-    ["another psk", { psk: new Uint8Array(32).fill(1) }],
-  ])("%s: what may be wrong, not a stack trace, and no row", async (_, options) => {
+describe("why it is not up", () => {
+  const place = `${NODE}:4444`;
+  test.each<[string, Parameters<World["client"]>[1], string, RegExp]>([
+    [
+      "another group key",
+      { groupKey: keyOf(50).publicKey },
+      "no_answer",
+      /does not answer: \d+ requests .*another group key/,
+    ],
+    ["another psk", { psk: new Uint8Array(32).fill(1) }, "wrong_answer", /answers, but not .*psk/],
+    [
+      "a closed port",
+      { remotes: [{ host: NODE, port: 5 }], reach: "port_closed" },
+      "port_closed",
+      /nobody listens on its UDP port 5/,
+    ],
+    ["a firewall", { remotes: [{ host: NODE, port: 5 }], reach: "filtered" }, "filtered", /not let through/],
+    ["no route", { remotes: [{ host: NODE, port: 5 }], reach: "no_route" }, "no_route", /no route to 192\.0\.2\.1:5/],
+    [
+      "no name",
+      { resolve: async () => Promise.reject(new Error("ENOTFOUND")) },
+      "no_name",
+      /was not found \(ENOTFOUND\)/,
+    ],
+    ["no family", { resolve: async () => ["2001:db8::1"] }, "no_name", /no address of a family/],
+  ])("%s", async (_, options, reason, says) => {
     const client = world.client(0, options);
     await world.run(30_000);
-    expect(client.said("no_answer")[0]).toMatch(/192\.0\.2\.1:4444 does not answer: .*group key or psk/);
+    const { problem, state, upSinceMs, handshakeMs, asking } = client.end.status();
+    expect([state, upSinceMs, handshakeMs]).toEqual(["connecting", null, null]);
+    expect(problem).toMatchObject({ reason, message: expect.stringMatching(says), over: false });
+    expect(client.said(reason)[0]).toMatch(says);
+    expect(client.told.filter((event) => event === "service_problem example").length).toBeGreaterThan(0);
+    // Nothing is asked before there is somewhere to ask.
+    if (reason === "no_name") expect(asking).toBeNull();
+    else expect(asking!.tries).toBeGreaterThan(4);
     expect([client.rows(), client.said("session_up").length, node.end.list().length]).toEqual([0, 0, 0]);
     expect(client.said("no_answer").length).toBeLessThan(4);
   });
 
+  test("a client that was removed is told where to look, with the key that the node must know", async () => {
+    const client = world.client(7);
+    await world.run(10_000);
+    const { problem, asking } = client.end.status();
+    expect(problem!.message).toContain(`${place} does not answer: ${asking!.tries - 1} requests in `);
+    expect(problem!.message).toContain(publicKeyOf(7));
+    expect(problem!.message).toContain("anyhop clients list");
+  });
+
+  test("a refusal, with the reason of the node; and a session that nothing comes back in", async () => {
+    node.end.admit(recordOf(1, { modes: ["relay"] }), PSK);
+    const refused = world.client(1);
+    await world.run(200);
+    expect(refused.end.status()).toMatchObject({
+      ...{ state: "connecting" },
+      problem: {
+        reason: "refused",
+        message: expect.stringMatching(/192\.0\.2\.1:4444 refuses \(mode_not_allowed\): .*modes/),
+      },
+    });
+    refused.end.stop();
+    world.kill(refused);
+    const deliver = world.network.deliver.bind(world.network);
+    world.network.deliver = (...words) => {
+      const [bytes, at] = [words[7], words[8]];
+      return (bytes[at + MUX] << 8) + bytes[at + MUX + 1] !== 0xffff || deliver(...words);
+    };
+    const deaf = world.client(0);
+    let isUp = false;
+    void deaf.end.whenUp.then(() => {
+      isUp = true;
+    });
+    await world.run(12_000);
+    expect(deaf.end.status()).toMatchObject({
+      state: "confirming",
+      upSinceMs: null,
+      problem: { reason: "unconfirmed" },
+    });
+    expect(isUp).toBe(false);
+    world.network.deliver = deliver;
+    await world.run(40_000);
+    expect(isUp).toBe(true);
+    expect(deaf.end.status()).toMatchObject({
+      state: "up",
+      asking: null,
+      problem: { reason: "unconfirmed", over: true },
+    });
+  });
+
+  test("up, then a silent node, then up again: since when, and what it was", async () => {
+    const client = world.client(0);
+    await world.run(200);
+    const first = client.end.status();
+    expect(first).toMatchObject({ state: "up", problem: null, asking: null, node: 1, moves: 0 });
+    expect(first.upSinceMs).toBeGreaterThan(0);
+    expect(client.told).toEqual(["service_asks example", "session_up example", "service_up example"]);
+    world.kill(node);
+    reaches(client);
+    await world.run(40_000);
+    expect(client.end.status()).toMatchObject({ state: "silent", problem: { reason: "no_answer", over: false } });
+    node = world.node();
+    node.end.admit(recordOf(0), PSK);
+    await world.run(30_000);
+    expect(client.end.status()).toMatchObject({
+      state: "up",
+      asking: null,
+      problem: { reason: "no_answer", over: true },
+    });
+    expect(client.end.status().handshakeMs).toBeGreaterThan(first.handshakeMs!);
+  }, 60_000);
+
+  test("a name that is found later, and a second address when the first is dead, each without waiting long", async () => {
+    let known = false;
+    const resolve = async () => (known ? ["192.0.2.200", NODE] : Promise.reject(new Error("EAI_AGAIN")));
+    const client = world.client(0, { resolve, remotes: [{ host: "vpn.example.net", port: 4444 }] });
+    await world.run(100_000);
+    expect(client.end.status()).toMatchObject({ remote: null, problem: { reason: "no_name" } });
+    // Once in 16 s at most.
+    expect(client.end.status().problem!.count).toBeLessThan(12);
+    known = true;
+    await world.run(17_000);
+    expect(client.end.status().remote).toBe("192.0.2.200:4444");
+    await world.run(10_000);
+    expect(client.end.status()).toMatchObject({ state: "up", remote: place });
+    expect(client.told.slice(-2)).toEqual(["session_up example", "service_up example"]);
+  }, 60_000);
+});
+
+describe("what the log says", () => {
   test("no key, psk or secret of a session, at either end, in a life with all its turns", async () => {
     const client = world.client(0);
     await world.run(130_000);
@@ -248,11 +365,13 @@ describe("what it shows", () => {
       [true, false],
       [false, true],
     ]);
-    expect(client.told).toEqual(["session_up example", "session_rekeyed example"]);
+    expect(client.told.filter((event) => event.startsWith("session"))).toEqual([
+      ...["session_up example", "session_rekeyed example"],
+    ]);
     world.client(0, { address: "192.0.2.99" });
     await world.run(200);
     expect(client.end.status()).toMatchObject({ state: "replaced", sessions: [] });
-    expect(client.told.at(-1)).toBe("session_down example");
+    expect(client.told).toContain("session_down example");
   }, 60_000);
 
   test("a ping from the client comes back", async () => {

@@ -10,7 +10,7 @@ import { EventHub } from "../../src/control/event_hub.ts";
 import type { ClientSpec, NodeSpec, ServiceSpec } from "../../src/control/instance.ts";
 import { formatKey } from "../../src/control/keys/key_text.ts";
 import { NodeEnd, type NodeTiming } from "../../src/control/node_end.ts";
-import type { ClientRecord, HostNetwork, Store } from "../../src/control/ports.ts";
+import type { ClientRecord, HostNetwork, Reach, Resolver, Store } from "../../src/control/ports.ts";
 import { decodeHanded, type SessionEnd } from "../../src/control/session_end.ts";
 import { keyPairFromPrivate } from "../../src/crypto/x25519.ts";
 import { CONFIRMED, EVENT_WORDS } from "../../src/dataplane/events.ts";
@@ -182,6 +182,10 @@ export class World {
       /** What an earlier start of it has kept, and in which boot this one is. */
       store?: Store;
       boot?: string;
+      resolve?: Resolver;
+      remotes?: ServiceSpec["remotes"];
+      /** What the kernel hears of an address. */
+      reach?: Reach;
     } = {},
   ): Machine & { readonly end: ClientEnd } {
     const clock = this.clock(options.skewMs);
@@ -189,7 +193,11 @@ export class World {
     const own = keyOf(n);
     const done: string[] = [];
     const service: ServiceSpec = {
-      ...{ name: "example", remotes: [{ host: NODE, port: PORT }], publicKey: options.groupKey ?? GROUP.publicKey },
+      ...{
+        name: "example",
+        remotes: options.remotes ?? [{ host: NODE, port: PORT }],
+        publicKey: options.groupKey ?? GROUP.publicKey,
+      },
       ...{ psk: options.psk ?? PSK, routes: options.routes, addresses: undefined, device: undefined },
       ...{ mtuBytes: undefined, keepaliveMs: 0, killSwitch: options.killSwitch ?? false },
       hooks: { dns: undefined, postUp: undefined, postDown: undefined },
@@ -202,7 +210,8 @@ export class World {
     const events = new EventHub(clock);
     const end = new ClientEnd(spec, service, {
       ...{ clock, log: logger, entropy: seededEntropy(1000 + this.#seed++), host: noting(done) },
-      ...{ resolve: async (name) => [name], path: "/bin", events, boot: options.boot ?? "boot" },
+      ...{ resolve: options.resolve ?? (async (name) => [name]), probe: async () => options.reach ?? "silent" },
+      ...{ path: "/bin", events, boot: options.boot ?? "boot" },
       store: options.store ?? createMemoryStore(),
     });
     const machine = new Machine(host, end, records, done);

@@ -5,6 +5,7 @@ import type { z } from "zod";
 import { commandVariables } from "../../src/announce/command.ts";
 import { operations } from "../../src/api/contract/operations.ts";
 import { classicOptions } from "../../src/control/classic_options.ts";
+import { problemReasons } from "../../src/control/client_problems.ts";
 import { clientKind } from "../../src/control/client_schema.ts";
 import { parseFile } from "../../src/control/config_file.ts";
 import { classicKind } from "../../src/control/config_schema.ts";
@@ -49,7 +50,7 @@ test.each(Object.values(operations).map(({ method, path, summary }) => [method, 
   (method, path, summary) => expect(text.split("\n")).toContain(`| ${method} | \`${path}\` | ${summary} |`),
 );
 
-test.each(Object.entries({ ...hookVariables, ...commandVariables }))("hook variable %s", (name, meaning) =>
+test.each(Object.entries({ ...hookVariables, ...commandVariables, ...problemReasons }))("%s", (name, meaning) =>
   expect(text.split("\n")).toContain(`| \`${name}\` | ${meaning} |`),
 );
 

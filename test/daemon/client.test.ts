@@ -72,10 +72,10 @@ describe.skipIf(why !== undefined)(`a client${why === undefined ? "" : ` (${why}
 
     const text = (await ask("status")).stdout;
     expect(text).toMatch(/device .*10\.9\.0\.2\/32/);
-    expect(text).toMatch(/service node: up, node 192\.0\.2\.1:4444/);
+    expect(text).toMatch(/service node: up for .*, node 192\.0\.2\.1:4444/);
     expect(text).toMatch(/current .* handshake +aes-256-gcm/);
     expect(text).not.toContain("TUNNEL");
-    expect((await ask("show")).stdout).toContain("service node: up");
+    expect((await ask("show")).stdout).toContain("service node: up for ");
     expect(JSON.parse((await ask("show", "node", "--json")).stdout).services).toHaveLength(1);
     expect(await ask("show", "other")).toMatchObject({ code: 1, stderr: expect.stringContaining("but node") });
     expect(await ask("ping", "node", "-c", "2")).toMatchObject({

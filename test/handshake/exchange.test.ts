@@ -418,7 +418,7 @@ describe("resume", () => {
       const unknown: NodeOutput[] = [];
       group.node().unknownSession(at(5), packet, FROM, unknown);
       expect(client.receive(at(6), sentBy(unknown)[0], [])).toBe("unknown_session_unproven");
-      expect(client.asking).toBe(false);
+      expect(client.asking).toBeUndefined();
     },
   );
 

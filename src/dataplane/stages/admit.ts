@@ -96,6 +96,7 @@ function commit(p: Plane, i: number, t: number): boolean {
     return false;
   }
   tunnels.lastRx[t] = p.now;
+  tunnels.lastSender[t] = input.sender[i];
   const { addr0, addr1, addr2, addr3, port } = input;
   // Unless the control plane hears of it the session would end as one that nobody confirmed: the next packet tries again.
   if (tunnels.pending[t] === 1 && p.events.push(CONFIRMED, t, 0, addr0[i], addr1[i], addr2[i], addr3[i], port[i]))

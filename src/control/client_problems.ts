@@ -1,0 +1,85 @@
+/**
+ * Why a service of a client is not up, in sentences: one entry a reason, with how often and since when. Memory and words
+ * only; `client_end.ts` says what happened. A node says nothing to a client that it does not know, so silence has many
+ * causes, and the sentence names each with the place to look at.
+ */
+import type { RefusedReason } from "../handshake/grant.ts";
+
+/** Stable names for programs, each with what it means. docs/OPERATIONS.md has the same table. */
+export const problemReasons = {
+  no_name: "the name of the service was not found, or has no address of a family that this machine speaks",
+  no_route: "this machine has no way to the address",
+  port_closed: "the host there says by ICMP that nobody listens on this UDP port",
+  filtered: "a router or firewall says by ICMP that it does not let the requests through",
+  no_answer: "requests were sent and nothing came back",
+  wrong_answer: "an answer came that does not open: another pre-shared key, or somebody forges answers",
+  clock: "the group has seen a later time from this key than this machine's clock says",
+  refused: "the node knows this client and refuses it, with its reason",
+  unconfirmed: "a session was granted, but no packet of the node came in it",
+  host: "addresses or routes could not be set on this machine",
+  replaced: "another machine came with the key of this client; this one has stopped",
+} as const;
+export type ProblemReason = keyof typeof problemReasons;
+
+export interface ClientProblemView {
+  readonly reason: ProblemReason;
+  /** A sentence for people. */
+  readonly message: string;
+  readonly count: number;
+  /** Milliseconds since 1970. */
+  readonly firstMs: number;
+  readonly lastMs: number;
+  /** The service came up afterwards. */
+  readonly over: boolean;
+}
+
+/** Longer than the longest pause between two requests: a cause that was seen lately says more than one more silence. */
+const SPECIFIC_MS = 40_000;
+
+export class ClientProblems {
+  readonly #seen = new Map<ProblemReason, { -readonly [K in keyof ClientProblemView]: ClientProblemView[K] }>();
+
+  /** True when it is news: another reason than of late, or another sentence. */
+  note(reason: ProblemReason, message: string, wallMs: number): boolean {
+    const known = this.#seen.get(reason);
+    if (known === undefined || known.over) {
+      this.#seen.set(reason, { reason, message, count: 1, firstMs: wallMs, lastMs: wallMs, over: false });
+      return true;
+    }
+    const isNews = known.message !== message;
+    Object.assign(known, { message, count: known.count + 1, lastMs: wallMs });
+    return isNews;
+  }
+
+  /** The service is up. */
+  settled(): void {
+    for (const problem of this.#seen.values()) problem.over = true;
+  }
+
+  /** The one that explains most; null: there never was one. */
+  get worst(): ClientProblemView | null {
+    const rank = ({ reason, lastMs, over }: ClientProblemView) =>
+      (over ? 0 : Number.MAX_SAFE_INTEGER / 2) + lastMs - (reason === "no_answer" ? SPECIFIC_MS : 0);
+    const [first] = [...this.#seen.values()].sort((a, b) => rank(b) - rank(a));
+    return first === undefined ? null : { ...first };
+  }
+}
+
+/** What each refusal of a node means, and where it is mended. */
+export const refusals: Readonly<Record<RefusedReason, string>> = {
+  no_common_aead: "it has no cipher in common with this client: run one version of anyhop",
+  mode_not_allowed: "this client may not use tunnels there: see modes in `anyhop show NAME` at the node",
+  no_address: "it has no inner address for this client: its pool is used up, or has none",
+  node_full: "it has no room for another session: see sessions in [node] there",
+  settings_too_long: "what it would tell this client does not fit into an answer: fewer networks",
+};
+
+/** `place`: "192.0.2.1:4444"; `publicKey` of the client, in base64. */
+export function silence(place: string, tries: number, forS: number, publicKey: string): string {
+  return (
+    `${place} does not answer: ${tries} requests in ${forS} s and no word. Look there, since a node says nothing to ` +
+    "strangers: does it run and listen at this address and port (anyhop status); does UDP pass both ways; is " +
+    `public_key here the key of that group (another group key is not answered); is ${publicKey} among its clients ` +
+    "(anyhop clients list), or was it removed"
+  );
+}
