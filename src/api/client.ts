@@ -66,7 +66,14 @@ export function followEvents(
       response.setEncoding("utf8");
       response.on("error", fail);
       if (response.statusCode === 200) {
-        readLines(response, (line) => onEvent(eventSchema.parse(JSON.parse(line))));
+        readLines(response, (line) => {
+          const event = eventSchema.safeParse(parseJson(line));
+          if (event.success) onEvent(event.data);
+          else {
+            reject(refusal(socketPath, EVENTS_PATH, 200, undefined));
+            response.destroy();
+          }
+        });
         response.on("end", () =>
           reject(new AnyhopError("no_daemon", `The daemon on ${socketPath} has ended the connection.`)),
         );

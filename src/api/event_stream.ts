@@ -5,6 +5,7 @@
 import type { FastifyReply } from "fastify";
 import type { Control } from "../control/control_port.ts";
 
+export const EVENTS_TYPE = "application/x-ndjson";
 const QUEUE_BYTES_MAX = 256 * 1024;
 /** An empty line now and then: a reader that is gone is noticed, and a living one knows that the daemon lives. */
 const BEAT_MS = 15_000;
@@ -23,7 +24,7 @@ export function streamEvents(source: Pick<Control, "follow">, reply: FastifyRepl
     if (lost > 0 || !write(event)) lost += 1;
   });
   reply.hijack();
-  raw.writeHead(200, { "content-type": "application/x-ndjson", "cache-control": "no-store" });
+  raw.writeHead(200, { "content-type": EVENTS_TYPE, "cache-control": "no-store" });
   raw.flushHeaders();
   const beat = setInterval(() => raw.write("\n"), BEAT_MS);
   raw.on("close", () => {

@@ -3,13 +3,15 @@
  * answer passes through its schema on the way out, so that nothing leaves that the contract does not name. fastify is
  * loaded when the server is made, not when this file is.
  */
+import type { FastifyReply } from "fastify";
 import { z } from "zod";
 import { AnyhopError } from "../base/errors.ts";
 import type { ClientControl, Control } from "../control/control_port.ts";
 import { EVENTS_PATH, OPENAPI_PATH, type Operation, type OperationName, operations } from "./contract/operations.ts";
 import type { Status } from "./contract.ts";
-import { streamEvents } from "./event_stream.ts";
+import { EVENTS_TYPE, streamEvents } from "./event_stream.ts";
 import { createHandlers } from "./handlers.ts";
+import { BODY_BYTES_MAX, CONNECTIONS_MAX, httpLimits, REQUEST_MS } from "./http_limits.ts";
 import { openApi } from "./openapi.ts";
 import { openControlSocket } from "./socket.ts";
 
@@ -28,10 +30,9 @@ export interface ApiOptions {
   readonly client?: ClientControl;
   /** Told of errors that are nobody's fault but ours, with the operation as "GET /v1/clients/{name}"; the answer shows nothing of them. */
   readonly onBug: (error: Error, operation: string) => void;
+  /** Time for a whole request to come; REQUEST_MS when left out. */
+  readonly requestMs?: number;
 }
-
-/** The largest request is a client with its lists. */
-const BODY_BYTES_MAX = 64 * 1024;
 
 /** HTTP code of an error, by its own code; 500 for what is not here. */
 const httpCodes: Readonly<Record<string, number>> = {
@@ -65,7 +66,16 @@ const httpCodes: Readonly<Record<string, number>> = {
  */
 export async function startApiServer(options: ApiOptions): Promise<ApiServer> {
   const { fastify } = await import("fastify");
-  const app = fastify({ logger: false, forceCloseConnections: true, bodyLimit: BODY_BYTES_MAX });
+  const app = fastify({
+    logger: false,
+    forceCloseConnections: true,
+    ...httpLimits(options.requestMs ?? REQUEST_MS),
+    frameworkErrors: (error, _request, reply: FastifyReply) => {
+      const { error: code, message } = explain(error);
+      reply.code(error.statusCode ?? 400).send({ error: code, message });
+    },
+  });
+  app.server.maxConnections = CONNECTIONS_MAX;
   // An empty body with a JSON type is what many clients send with DELETE.
   app.addContentTypeParser("application/json", { parseAs: "string" }, (_request, body, done) => {
     try {
@@ -94,7 +104,9 @@ export async function startApiServer(options: ApiOptions): Promise<ApiServer> {
     document ??= openApi(options.status().version);
     return document;
   });
-  app.get(EVENTS_PATH, (_request, reply) => streamEvents(handlers, reply));
+  // HEAD has a handler of its own: that of GET does not end.
+  app.get(EVENTS_PATH, { exposeHeadRoute: false }, (_request, reply) => streamEvents(handlers, reply));
+  app.head(EVENTS_PATH, (_request, reply) => reply.type(EVENTS_TYPE).send());
   app.setNotFoundHandler((request, reply) => {
     const message = `There is no ${request.method} ${request.url.split("?")[0]}; ${OPENAPI_PATH} lists what there is.`;
     reply.code(404).send({ error: "not_found", message });
