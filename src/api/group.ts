@@ -1,12 +1,12 @@
 /** The answer about the group from what the node's part in it knows. */
 import { formatEndpoint } from "../base/ip.ts";
-import type { GroupView } from "../control/group_end.ts";
+import type { NodeGroupView } from "../control/book_report.ts";
 import type { GroupStatus, PeerStatus } from "./contract/group.ts";
 
-type Peer = GroupView["group"]["peers"][number];
+type Peer = NodeGroupView["group"]["peers"][number];
 type Sum = Peer["disagreements"][number]["ours"];
 
-export function groupStatus({ group, bus, nowMs, own, foreign, counters }: GroupView): GroupStatus {
+export function groupStatus({ group, bus, nowMs, own, foreign, counters, book }: NodeGroupView): GroupStatus {
   const { kind, connected, why, server, caughtUp, outbox, errors } = bus;
   return {
     ...{ node: group.node, bootId: hex(group.bootId), drain: group.drain, version: group.version },
@@ -14,9 +14,18 @@ export function groupStatus({ group, bus, nowMs, own, foreign, counters }: Group
     ...{ tombstones: group.tombstones, moving: group.moving, asking: group.asking },
     held: { packets: group.waitingPackets, bytes: group.waitingBytes },
     introductions: group.introductions,
-    engine: { kind, connected, why, server, caughtUp, outbox, errors: errors.map((error) => ({ ...error })) },
+    engine: { kind, connected, why, server, caughtUp, outbox, errors: errors.map(errorOf) },
+    book: {
+      ...group.book,
+      conflicts: book.conflicts.map((one) => ({ ...one, losers: [...one.losers] })),
+      settled: book.settled.map((one) => ({ ...one, addresses: [...one.addresses] })),
+      refused: book.refused.map((one) => ({ ...one })),
+    },
+    alarms: group.alarms.map((alarm) => ({ ...alarm })),
     peers: group.peers.map((peer) => peerStatus(peer, bus.peers.find(({ node }) => node === peer.node)?.lag, nowMs)),
-    counters: counters.map(({ name, help, done, count }) => ({ name, count, refused: !done, help })),
+    counters: counters.map(({ name, help, done, count, lastMs }) => {
+      return { name, count, refused: !done, help, lastAgoMs: lastMs === undefined ? null : Math.round(nowMs - lastMs) };
+    }),
   };
 }
 
@@ -40,6 +49,7 @@ function peerStatus(peer: Peer, behind: number | undefined, nowMs: number): Peer
   };
 }
 
+const errorOf = (error: NodeGroupView["bus"]["errors"][number]) => ({ ...error, endedMs: error.endedMs ?? null });
 const digestOf = ({ count, high, low }: Sum) => ({ count, sum: word(high) + word(low) });
 const word = (value: number): string => value.toString(16).padStart(8, "0");
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");

@@ -53,6 +53,7 @@ export function createHandlers({ status, control, client }: Answerers): Handlers
       need().removeClient(name);
       return {};
     },
+    removeKey: ({ publicKey }) => ({ name: need().removeKey(publicKey) }),
     listSessions({ after, limit }) {
       const rows = need().sessions(after, limit + 1);
       return { sessions: copy(rows.slice(0, limit)), next: rows.length > limit ? rows[limit - 1].id : null };

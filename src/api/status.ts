@@ -2,8 +2,8 @@
 import type { Clock } from "../base/clock.ts";
 import { formatEndpoint } from "../base/ip.ts";
 import type { AnnounceView } from "../control/announcing.ts";
+import type { NodeGroupView } from "../control/book_report.ts";
 import type { ClientControl, ServiceStatus as ServiceView } from "../control/control_port.ts";
-import type { GroupView } from "../control/group_end.ts";
 import type { Supervisor } from "../control/supervisor.ts";
 import { describeTransforms } from "../control/transforms.ts";
 import { verdicts } from "../dataplane/verdict.ts";
@@ -20,7 +20,7 @@ export interface StatusParts {
   /** What is wrong now. */
   readonly faults?: readonly string[] | undefined;
   /** Of a node that is one of several. */
-  readonly group?: GroupView | undefined;
+  readonly group?: NodeGroupView | undefined;
   /** Packets for a device that the kernel dropped. */
   readonly queueDrops: (device: string) => number | undefined;
 }

@@ -83,10 +83,21 @@ export function addControlCommands(program: Command, io: ControlIo, done: (code:
         ].join("\n"),
       );
     });
-  command(clients, "remove <name>", "cut a client off at once", "anyhop clients remove anna").action(
-    async (name: string, options: Common) =>
-      show(options, await ask(socketOf(options), "removeClient", { name }), () => `${name} is removed.\n`),
-  );
+  command(clients, "remove [name]", "cut a client off at once, on all nodes", "anyhop clients remove anna")
+    .option("--public-key <key>", "instead of a name: also somebody of whom this node has not heard yet")
+    .action(async (name: string | undefined, options: Common & { publicKey?: string }) => {
+      const { publicKey } = options;
+      if ((name === undefined) === (publicKey === undefined))
+        throw new AnyhopError("usage", "Name a client, or its key with --public-key; see anyhop clients list.");
+      if (name !== undefined)
+        show(options, await ask(socketOf(options), "removeClient", { name }), () => `${name} is removed.\n`);
+      else
+        show(options, await ask(socketOf(options), "removeKey", { publicKey: publicKey! }), (answer) =>
+          answer.name === null
+            ? "This node knew nobody with this key; it can't come in any more.\n"
+            : `${answer.name} is removed.\n`,
+        );
+    });
 
   const sessions = program.command("sessions").description("who is connected: list, kill");
   command(sessions, "list", "show who is connected", "anyhop sessions list --json | jq .sessions[].client").action(

@@ -23,10 +23,10 @@ export function groupLines(group: GroupStatus): string[] {
     ...(introductions > 0 ? [`${introductions} clients still to be told of this start`] : []),
   ];
   if (waiting.length > 0) lines.push(`${INDENT}${waiting.join(", ")}`);
-  lines.push(...engineLines(group), ...peerTable(group.peers));
+  lines.push(...engineLines(group), ...bookLines(group), ...peerTable(group.peers));
   for (const peer of group.peers)
     lines.push(...refusals(peer), ...alarms(peer, group).map((text) => `${ALARM}${text}`));
-  lines.push(...refusedOfAll(group).map((text) => `${ALARM}${text}`));
+  lines.push(...[...refusedOfAll(group), ...group.alarms.map(alarmText)].map((text) => `${ALARM}${text}`));
   return lines;
 }
 
@@ -48,7 +48,29 @@ function engineLines({ engine, peers }: GroupStatus): string[] {
   if (connected && !caughtUp) lines.push(`${INDENT}still reading what the others have told`);
   for (const { node, behind } of peers)
     if ((behind ?? 0) > 0) lines.push(`${INDENT}${behind} records of node ${node} not here yet`);
-  return [...lines, ...errors.map(({ name, count, last }) => `${ALARM}${name} (${times(count)}): ${last}`)];
+  for (const { name, count, last, sinceMs, endedMs } of errors) {
+    const head = `${name} (${times(count)}, since ${clock(sinceMs)})`;
+    lines.push(endedMs === null ? `${ALARM}${head}: ${last}` : `${INDENT}over at ${clock(endedMs)}: ${head}`);
+  }
+  return lines;
+}
+
+/** Who was given something twice, and what came of it. */
+function bookLines({ book }: GroupStatus): string[] {
+  const lines: string[] = [];
+  for (const { what, keeper, losers, sinceMs } of book.conflicts)
+    lines.push(
+      `${ALARM}conflict since ${clock(sinceMs)}: ${claim(what)} was given to clients ${[keeper, ...losers].join(", ")}; ` +
+        `${keeper} keeps it, and a node that has an address left gives ${losers.join(", ")} another`,
+    );
+  for (const { what, keeper, loser, addresses, atMs } of book.settled)
+    lines.push(
+      `${ALARM}conflict settled at ${clock(atMs)}: client ${loser} had to leave ${claim(what)} to ${keeper} and has ` +
+        `${addresses.join(", ") || "no address"} now: tell who counts on it`,
+    );
+  for (const { client, why, sinceMs } of book.refused)
+    lines.push(`${ALARM}client ${client} can't come in here since ${clock(sinceMs)}: ${why}`);
+  return lines;
 }
 
 function peerTable(peers: readonly PeerStatus[]): string[] {
@@ -103,10 +125,12 @@ function alarms(peer: PeerStatus, group: GroupStatus): string[] {
   return found;
 }
 
-/** What was refused since the start of this node without knowing of which node it was. */
+/** What was refused lately without knowing of which node it was; the counts are since the start of this node. */
 function refusedOfAll({ counters }: GroupStatus): string[] {
   const sum = (...names: readonly string[]): number =>
-    counters.filter(({ name }) => names.includes(name)).reduce((total, { count }) => total + count, 0);
+    counters
+      .filter(({ name, lastAgoMs }) => names.includes(name) && (lastAgoMs ?? LATELY_MS) < LATELY_MS)
+      .reduce((total, { count }) => total + count, 0);
   const sealed = sum("group_bus_refused");
   const unread = sum(
     "group_record_malformed",
@@ -140,5 +164,13 @@ function refusals({ node, refused }: PeerStatus): string[] {
 /** A node that starts anew at once is refused until the one before it counts as dead. */
 const RESTART_REFUSALS = 10;
 
+/** After so long without another one it is history: the counter stays. */
+const LATELY_MS = 600_000;
+
+const alarmText = ({ text, count, sinceMs }: GroupStatus["alarms"][number]): string =>
+  `${text} (${count > 1 ? `${times(count)}, ` : ""}since ${clock(sinceMs)})`;
+/** "2026-11-30 23:04:05Z": the same on every machine. */
+const clock = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")}Z`;
+const claim = (what: string): string => (what.startsWith("=") ? `the name ${what.slice(1)}` : what);
 const times = (count: number): string => (count === 1 ? "once" : `${count} times`);
 const signed = (ms: number): string => `${ms < 0 ? "-" : "+"}${duration(Math.abs(ms))}`;

@@ -1,27 +1,37 @@
 /**
  * What lasts without age, replicated: clients that were added while running, and ticket keys. The last writer of a client
  * wins, by wall clock and then node; what was removed leaves a tombstone, so that it does not come back from a node that
- * was away. Contents of clients are opaque here but for their inner addresses: two nodes may have given one address
- * away while they could not hear each other; then the older claim keeps it. Sans-IO. docs/PROTOCOL.md, "The book".
+ * was away. Contents of clients are opaque here but for what they claim (inner addresses, networks, the name): two nodes
+ * may have given one of these away at the same time; then the older claim keeps it, and the loser is written anew
+ * (`settling.ts`). Everything that changes is said as "keep", for the disk of this node. Sans-IO.
+ * docs/PROTOCOL.md, "The book".
  */
 import { compareVersions, decodeClient, encodeClient, type StoredClient, type Version } from "./book_record.ts";
+import { BookSums, hashOf } from "./book_sums.ts";
 import type { Entry } from "./bus.ts";
 import { compareBytes } from "./bytes.ts";
 import { type Claim, Claims } from "./claims.ts";
-import { type BookTicketKey, TicketKeyRing, ticketKeyName } from "./ticket_keys.ts";
+import { type BookTicketKey, keyRefusals, TicketKeyRing, ticketKeyName } from "./ticket_keys.ts";
 
 export const CONTENT_LEN_MAX = 2048;
 export const CLIENTS_MAX = 200_000;
 export const TOMBSTONES_MAX = 20_000;
 export const TOMBSTONE_MS = 30 * 86_400_000;
+/**
+ * Clocks of nodes are at most 5 s apart or are complained about. An entry from further ahead than this could not be
+ * outdone by anybody whose clock is right, so it is not taken.
+ */
+export const FUTURE_MS = 300_000;
+/** Who removes a client that its node has never heard of means it also when the clock of the node that adds it is ahead. */
+const UNHEARD_MS = 60_000;
 
 export const bookRefusals = {
   malformed: "Not a record of the book, or under the name of another node.",
   too_long: "The record of a client is longer than 2048 bytes.",
-  address_taken: "Another client has this inner address.",
+  future: "A client of the book that was written more than 5 minutes from now.",
+  address_taken: "Another client has this inner address, network or name.",
   clients_full: "200,000 clients are there.",
-  keys_full: "More ticket keys than a group ever has at a time.",
-  expired: "A ticket key whose time is over.",
+  ...keyRefusals,
 } as const;
 export type BookRefusal = keyof typeof bookRefusals;
 
@@ -29,12 +39,15 @@ export interface ClientEntry {
   /** 64 hex digits: the client's static key. */
   readonly clientKey: string;
   readonly version: Version;
+  /** When it got the addresses that it has. */
+  readonly claimed: Version;
   /** As it was put; undefined = removed. */
   readonly content: Uint8Array | undefined;
 }
 
-/** Several clients say that they have one address. `others` is empty when that is over. */
+/** Several clients say that they have one thing. `others` is empty when that is over. */
 export interface Conflict {
+  /** An inner prefix, or a name behind "=". */
   readonly address: string;
   /** Client key of the oldest claim: it keeps the address. */
   readonly keeper: string;
@@ -44,6 +57,8 @@ export interface Conflict {
 export type BookOutput =
   /** To the bus, sealed. */
   | { readonly kind: "put"; readonly entry: Entry }
+  /** To the disk of this node, as `restore` takes it back; undefined: it is forgotten. */
+  | { readonly kind: "keep"; readonly clientKey: string; readonly value: Uint8Array | undefined }
   | { readonly kind: "client"; readonly client: ClientEntry }
   | ({ readonly kind: "conflict" } & Conflict)
   /** `ticketKeys` changed. */
@@ -51,18 +66,25 @@ export type BookOutput =
 
 export interface BookOptions {
   readonly node: number;
-  /** Inner addresses of a content as canonical text ("10.9.0.2/32"), or undefined when it is not one. Must not throw. */
-  readonly addressesOf: (content: Uint8Array) => readonly string[] | undefined;
+  /**
+   * What a content claims: inner prefixes as canonical text ("10.9.0.2/32") and the name behind "=". Undefined when it is
+   * none. Must not throw.
+   */
+  readonly claimsOf: (content: Uint8Array) => readonly string[] | undefined;
 }
 
 interface Held extends StoredClient {
-  readonly addresses: readonly string[];
+  readonly claims: readonly string[];
+  /** Of the bytes of the entry, for comparison with other nodes. */
+  readonly hash: number;
   /** The bus has this client in this node's own subtree. */
   own: boolean;
   /** In `#places`. */
   readonly place: number;
 }
 
+const STAMPS_PER_MS = 256;
+const NOTHING: readonly string[] = [];
 const CLIENT_KEY = /^[0-9a-f]{64}$/;
 const keyOf = (clientKey: string): string => `c.${clientKey}`;
 
@@ -72,10 +94,12 @@ export class Book {
   /** Client keys, each where it stays: what a node that begins fetches in pages. Free places are undefined. */
   readonly #places: (string | undefined)[] = [];
   readonly #freePlaces: number[] = [];
-  /** Client keys of tombstones, in the order in which they came. */
+  /** Client keys of tombstones. */
   readonly #tombstones = new Set<string>();
   readonly #claims = new Claims();
   readonly #ring = new TicketKeyRing();
+  /** For comparison with the books of other nodes. */
+  readonly sums = new BookSums();
 
   constructor(options: BookOptions) {
     this.#options = options;
@@ -131,48 +155,99 @@ export class Book {
       else if (own && !known.own) out.push({ kind: "put", entry: { key: keyOf(clientKey), value: undefined } });
       return undefined;
     }
-    const addresses = client.content === undefined ? [] : this.#options.addressesOf(client.content);
-    if (addresses === undefined) return "malformed";
+    if (client.version.stamp > (wallMs + FUTURE_MS) * STAMPS_PER_MS) return "future";
+    const claims = client.content === undefined ? [] : this.#options.claimsOf(client.content);
+    if (claims === undefined) return "malformed";
     if (known?.content === undefined && client.content !== undefined && this.#isFull()) return "clients_full";
-    if (known?.own && !own) out.push({ kind: "put", entry: { key: keyOf(clientKey), value: undefined } });
-    this.#set(wallMs, clientKey, { ...client, addresses, own }, out);
+    const value = encodeClient(client);
+    // This node wrote it, and has lost its disk since.
+    const isHome = client.version.node === this.#options.node;
+    if (isHome && !own) out.push({ kind: "put", entry: { key: keyOf(clientKey), value } });
+    else if (known?.own && !own) out.push({ kind: "put", entry: { key: keyOf(clientKey), value: undefined } });
+    out.push({ kind: "keep", clientKey, value });
+    this.#set(wallMs, clientKey, { ...client, claims, own: own || isHome }, value, out);
     return undefined;
   }
 
-  /** Adds or changes a client; content undefined removes it. A refusal changes nothing. */
+  /** An entry from this node's own disk, before anything else is told. False: it can't be read. */
+  restore(wallMs: number, clientKey: string, value: Uint8Array, out: BookOutput[]): boolean {
+    const client = decodeClient(value);
+    const claims = client?.content === undefined ? [] : this.#options.claimsOf(client.content);
+    if (client === undefined || claims === undefined || !CLIENT_KEY.test(clientKey)) return false;
+    // Own ones are `own` again when the bus says so, or when it is told of them.
+    this.#set(wallMs, clientKey, { ...client, claims, own: false }, value, out);
+    return true;
+  }
+
+  /** Puts what this node wrote and the bus does not have: it has told all that it knows. */
+  republish(out: BookOutput[]): void {
+    for (const [clientKey, held] of this.#clients) {
+      if (held.own || held.version.node !== this.#options.node) continue;
+      held.own = true;
+      out.push({ kind: "put", entry: { key: keyOf(clientKey), value: encodeClient(held) } });
+    }
+  }
+
+  /**
+   * Adds or changes a client; content undefined removes it, also one that was never heard of. A refusal changes nothing, and
+   * so does `keep` when it throws: it is handed what this node's disk must have before the change counts. Without `keep`
+   * the disk is told by and by, as of what others say.
+   */
   putClient(
     wallMs: number,
     clientKey: string,
     content: Uint8Array | undefined,
     out: BookOutput[],
+    keep?: (value: Uint8Array) => void,
   ): BookRefusal | undefined {
     const known = this.#clients.get(clientKey);
-    if (content === undefined && known?.content === undefined) return undefined;
+    if (content === undefined && known !== undefined && known.content === undefined) return undefined;
     if (content !== undefined && content.length > CONTENT_LEN_MAX) return "too_long";
-    const addresses = content === undefined ? [] : this.#options.addressesOf(content);
-    if (addresses === undefined || !CLIENT_KEY.test(clientKey)) return "malformed";
+    const claims = content === undefined ? [] : this.#options.claimsOf(content);
+    if (claims === undefined || !CLIENT_KEY.test(clientKey)) return "malformed";
     if (known?.content === undefined && content !== undefined && this.#isFull()) return "clients_full";
-    const takes = (address: string) => !known?.addresses.includes(address) && this.keeperOf(address) !== undefined;
-    if (addresses.some(takes)) return "address_taken";
-    const stamp = Math.max(Math.floor(wallMs) * 256, (known?.version.stamp ?? 0) + 1);
+    const takes = (claim: string) => !known?.claims.includes(claim) && this.keeperOf(claim) !== undefined;
+    if (claims.some(takes)) return "address_taken";
+    const isUnheard = content === undefined && known === undefined;
+    const nowMs = Math.floor(wallMs) + (isUnheard ? UNHEARD_MS : 0);
+    const stamp = Math.max(nowMs * STAMPS_PER_MS, (known?.version.stamp ?? 0) + 1);
     const version = { stamp, node: this.#options.node };
     // A client that keeps its addresses keeps the age of its claim.
-    const same = known?.content !== undefined && sameAddresses(known.addresses, addresses);
+    const same = known?.content !== undefined && sameClaims(known.claims, claims);
     const client = { version, claimed: same ? known.claimed : version, content: content?.slice() };
-    out.push({ kind: "put", entry: { key: keyOf(clientKey), value: encodeClient(client) } });
-    this.#set(wallMs, clientKey, { ...client, addresses, own: true }, out);
+    const value = encodeClient(client);
+    if (keep === undefined) out.push({ kind: "keep", clientKey, value });
+    else keep(value);
+    out.push({ kind: "put", entry: { key: keyOf(clientKey), value } });
+    this.#set(wallMs, clientKey, { ...client, claims, own: true }, value, out);
     return undefined;
   }
 
   client(clientKey: string): ClientEntry | undefined {
     const held = this.#clients.get(clientKey);
-    return held && { clientKey, version: held.version, content: held.content };
+    return held && entryOf(clientKey, held);
+  }
+
+  /** An entry as `told` takes it, removed ones included. */
+  encoded(clientKey: string): Uint8Array | undefined {
+    const held = this.#clients.get(clientKey);
+    return held && encodeClient(held);
+  }
+
+  /** Hash of an entry, as `sums` has it. */
+  hashOf(clientKey: string): number | undefined {
+    return this.#clients.get(clientKey)?.hash;
   }
 
   /** Those that are not removed. */
   *clients(): IterableIterator<ClientEntry> {
-    for (const [clientKey, { version, content }] of this.#clients)
-      if (content !== undefined) yield { clientKey, version, content };
+    for (const [clientKey, held] of this.#clients) if (held.content !== undefined) yield entryOf(clientKey, held);
+  }
+
+  /** Clients that are not removed, and tombstones. */
+  get size(): { readonly clients: number; readonly tombstones: number } {
+    const tombstones = this.#tombstones.size;
+    return { clients: this.#clients.size - tombstones, tombstones };
   }
 
   /** Clients and tombstones in `count` places from `first` on, as `told` takes them. */
@@ -186,6 +261,11 @@ export class Book {
     return this.#places.length;
   }
 
+  /** Of all ticket keys, to compare them with those of another node. */
+  ticketKeySum(wallMs: number): number {
+    return this.encodedTicketKeys(wallMs).reduce((sum, value) => (sum + hashOf(value)) >>> 0, 0);
+  }
+
   /** All ticket keys, as `toldKey` takes them. */
   encodedTicketKeys(wallMs: number): Uint8Array[] {
     return this.ticketKeys(wallMs).map((key) => this.#ring.encode(key));
@@ -196,6 +276,13 @@ export class Book {
     return this.#claims.keeperOf(address);
   }
 
+  /** What a client claims and an older client keeps. */
+  lostOf(clientKey: string): readonly string[] {
+    if (!this.#claims.areContested) return NOTHING;
+    const claims = this.#clients.get(clientKey)?.claims ?? NOTHING;
+    return claims.filter((claim) => this.#claims.keeperOf(claim) !== clientKey);
+  }
+
   /** All there are now. */
   conflicts(): Conflict[] {
     return this.#claims.conflicts();
@@ -203,7 +290,7 @@ export class Book {
 
   /** A ticket key that this node made. */
   putTicketKey(wallMs: number, key: BookTicketKey, out: BookOutput[]): BookRefusal | undefined {
-    const result = this.#ring.add(wallMs, key, true);
+    const result = this.#ring.add(wallMs, key, true, true);
     if (result === "known") return undefined;
     if (result !== "added") return result;
     out.push({ kind: "put", entry: { key: ticketKeyName(key.id), value: this.#ring.encode(key) } });
@@ -235,7 +322,7 @@ export class Book {
   }
 
   #addKey(wallMs: number, key: BookTicketKey, own: boolean, out: BookOutput[]): BookRefusal | undefined {
-    const result = this.#ring.add(wallMs, key, own);
+    const result = this.#ring.add(wallMs, key, own, false);
     if (result === "expired" && own) out.push({ kind: "put", entry: { key: ticketKeyName(key.id), value: undefined } });
     if (result === "added") out.push({ kind: "ticket_keys" });
     return result === "added" || result === "known" ? undefined : result;
@@ -245,31 +332,49 @@ export class Book {
     return this.#clients.size - this.#tombstones.size >= CLIENTS_MAX;
   }
 
-  #set(wallMs: number, clientKey: string, changed: Omit<Held, "place">, out: BookOutput[]): void {
+  #set(
+    wallMs: number,
+    clientKey: string,
+    changed: Omit<Held, "place" | "hash">,
+    value: Uint8Array,
+    out: BookOutput[],
+  ): void {
     const before = this.#clients.get(clientKey);
-    const { version, claimed, content, addresses, own } = changed;
+    const { version, claimed, content, claims, own } = changed;
     const place = before?.place ?? this.#freePlaces.pop() ?? this.#places.length;
-    const held = { version, claimed, content, addresses, own, place };
+    const hash = this.sums.replace(clientKey, before?.hash, value);
+    const held = { version, claimed, content, claims, hash, own, place };
     this.#places[place] = clientKey;
     this.#clients.set(clientKey, held);
     this.#tombstones.delete(clientKey);
-    out.push({ kind: "client", client: { clientKey, version: held.version, content: held.content } });
+    // Who loses an address is told before who has it now.
     const claim: Claim = { clientKey, since: held.claimed };
-    for (const conflict of this.#claims.replace(claim, before?.addresses ?? [], held.addresses))
+    for (const conflict of this.#claims.replace(claim, before?.claims ?? [], held.claims))
       out.push({ kind: "conflict", ...conflict });
+    out.push({ kind: "client", client: entryOf(clientKey, held) });
     if (held.content !== undefined) return;
     this.#tombstones.add(clientKey);
     this.#dropOldTombstone(wallMs, clientKey, out);
-    if (this.#tombstones.size > TOMBSTONES_MAX) this.#dropTombstone(this.#tombstones.values().next().value!, out);
+    if (this.#tombstones.size > TOMBSTONES_MAX) this.#dropTombstone(this.#oldestTombstone(), out);
+  }
+
+  /** The same one at every node, or nodes would tell each other of theirs for ever. */
+  #oldestTombstone(): string {
+    let [oldest] = this.#tombstones;
+    for (const clientKey of this.#tombstones)
+      if (compareClients(this.#clients.get(clientKey)!, this.#clients.get(oldest)!) < 0) oldest = clientKey;
+    return oldest;
   }
 
   #dropOldTombstone(wallMs: number, clientKey: string, out: BookOutput[]): void {
     const { stamp } = this.#clients.get(clientKey)!.version;
-    if (wallMs - stamp / 256 > TOMBSTONE_MS) this.#dropTombstone(clientKey, out);
+    if (wallMs - stamp / STAMPS_PER_MS > TOMBSTONE_MS) this.#dropTombstone(clientKey, out);
   }
 
   #dropTombstone(clientKey: string, out: BookOutput[]): void {
-    const { own, place } = this.#clients.get(clientKey)!;
+    const { own, place, hash } = this.#clients.get(clientKey)!;
+    this.sums.remove(clientKey, hash);
+    out.push({ kind: "keep", clientKey, value: undefined });
     if (own) out.push({ kind: "put", entry: { key: keyOf(clientKey), value: undefined } });
     this.#places[place] = undefined;
     this.#freePlaces.push(place);
@@ -285,6 +390,10 @@ export class Book {
 const compareClients = (a: StoredClient, b: StoredClient): number =>
   compareVersions(a.version, b.version) || compareBytes(encodeClient(a), encodeClient(b));
 
-function sameAddresses(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((address) => b.includes(address));
+const entryOf = (clientKey: string, { version, claimed, content }: Held): ClientEntry => {
+  return { clientKey, version, claimed, content };
+};
+
+function sameClaims(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((claim) => b.includes(claim));
 }

@@ -40,7 +40,20 @@ export interface BusStatus {
   readonly outbox: number;
   readonly peers: readonly BusPeer[];
   /** What went wrong, by stable name, since the start. */
-  readonly errors: readonly { readonly name: string; readonly count: number; readonly last: string }[];
+  readonly errors: readonly BusError[];
+}
+
+export interface BusError {
+  readonly name: string;
+  /** Since the start of this node. */
+  readonly count: number;
+  /** What was said the last time. */
+  readonly last: string;
+  /** Milliseconds since 1970: the first time since it was over before, and the last time. */
+  readonly sinceMs: number;
+  readonly lastMs: number;
+  /** Its cause is over since then; undefined: it may last. */
+  readonly endedMs: number | undefined;
 }
 
 /** What a node does. No method throws or waits for the engine; what fails is counted in `status().errors`. */

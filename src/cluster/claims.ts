@@ -1,4 +1,7 @@
-/** Which client has which inner address, and who else says so. The oldest claim counts, on every node alike. */
+/**
+ * Which client has which inner address, network or name, and who else says so. The oldest claim counts, on every node
+ * alike.
+ */
 import { compareVersions, type Version } from "./book_record.ts";
 
 export interface Claim {
@@ -19,6 +22,11 @@ export class Claims {
 
   keeperOf(address: string): string | undefined {
     return this.#byAddress.get(address)?.[0].clientKey;
+  }
+
+  /** Something is claimed by several. */
+  get areContested(): boolean {
+    return this.#contested.size > 0;
   }
 
   conflicts(): ClaimConflict[] {

@@ -2,6 +2,7 @@
  * What the parts of the group share: the table of sessions, what was counted, and the ways out. Messages of one batch of
  * inputs wait here until `flush`, so that ten thousand flips at once are a hundred datagrams.
  */
+import { Alarms } from "./alarms.ts";
 import type { Entry } from "./bus.ts";
 import { Digest } from "./digest.ts";
 import type { Envelope } from "./envelope.ts";
@@ -27,7 +28,8 @@ export class Core {
   readonly ports: GroupPorts;
   readonly table: SessionTable;
   readonly digest = new Digest();
-  readonly outcomes = new Outcomes();
+  readonly outcomes = new Outcomes(() => this.now.ms);
+  readonly alarms = new Alarms();
   readonly hold = new HoldQueue<HeldPacket>(HOLD);
   readonly link: Link;
   readonly #envelope: Envelope;

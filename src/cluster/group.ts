@@ -7,11 +7,12 @@
  * node goes in few datagrams, and `tick` not later than `nextTimeout` says.
  */
 import { Askings } from "./asking.ts";
-import { Book, type BookOutput, type BookRefusal } from "./book.ts";
+import type { Book, BookRefusal } from "./book.ts";
 import { Contacts } from "./contacts.ts";
 import { Core } from "./core.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { Envelope } from "./envelope.ts";
+import { GroupBook } from "./group_book.ts";
 import type {
   EndReason,
   GroupConfig,
@@ -41,17 +42,11 @@ import { Snapshot } from "./snapshot.ts";
 import { type GroupStatus, statusOf } from "./status.ts";
 import type { BookTicketKey } from "./ticket_keys.ts";
 
-const DAY_MS = 24 * 3_600_000;
-const BOOK_SWEEP_MS = 60_000;
-/** How long a node that begins waits for the ticket keys of the others before it makes one. */
-const FIRST_KEY_MS = 3000;
-const KEY_LEN = 32;
 const HEADER_LEN = 8;
 /** What pages are made of. */
 const FETCHED: ReadonlySet<LinkMessage["kind"]> = new Set(["record", "client", "ticket_key"] as const);
 
 export class Group {
-  readonly book: Book;
   readonly #core: Core;
   readonly #envelope: Envelope;
   readonly #contacts: Contacts;
@@ -65,8 +60,7 @@ export class Group {
   readonly #membership: Membership;
   readonly #joining: Joining;
   readonly #snapshot: Snapshot;
-  #bookMs: number;
-  #bookMadeMs: number;
+  readonly #book: GroupBook;
 
   constructor(now: Now, config: GroupConfig, ports: GroupPorts) {
     this.#envelope = new Envelope(config.fleetKey, config.node, config.bootId);
@@ -85,11 +79,9 @@ export class Group {
     this.#introductions = new Introductions(core);
     this.#resync = new Resync(core, this.#records);
     this.#membership = new Membership(core, this.#resync);
-    this.book = new Book({ node: config.node, addressesOf: ports.addressesOf });
+    this.#book = new GroupBook(core);
     this.#joining = new Joining(core);
-    this.#snapshot = new Snapshot(core, this.book);
-    this.#bookMs = now.ms;
-    this.#bookMadeMs = now.ms + FIRST_KEY_MS;
+    this.#snapshot = new Snapshot(core, this.#book.book);
     // Where it was introduced before, the client may not have been.
     this.#locations.onLocated = (row) => this.#introductions.installed(row);
     this.#ownership.onOwned = (index) => this.#handover.owned(index);
@@ -179,16 +171,27 @@ export class Group {
     return nodes.filter((one) => this.#resync.all(one) > 0);
   }
 
-  /** Adds or changes a client on all nodes; `content` undefined removes it. `clientKey`: 64 hex digits. */
-  putClient(now: Now, clientKey: string, content: Uint8Array | undefined): BookRefusal | undefined {
+  /** Adds or changes a client on all nodes; `content` undefined removes it. `clientKey`: 64 hex digits. See `Book.putClient`. */
+  putClient(
+    now: Now,
+    clientKey: string,
+    content: Uint8Array | undefined,
+    keep?: (value: Uint8Array) => void,
+  ): BookRefusal | undefined {
     this.#core.now = now;
-    return this.#withBook((out) => this.book.putClient(now.wallMs, clientKey, content, out));
+    return this.#book.putClient(clientKey, content, keep);
+  }
+
+  /** An entry from this node's disk, before the group begins. False: it can't be read. */
+  restoreClient(now: Now, clientKey: string, value: Uint8Array): boolean {
+    this.#core.now = now;
+    return this.#book.restore(clientKey, value);
   }
 
   /** A ticket key that this node has made or kept. */
   putTicketKey(now: Now, key: BookTicketKey): BookRefusal | undefined {
     this.#core.now = now;
-    return this.#withBook((out) => this.book.putTicketKey(now.wallMs, key, out));
+    return this.#book.putTicketKey(key);
   }
 
   // --- The bus ---
@@ -205,8 +208,7 @@ export class Group {
     }
     this.#membership.busSays(opened, false);
     if (!key.startsWith("s.")) {
-      const refusal = this.#withBook((out) => this.book.receive(now.wallMs, node, key, opened.plain, out));
-      if (refusal === "malformed" || refusal === "too_long") outcomes.add("record_malformed");
+      this.#book.received(node, key, opened.plain);
       return;
     }
     const encoded = opened.plain;
@@ -249,7 +251,7 @@ export class Group {
   caughtUp(now: Now): void {
     this.#core.now = now;
     this.#membership.caughtUp = true;
-    this.#bookMadeMs = now.ms;
+    this.#book.caughtUp();
   }
 
   // --- The node link ---
@@ -284,7 +286,7 @@ export class Group {
     this.#records.tick();
     this.#membership.tick();
     this.#joining.tick();
-    if (now.ms >= this.#bookDueMs()) this.#tendBook(now);
+    this.#book.tick();
   }
 
   /** Monotonic time at which `tick` is due. */
@@ -299,7 +301,7 @@ export class Group {
       this.#resync.nextTimeout(),
       this.#membership.nextTimeout(),
       this.#joining.nextTimeout(),
-      this.#bookDueMs(),
+      this.#book.nextTimeout(),
     );
   }
 
@@ -310,6 +312,18 @@ export class Group {
   }
 
   // --- What is known ---
+
+  /** Clients that were added while running, and ticket keys. */
+  get book(): Book {
+    return this.#book.book;
+  }
+
+  /** Something went wrong on this input, which is left out. */
+  stumbled(now: Now, what: string): void {
+    this.#core.now = now;
+    this.#core.outcomes.add("callback_failed");
+    this.#core.alarms.add(now, "callback_failed", what, `${what}. This is an error of anyhop: report it, with the log`);
+  }
 
   /** Another node tells this one what the group knows. */
   get isJoining(): boolean {
@@ -350,6 +364,7 @@ export class Group {
       moving: this.#ownership.flips,
       asking: this.#askings.size,
       introductions: this.#introductions.waiting,
+      book: this.book.size,
     });
   }
 
@@ -386,8 +401,13 @@ export class Group {
         continue;
       }
       if (output.kind !== "payload") {
-        if (output.kind === "alive") this.#contacts.met(output.node);
-        else if (output.kind === "dead") this.#contacts.lost(output.node);
+        if (output.kind === "alive") {
+          this.#contacts.met(output.node);
+          this.#book.heard(output.node);
+        } else if (output.kind === "dead") {
+          this.#contacts.lost(output.node);
+          this.#book.silent(output.node);
+        }
         this.#membership.linkSays(output);
         // It missed what was told before it came, and so did this node.
         if (output.kind === "alive" && this.#joining.done && this.#core.tellsOverLink(output.node))
@@ -449,10 +469,10 @@ export class Group {
         this.#pieceOf(node, message);
         return;
       case "client":
-        this.#withBook((out) => this.book.told(this.#core.now.wallMs, message.clientKey, message.value, out));
-        return;
       case "ticket_key":
-        this.#withBook((out) => this.book.toldKey(this.#core.now.wallMs, message.value, out));
+      case "book_sums":
+      case "book_list":
+        this.#book.told(node, message);
         return;
       case "shout":
         this.#core.shoutMs.set(node, this.#core.now.ms);
@@ -531,42 +551,5 @@ export class Group {
     const isNew = table.owner[row] !== config.node && !this.#handover.isRepeated(node, index, window);
     if (isNew) this.#ownership.parted(row, window, endpoint);
     this.#core.say(node, { kind: "taken", index, created, result: "moved", owner: config.node, window: undefined });
-  }
-
-  #bookDueMs(): number {
-    return Math.max(this.#bookMs, this.#bookMadeMs);
-  }
-
-  /** Once a minute: old entries out, and a ticket key when the group has none that is fresh. */
-  #tendBook(now: Now): void {
-    this.#bookMs = now.ms + BOOK_SWEEP_MS;
-    this.#withBook((out) => {
-      this.book.sweep(now.wallMs, out);
-      if (!this.book.wantsTicketKey(now.wallMs)) return;
-      const { entropy } = this.#core.ports;
-      const id = new DataView(entropy.bytes(4).slice().buffer).getUint32(0);
-      const key = entropy.bytes(KEY_LEN);
-      const life = { notBeforeMs: now.wallMs, notAfterMs: now.wallMs + 2 * DAY_MS };
-      this.book.putTicketKey(now.wallMs, { id, key, ...life }, out);
-    });
-  }
-
-  #withBook<T>(act: (out: BookOutput[]) => T): T {
-    const out: BookOutput[] = [];
-    const result = act(out);
-    for (const output of out) {
-      if (output.kind !== "put") {
-        this.#core.emit(output);
-        continue;
-      }
-      const { key, value } = output.entry;
-      this.#core.put(key, value);
-      if (value === undefined) continue;
-      const message: LinkMessage = key.startsWith("t.")
-        ? { kind: "ticket_key", value }
-        : { kind: "client", clientKey: key.slice(2), value };
-      for (const node of this.#core.toldOverLink()) this.#core.say(node, message);
-    }
-    return result;
   }
 }

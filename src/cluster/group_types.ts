@@ -38,8 +38,8 @@ export interface GroupPorts {
   open(record: LiveRecord, datagram: Uint8Array): OpenedPacket | undefined;
   /** Whether a session of the same client that is newer is up here: then an older record is of no use any more. */
   superseded(record: LiveRecord): boolean;
-  /** Inner addresses of a client of the book, see BookOptions. */
-  addressesOf(content: Uint8Array): readonly string[] | undefined;
+  /** What a client of the book claims, see BookOptions. */
+  claimsOf(content: Uint8Array): readonly string[] | undefined;
 }
 
 /** One packet that the data plane did not take. The datagram belongs to the group from now on. */
@@ -108,6 +108,10 @@ export type GroupOutput =
   /** Nodes came, went or started anew: `Group.senders`. */
   | { readonly kind: "senders" }
   | { readonly kind: "client"; readonly client: ClientEntry }
+  /** To the disk of this node, as `restoreClient` takes it back; undefined: it is forgotten. */
+  | { readonly kind: "keep"; readonly clientKey: string; readonly value: Uint8Array | undefined }
+  /** It has lost an address, network or name to an older client, and it is on this node to write it anew without. */
+  | { readonly kind: "settle"; readonly clientKey: string }
   | { readonly kind: "conflict"; readonly address: string; readonly keeper: string; readonly others: readonly string[] }
   /** `Group.book` has other ticket keys. */
   | { readonly kind: "ticket_keys" }

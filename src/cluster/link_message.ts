@@ -3,6 +3,7 @@
  * link already knows: who says it, and that it is fresh. docs/PROTOCOL.md, "Messages of the link".
  */
 import { creatorOf, NODE_MAX } from "../crypto/session_index.ts";
+import { BUCKETS, bucketOf } from "./book_sums.ts";
 import { bytesOfHex, hex, Reader, Writer } from "./bytes.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { BOOT_ID_LEN } from "./envelope.ts";
@@ -36,13 +37,39 @@ export type LinkMessage =
   | Listed
   /** Where there is no bus for it: what `encodeShouts` makes, at most SHOUT_MAX bytes. */
   | { readonly kind: "shout"; readonly plain: Uint8Array }
-  /** To a node that begins: a client of the book, as `encodeClient` makes it. `clientKey`: 64 hex digits. */
+  /** A client of the book that you may not have, as `encodeClient` makes it. `clientKey`: 64 hex digits. */
   | { readonly kind: "client"; readonly clientKey: string; readonly value: Uint8Array }
-  /** To a node that begins: a ticket key, as `TicketKeyRing.encode` makes it. */
+  /** A ticket key that you may not have, as `TicketKeyRing.encode` makes it. */
   | { readonly kind: "ticket_key"; readonly value: Uint8Array }
+  | BookSumsMessage
+  | BookList
   /** From a node that begins: what stands on this page? */
   | ({ readonly kind: "fetch" } & PageName)
   | Piece;
+
+/** What this node's book adds up to. */
+export interface BookSumsMessage {
+  readonly kind: "book_sums";
+  /** Sum of the hashes of all ticket keys. */
+  readonly keys: number;
+  /** Of the entries of each bucket. */
+  readonly sums: Uint32Array;
+}
+
+/** What this node has of one bucket, in order of keys: answer to sums that are others than its own. */
+export interface BookList {
+  readonly kind: "book_list";
+  readonly bucket: number;
+  /** Behind this prefix; "" = from the beginning. */
+  readonly after: string;
+  /** Nothing follows after the last of these. */
+  readonly last: boolean;
+  /** First 16 hex digits of the client's key, and hash of the entry. At most LIST_MAX. */
+  readonly entries: readonly { readonly prefix: string; readonly hash: number }[];
+}
+
+/** Entries of one `book_list`. */
+export const LIST_MAX = 100;
 
 const parts = ["book", "sessions"] as const;
 export type Part = (typeof parts)[number];
@@ -121,12 +148,16 @@ const CLIENT = 13;
 const TICKET_KEY = 14;
 const FETCH = 15;
 const PIECE = 16;
+const BOOK_SUMS = 17;
+const BOOK_LIST = 18;
+const PREFIX_LEN = 8;
 
 const PIECE_HEAD = 11;
 /** Longest contents of a piece. */
 export const PIECE_MAX = PAYLOAD_MAX - PIECE_HEAD;
 const CLIENT_KEY_LEN = 32;
-const CLIENT_VALUE_MAX = PIECE_MAX - CLIENT_KEY_LEN - 3;
+/** Longest entry of the book that the link carries. */
+export const CLIENT_VALUE_MAX = PIECE_MAX - CLIENT_KEY_LEN - 3;
 
 /** Longest message but for forward. */
 const MESSAGE_LEN_MAX = Math.max(
@@ -135,6 +166,8 @@ const MESSAGE_LEN_MAX = Math.max(
   9 + 10 * LISTED_MAX,
   3 + SHOUT_MAX,
   PIECE_HEAD + PIECE_MAX,
+  5 + 4 * BUCKETS,
+  5 + PREFIX_LEN + (PREFIX_LEN + 4) * LIST_MAX,
 );
 /** Kind, index and time of a session. */
 const NAME_LEN = 11;
@@ -207,6 +240,8 @@ function encode(message: LinkMessage): Uint8Array | undefined {
   else if (message.kind === "ticket_key") writer.u8(TICKET_KEY).u16(message.value.length).raw(message.value);
   else if (message.kind === "fetch") writer.u8(FETCH).u8(parts.indexOf(message.part)).u32(message.page);
   else if (message.kind === "piece") encodePiece(writer, message);
+  else if (message.kind === "book_sums") encodeSums(writer, message);
+  else if (message.kind === "book_list") encodeBookList(writer, message);
   else if (message.kind === "part")
     writeWindow(writer.u8(PART).u32(message.index).u48(message.created).endpoint(message.endpoint), message.window);
   else encodeTaken(writer, message);
@@ -254,6 +289,19 @@ function encodePiece(writer: Writer, { part, page, number, count, last, plain }:
     .raw(plain);
 }
 
+function encodeSums(writer: Writer, { keys, sums }: BookSumsMessage): void {
+  writer.u8(BOOK_SUMS).u32(keys);
+  for (const sum of sums) writer.u32(sum);
+}
+
+function encodeBookList(writer: Writer, { bucket, after, last, entries }: BookList): void {
+  writer.u8(BOOK_LIST).u8(bucket);
+  if (after === "") writer.u8(NO_NUMBER);
+  else writer.u8(NUMBER).raw(bytesOfHex(after));
+  writer.u8(last ? 1 : 0).u8(entries.length);
+  for (const { prefix, hash } of entries) writer.raw(bytesOfHex(prefix)).u32(hash);
+}
+
 /** All messages of a payload, at least one; undefined when one of them is not of this version. */
 export function unpackMessages(payload: Uint8Array): LinkMessage[] | undefined {
   const reader = new Reader(payload);
@@ -293,6 +341,11 @@ const decoders: Readonly<Record<number, (reader: Reader) => LinkMessage | undefi
   [TICKET_KEY]: (reader) => ({ kind: "ticket_key", value: reader.view(reader.u16()) }),
   [FETCH]: (reader) => ({ kind: "fetch", ...readPageName(reader) }),
   [PIECE]: decodePiece,
+  [BOOK_SUMS]: (reader) => {
+    const keys = reader.u32();
+    return { kind: "book_sums", keys, sums: Uint32Array.from({ length: BUCKETS }, () => reader.u32()) };
+  },
+  [BOOK_LIST]: decodeBookList,
 };
 
 function decode(reader: Reader): LinkMessage | undefined {
@@ -377,4 +430,20 @@ function decodePiece(reader: Reader): Piece {
   const [name, number, count, last] = [readPageName(reader), reader.u8(), reader.u8(), readFlag(reader)];
   reader.must(number < count);
   return { kind: "piece", ...name, number, count, last, plain: reader.view(reader.u16()) };
+}
+
+function decodeBookList(reader: Reader): BookList {
+  const bucket = reader.u8();
+  const after = readFlag(reader) ? hex(reader.view(PREFIX_LEN)) : "";
+  const [last, count] = [readFlag(reader), reader.u8()];
+  reader.must(count <= LIST_MAX);
+  const entries: { prefix: string; hash: number }[] = [];
+  let before = after;
+  while (entries.length < count && !reader.failed) {
+    const prefix = hex(reader.view(PREFIX_LEN));
+    reader.must(prefix > before && bucketOf(prefix) === bucket);
+    before = prefix;
+    entries.push({ prefix, hash: reader.u32() });
+  }
+  return { kind: "book_list", bucket, after, last, entries };
 }

@@ -27,6 +27,9 @@ export const outcomes = {
   parted: done("Sessions handed to another node because this one drains."),
   resynced: done("Lists of sessions that were asked for: a digest differed, a node came, or somebody wanted it."),
   fetched: done("Pages of what the group knows that this node fetched from another when it began."),
+  book_compared: done(
+    "Times that another node's sums over the book differed from those of this one, and lists were told.",
+  ),
   told: done("Pages of what the group knows that other nodes fetched from this one when they began."),
   stale: refused("Times that an owner had the number of a held packet already, or it is too old: replayed or doubled."),
   unknown: refused("Packets of sessions that no living node knows; the client is told to resume."),
@@ -52,6 +55,15 @@ export const outcomes = {
   record_old: refused("Records of sessions that ended, expired or were replaced; harmless."),
   record_malformed: refused("Bus records that are authentic but can't be read: another version of anyhop?"),
   record_misplaced: refused("Bus records whose key, creator or contents contradict each other."),
+  book_too_long: refused("Clients of the book that other nodes told of, longer than 2048 bytes."),
+  book_future: refused("Clients of the book that other nodes told of, written more than 5 minutes from now."),
+  book_full: refused("Clients of the book that other nodes told of, beyond the 200,000 of a group."),
+  ticket_keys_full: refused("Ticket keys that other nodes told of, beyond the 256 of a group."),
+  ticket_key_life: refused("Ticket keys that other nodes told of, which open tickets for longer than 48 hours."),
+  ticket_key_future: refused("Ticket keys that other nodes told of, to be used more than 5 minutes from now."),
+  callback_failed: refused(
+    "Messages of other nodes and of the engine that made this node stumble; it went on without.",
+  ),
   shout_malformed: refused("Bus messages that are authentic but can't be read: another version of anyhop?"),
   bus_refused: refused("Bus records and messages with a wrong seal: another fleet key, or damaged on the way."),
   link_malformed: refused("Node link messages that are authentic but can't be read: another version of anyhop?"),
@@ -69,9 +81,17 @@ export const outcomeNames = Object.keys(outcomes) as readonly OutcomeName[];
 
 export class Outcomes {
   readonly #counts = new Map<OutcomeName, number>(outcomeNames.map((name) => [name, 0]));
+  readonly #lastMs = new Map<OutcomeName, number>();
+  readonly #nowMs: () => number;
+
+  /** `nowMs`: monotonic. */
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+  }
 
   add(name: OutcomeName, n = 1): void {
     this.#counts.set(name, this.#counts.get(name)! + n);
+    this.#lastMs.set(name, this.#nowMs());
   }
 
   get(name: OutcomeName): number {
@@ -80,5 +100,10 @@ export class Outcomes {
 
   all(): Readonly<Record<OutcomeName, number>> {
     return Object.fromEntries(this.#counts) as Record<OutcomeName, number>;
+  }
+
+  /** Monotonic ms of the last of each that ever happened. */
+  last(): Readonly<Partial<Record<OutcomeName, number>>> {
+    return Object.fromEntries(this.#lastMs);
   }
 }

@@ -1,4 +1,5 @@
 /** What `anyhop status` and metrics say of the group. Plain values. */
+import type { Alarm } from "./alarms.ts";
 import type { Core } from "./core.ts";
 import type { Comparison, Disagreement } from "./digest.ts";
 import type { LinkPeerStatus } from "./link.ts";
@@ -35,12 +36,19 @@ export interface GroupStatus {
   readonly introductions: number;
   readonly engine: { readonly connected: boolean; readonly caughtUp: boolean };
   readonly peers: readonly GroupPeerStatus[];
+  /** What happened lately that somebody should look at. */
+  readonly alarms: readonly Alarm[];
   readonly outcomes: Readonly<Record<OutcomeName, number>>;
+  /** Monotonic ms of the last of each. */
+  readonly outcomesLastMs: Readonly<Partial<Record<OutcomeName, number>>>;
+  /** Clients that were added while running, and removed ones that are remembered. */
+  readonly book: { readonly clients: number; readonly tombstones: number };
   /** What the node link refused, of peers and strangers. */
   readonly linkRefusals: Readonly<Partial<Record<LinkRefusal, number>>>;
 }
 
 export interface Sizes {
+  readonly book: { readonly clients: number; readonly tombstones: number };
   readonly tombstones: number;
   readonly moving: number;
   readonly asking: number;
@@ -69,7 +77,14 @@ export function statusOf(
   });
   return {
     ...{ node: config.node, bootId: config.bootId, version, drain: membership.drain, sessions: table.size, ...sizes },
-    ...{ waitingPackets: hold.packets, waitingBytes: hold.bytes, peers, outcomes: outcomes.all() },
+    ...{
+      waitingPackets: hold.packets,
+      waitingBytes: hold.bytes,
+      peers,
+      outcomes: outcomes.all(),
+      alarms: core.alarms.list(now),
+    },
+    ...{ outcomesLastMs: outcomes.last(), book: sizes.book },
     linkRefusals: Object.fromEntries(core.link.refusals()),
     engine: { connected: membership.connected, caughtUp: membership.caughtUp },
   };

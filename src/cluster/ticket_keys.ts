@@ -4,8 +4,20 @@ import { compareBytes, Reader, Writer } from "./bytes.ts";
 /** A key a day, from each node at worst, for as long as tickets live: far fewer. */
 export const TICKET_KEYS_MAX = 256;
 const NEW_KEY_MS = 86_400_000;
+/** From the first ticket that a key seals until it opens no more. */
+export const KEY_LIFE_MS = 2 * 86_400_000;
+/** Of clocks that are not the same. */
+const AHEAD_MS = 300_000;
 const FORMAT = 1;
 const LENGTH = 1 + 4 + 32 + 6 + 6;
+
+export const keyRefusals = {
+  keys_full: "More ticket keys than a group ever has at a time.",
+  expired: "A ticket key whose time is over.",
+  key_life: "A ticket key that opens tickets for longer than 48 hours.",
+  key_future: "A ticket key that is to be used more than 5 minutes from now.",
+} as const;
+export type KeyRefusal = keyof typeof keyRefusals;
 
 export interface BookTicketKey {
   /** 32 random bits, in clear in every ticket. */
@@ -39,11 +51,16 @@ export class TicketKeyRing {
     return reader.finish(key);
   }
 
-  /** `own`: it is in this node's own subtree. Two keys of one id (one in 2^32 each): the greater bytes count everywhere. */
-  add(wallMs: number, key: BookTicketKey, own: boolean): "added" | "known" | "expired" | "keys_full" {
+  /**
+   * `own`: it is in this node's own subtree; `made`: this node made it or kept it, so it has room whatever others say. Two
+   * keys of one id (one in 2^32 each): the greater bytes count everywhere.
+   */
+  add(wallMs: number, key: BookTicketKey, own: boolean, made: boolean): "added" | "known" | KeyRefusal {
     if (key.notAfterMs <= wallMs) return "expired";
+    if (key.notAfterMs - key.notBeforeMs > KEY_LIFE_MS) return "key_life";
+    if (key.notBeforeMs > wallMs + AHEAD_MS) return "key_future";
     const known = this.#keys.get(key.id);
-    if (known === undefined && this.#keys.size >= TICKET_KEYS_MAX) return "keys_full";
+    if (known === undefined && !made && this.#keys.size >= TICKET_KEYS_MAX) return "keys_full";
     if (own) this.#own.add(key.id);
     if (known !== undefined && compareBytes(this.encode(key), this.encode(known)) <= 0) return "known";
     this.#keys.set(key.id, key);

@@ -1,7 +1,11 @@
 /**
- * Gives inner addresses out of prefixes, the lowest free one first: one address of each family that the pool has. Pure;
- * what is taken is told by the caller. Within a prefix only the last 32 bits count, so an IPv6 prefix serves 2^32
- * clients at most.
+ * Gives inner addresses out of prefixes: one address of each family that the pool has. Pure; what is taken is told by the
+ * caller. Within a prefix only the last 32 bits count, so an IPv6 prefix serves 2^32 clients at most.
+ *
+ * Several nodes give out of one pool without asking each other: of n nodes the one with rank r has the addresses whose
+ * number in the prefix leaves r when divided by n. It gives the lowest free one of its part; when its part is full, the
+ * highest free one of the next node's part, so that it is out of that node's way for longest
+ * (docs/decisions/0006-one-book.md).
  */
 import { AnyhopError } from "../base/errors.ts";
 import { type Address, formatAddress } from "../base/ip.ts";
@@ -14,6 +18,17 @@ export function hostOf(prefix: Prefix, offset: number): Address {
   return { ...prefix, w3: prefix.w3 | offset | 0 };
 }
 
+/** Which part of the pool a node gives addresses from first. */
+export interface PoolPart {
+  /** 0 to nodes - 1. */
+  readonly rank: number;
+  readonly nodes: number;
+}
+
+type Family = 4 | 6;
+const FAMILIES = [4, 6] as const;
+const WHOLE: PoolPart = { rank: 0, nodes: 1 };
+
 /** One prefix of the pool. */
 interface Range {
   readonly prefix: Prefix;
@@ -22,8 +37,9 @@ interface Range {
   /** Offsets that may be given: first, and one behind the last. */
   readonly first: number;
   readonly end: number;
-  /** No offset below this one is free. */
-  low: number;
+  /** By part: no offset of the part below this one is free, and none above the other. */
+  readonly low: number[];
+  readonly high: number[];
   readonly taken: Set<number>;
   /** Parts that belong to networks, [from, to) each. */
   readonly closed: [number, number][];
@@ -31,10 +47,12 @@ interface Range {
 
 export class AddressPool {
   readonly #ranges: Range[];
+  readonly #part: PoolPart;
 
   /** `prefixes`: canonical texts without overlap, each with at least four addresses. */
-  constructor(prefixes: readonly string[]) {
-    this.#ranges = prefixes.map((text) => rangeOf(parsePrefix(text)!));
+  constructor(prefixes: readonly string[], part = WHOLE) {
+    this.#part = part;
+    this.#ranges = prefixes.map((text) => rangeOf(parsePrefix(text)!, part.nodes));
   }
 
   /** Marks a prefix, or a single address, as not to be given. What lies outside the pool is ignored. */
@@ -51,7 +69,12 @@ export class AddressPool {
       const at = range.closed.findIndex(([first, end]) => first === from && end === from + size);
       if (size === 1) range.taken.delete(from);
       else if (at >= 0) range.closed.splice(at, 1);
-      range.low = Math.min(range.low, Math.max(range.first, from));
+      const first = Math.max(range.first, from);
+      const last = Math.min(range.end, from + size) - 1;
+      for (let part = 0; part < this.#part.nodes; part++) {
+        range.low[part] = Math.min(range.low[part], first);
+        range.high[part] = Math.max(range.high[part], last);
+      }
     }
   }
 
@@ -66,20 +89,21 @@ export class AddressPool {
   }
 
   /**
-   * One free address of each family, canonical text, and marks them. Throws AnyhopError "pool_exhausted" and marks
-   * nothing when a family has none left, "no_pool" when there is no prefix at all.
+   * One free address of each family, canonical text, and marks them. `anywhere`: the lowest of the whole pool, which is the
+   * same at every node that has the same clients. Throws AnyhopError "pool_exhausted" and marks nothing when a family has
+   * none left, "no_pool" when there is no prefix at all.
    */
-  take(): string[] {
+  take(anywhere = false, families: readonly Family[] = FAMILIES): string[] {
     if (this.#ranges.length === 0)
       throw new AnyhopError(
         "no_pool",
         'The node has no address pool: name the addresses, or add pool = ["10.9.0.0/24"] to [node].',
       );
     const found: [Range, number][] = [];
-    for (const family of [4, 6] as const) {
+    for (const family of families) {
       const ranges = this.#ranges.filter(({ prefix }) => prefix.family === family);
       if (ranges.length === 0) continue;
-      const hit = ranges.map((range): [Range, number] => [range, lowestFree(range)]).find(([, at]) => at >= 0);
+      const hit = anywhere ? this.#lowest(ranges) : this.#ofPart(ranges);
       if (hit === undefined)
         throw new AnyhopError(
           "pool_exhausted",
@@ -89,18 +113,42 @@ export class AddressPool {
     }
     return found.map(([range, offset]) => {
       range.taken.add(offset);
-      range.low = offset + 1;
       const { w0, w1, w2, w3 } = hostOf(range.prefix, offset);
       return formatAddress(w0, w1, w2, w3);
     });
   }
+
+  #lowest(ranges: readonly Range[]): [Range, number] | undefined {
+    const { nodes } = this.#part;
+    for (const range of ranges) {
+      const offsets = Array.from({ length: nodes }, (_, part) => lowestFree(range, part, nodes)).filter(
+        (at) => at >= 0,
+      );
+      if (offsets.length > 0) return [range, Math.min(...offsets)];
+    }
+    return undefined;
+  }
+
+  #ofPart(ranges: readonly Range[]): [Range, number] | undefined {
+    const { rank, nodes } = this.#part;
+    for (let step = 0; step < nodes; step++) {
+      const part = (rank + step) % nodes;
+      for (const range of ranges) {
+        const at = step === 0 ? lowestFree(range, part, nodes) : highestFree(range, part, nodes);
+        if (at >= 0) return [range, at];
+      }
+    }
+    return undefined;
+  }
 }
 
 /** The network's own address (in IPv6 the routers' anycast address) and IPv4's broadcast address are not given. */
-function rangeOf(prefix: Prefix): Range {
+function rangeOf(prefix: Prefix, nodes: number): Range {
   const size = hosts(prefix);
   const span = { ...prefix, length: prefix.family === 4 ? prefix.length : Math.max(96, prefix.length) };
-  return { prefix, span, first: 1, end: prefix.family === 4 ? size - 1 : size, low: 1, taken: new Set(), closed: [] };
+  const [first, end] = [1, prefix.family === 4 ? size - 1 : size];
+  const parts = { low: new Array(nodes).fill(first), high: new Array(nodes).fill(end - 1) };
+  return { prefix, span, first, end, ...parts, taken: new Set(), closed: [] };
 }
 
 /** Addresses of a prefix, at most 2^32. */
@@ -113,13 +161,32 @@ function offsetIn(prefix: Prefix, { w3 }: Address): number {
   return ((w3 ^ prefix.w3) >>> 0) % hosts(prefix);
 }
 
-function lowestFree(range: Range): number {
-  let at = range.low;
+/** The first offset at or above `from` that leaves `part` when divided by `nodes`. */
+const alignUp = (from: number, part: number, nodes: number): number =>
+  from + ((((part - from) % nodes) + nodes) % nodes);
+const alignDown = (from: number, part: number, nodes: number): number =>
+  from - ((((from - part) % nodes) + nodes) % nodes);
+
+function lowestFree(range: Range, part: number, nodes: number): number {
+  let at = alignUp(range.low[part], part, nodes);
   while (at < range.end) {
     const closed = range.closed.find(([from, to]) => at >= from && at < to);
-    if (closed !== undefined) at = closed[1];
-    else if (range.taken.has(at)) at += 1;
-    else return at;
+    if (closed !== undefined) at = alignUp(closed[1], part, nodes);
+    else if (range.taken.has(at)) at += nodes;
+    else break;
   }
-  return -1;
+  range.low[part] = at;
+  return at < range.end ? at : -1;
+}
+
+function highestFree(range: Range, part: number, nodes: number): number {
+  let at = alignDown(range.high[part], part, nodes);
+  while (at >= range.first) {
+    const closed = range.closed.find(([from, to]) => at >= from && at < to);
+    if (closed !== undefined) at = alignDown(closed[0] - 1, part, nodes);
+    else if (range.taken.has(at)) at -= nodes;
+    else break;
+  }
+  range.high[part] = at;
+  return at >= range.first ? at : -1;
 }

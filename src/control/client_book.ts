@@ -1,14 +1,15 @@
 /**
- * Who may come: the clients of the file and those that were added while running, in the store, with their inner
- * addresses. Decides names, keys and addresses that are taken; knows nothing of sessions. Every change of this
- * node is on disk before it counts.
+ * Who may come: the clients of the file and those that were added while running, with their inner addresses. Decides names,
+ * keys and addresses that are taken; knows nothing of sessions. On a node on its own every change is on disk before it
+ * counts. In a group those that were added while running lie in the group's book (`shared_clients.ts`), and are in here in
+ * memory only, as they count at this node.
  */
 import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { formatAddress, parseAddress } from "../base/ip.ts";
 import { isName, NAME_RULE } from "../base/names.ts";
-import { overlap, parsePrefix } from "../base/prefix.ts";
-import { AddressPool } from "./address_pool.ts";
+import { contains, overlap, parsePrefix } from "../base/prefix.ts";
+import { AddressPool, type PoolPart } from "./address_pool.ts";
 import { readPrefix } from "./address_text.ts";
 import type { NewClient } from "./control_port.ts";
 import type { NodeSpec } from "./instance.ts";
@@ -51,24 +52,38 @@ const nameOwner = (owner: Owner): string => {
   return "tunnel" in owner ? `tunnel ${owner.tunnel}` : `client ${owner.name}`;
 };
 
+type Wish = Pick<ClientRecord, "publicKey" | "name" | "addresses" | "prefixes">;
+
+/** Who is in the way of a client. */
+export interface Obstacle {
+  readonly name: string;
+  /** A client that was added while running; undefined: somebody of the file. */
+  readonly added: ClientRecord | undefined;
+}
+
 export class ClientBook {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #byName = new Map<string, ClientRecord>();
   readonly #byKey = new Map<string, ClientRecord>();
   readonly #owners = new Map<string, Owner>();
+  readonly #shared: boolean;
   #pool = new AddressPool([]);
+  /** Where inner addresses and networks of clients that are added in a group may lie. */
+  #allowed: readonly string[] = [];
   #filePsks = new Map<string, Uint8Array | undefined>();
   #sorted: ClientRecord[] | undefined;
-  /** Learnt and not on disk yet, by name. */
-  readonly #unwritten = new Map<string, ClientRecord>();
   #groupKey = "";
 
-  /** Throws AnyhopError when file and store contradict each other. */
-  constructor(spec: NodeSpec, store: Store, clock: Clock) {
+  /**
+   * `shared`: of a running node of a group, which enters the clients of the group's book by and by. `reserved`: what those
+   * have. Throws AnyhopError when file and store contradict each other.
+   */
+  constructor(spec: NodeSpec, store: Store, clock: Clock, shared = false, reserved: readonly string[] = []) {
     this.#store = store;
     this.#clock = clock;
-    this.load(spec);
+    this.#shared = shared;
+    this.load(spec, reserved);
   }
 
   /** In the order of names. */
@@ -104,16 +119,18 @@ export class ClientBook {
   }
 
   /**
-   * Takes the clients of a file: those that are new get addresses, those that are gone are forgotten, and so is who was
-   * added by hand under the same name. Throws and changes nothing when a key or an address is taken.
+   * Takes the clients of a file: those that are new get addresses, those that are gone are forgotten. On a node on its own
+   * so is who was added by hand under the same name; throws and changes nothing when a key or an address is taken. In a
+   * group the file is first, and who was added and has no room beside it is left out: their public keys are returned.
+   * `reserved`: prefixes that nobody new gets, because clients have them that are entered later, or not here.
    */
-  load(spec: NodeSpec): void {
-    this.writeLearnt(Number.POSITIVE_INFINITY);
-    const stored = this.#store.clients().map(slim);
+  load(spec: NodeSpec, reserved: readonly string[] = []): readonly string[] {
     const inFile = new Map(spec.clients.map((client) => [client.name, client]));
-    const kept = stored.filter(({ origin, name }) => origin === "api" && !inFile.has(name));
+    const stored = this.#store.clients().map(slim);
     const earlier = new Map(stored.map((client) => [client.name, client]));
-    const pool = new AddressPool(spec.pool);
+    const added = this.#shared ? [...this.#byName.values()] : stored.filter(({ name }) => !inFile.has(name));
+    const kept = added.filter(({ origin }) => origin === "api");
+    const pool = new AddressPool(spec.pool, partOf(spec));
     for (const { routes } of spec.instance.tunnels) for (const route of routes ?? []) pool.reserve(route);
     const owners = new Map<string, Owner>();
     for (const text of spec.instance.device.addresses) {
@@ -124,7 +141,7 @@ export class ClientBook {
     for (const { name, routes } of spec.instance.tunnels)
       for (const route of routes ?? []) owners.set(ownedName(route), { tunnel: name });
     // What was given before is taken first, so that nobody new gets it.
-    const settled: ClientRecord[] = [...kept];
+    const settled: ClientRecord[] = this.#shared ? [] : [...kept];
     const waiting: ClientRecord[] = [];
     for (const client of spec.clients) {
       const before = earlier.get(client.name);
@@ -143,14 +160,29 @@ export class ClientBook {
     const keys = new Map<string, ClientRecord>();
     for (const client of settled) this.#claim(client, pool, owners, keys);
     const records = [...settled];
+    const dropped: string[] = [];
+    for (const client of this.#shared ? kept : []) {
+      const fits = !inFile.has(client.name) && isFree(client, owners) && !keys.has(client.publicKey);
+      if (!fits) dropped.push(client.publicKey);
+      else {
+        this.#claim(client, pool, owners, keys);
+        records.push(client);
+      }
+    }
+    const free = reserved.filter((prefix) => !owners.has(ownedName(prefix)));
+    for (const prefix of free) pool.reserve(prefix);
     for (const client of waiting) {
-      const record = { ...client, addresses: pool.take() };
+      // The same at each node: its file is the same.
+      const record = { ...client, addresses: pool.take(true) };
       this.#claim(record, pool, owners, keys);
       records.push(record);
     }
-    const present = new Set(records.map(({ name }) => name));
-    const gone = stored.filter(({ name }) => !present.has(name));
-    const changed = records.filter((record) => JSON.stringify(record) !== JSON.stringify(earlier.get(record.name)));
+    if (this.#shared) for (const prefix of free) pool.release(prefix);
+    const own = this.#shared ? records.filter(({ origin }) => origin === "file") : records;
+    const changed = own.filter((record) => JSON.stringify(record) !== JSON.stringify(earlier.get(record.name)));
+    const present = new Set(own.map(({ name }) => name));
+    // In a group `shared_clients.ts` takes those that were added when this node was on its own.
+    const gone = stored.filter(({ name, origin }) => !present.has(name) && (origin === "file" || !this.#shared));
     if (gone.length + changed.length > 0)
       this.#store.changeClients(
         changed,
@@ -166,45 +198,24 @@ export class ClientBook {
     );
     replace(this.#byKey, keys);
     replace(this.#owners, owners);
+    this.#allowed = [...spec.pool, ...spec.networks];
+    return dropped;
   }
 
-  /** Throws AnyhopError "bad_client", "client_exists", "key_taken", "address_taken", "pool_exhausted", "no_pool". */
+  /** On disk when it returns. Throws what `enter` throws, and "state_full". */
   add(wish: NewClient): ClientRecord {
-    const client = this.#enter(wish);
+    const client = this.enter(wish);
     try {
       this.#store.changeClients([client], []);
     } catch (error) {
-      this.#leave(client);
+      this.leave(client);
       throw error;
     }
     return client;
   }
 
-  /**
-   * A client that another node has added: it is on the disk of that node and with the engine, so it counts here before
-   * `writeLearnt` has it on this node's disk. A joining node hears of 100,000, and a commit takes 5 to 30 ms. Throws what
-   * `add` throws.
-   */
-  learn(wish: NewClient): ClientRecord {
-    const client = this.#enter(wish);
-    this.#unwritten.set(client.name, client);
-    return client;
-  }
-
-  /** Writes at most so many learnt clients. True: there are more. Throws AnyhopError "state_full" and keeps them. */
-  writeLearnt(max: number): boolean {
-    const clients: ClientRecord[] = [];
-    for (const client of this.#unwritten.values()) {
-      if (clients.length === max) break;
-      clients.push(client);
-    }
-    if (clients.length > 0) this.#store.changeClients(clients, []);
-    for (const { name } of clients) this.#unwritten.delete(name);
-    return this.#unwritten.size > 0;
-  }
-
   /** Throws AnyhopError "unknown_client" or "client_in_file". Returns who it was. */
-  remove(name: string): ClientRecord {
+  removable(name: string): ClientRecord {
     const client = this.#byName.get(name);
     if (client === undefined) throw new AnyhopError("unknown_client", `There is no client ${name}.`);
     if (client.origin === "file")
@@ -212,13 +223,22 @@ export class ClientBook {
         "client_in_file",
         `The client ${name} is in the configuration file: remove its [[client]] there, then run anyhop reload.`,
       );
-    this.#store.changeClients([], [name]);
-    this.#leave(client);
     return client;
   }
 
-  /** In memory only. Throws what `add` throws, and changes nothing then. */
-  #enter(wish: NewClient): ClientRecord {
+  /** On disk when it returns. Throws what `removable` throws, and "state_full". */
+  remove(name: string): ClientRecord {
+    const client = this.removable(name);
+    this.#store.changeClients([], [name]);
+    this.leave(client);
+    return client;
+  }
+
+  /**
+   * In memory only. Throws AnyhopError "bad_client", "client_exists", "key_taken", "address_taken", "pool_exhausted",
+   * "no_pool", and changes nothing then. `fromPool`: who has no address gets one.
+   */
+  enter(wish: NewClient, createdMs = this.#clock.wallMs(), fromPool = true): ClientRecord {
     const publicKey = this.#judge(wish);
     const record: ClientRecord = {
       name: wish.name,
@@ -228,23 +248,55 @@ export class ClientBook {
       prefixes: readPrefixes(wish.prefixes),
       modes: [...wish.modes],
       origin: "api",
-      createdMs: this.#clock.wallMs(),
+      createdMs,
     };
     for (const name of ownedBy(record)) refuseOwned(name, this.#owners);
-    const whole = slim(record.addresses.length > 0 ? record : { ...record, addresses: this.#pool.take() });
+    const isWhole = record.addresses.length > 0 || !fromPool;
+    const whole = slim(isWhole ? record : { ...record, addresses: this.#pool.take() });
     this.#claim(whole, this.#pool, this.#owners, this.#byKey);
     this.#byName.set(whole.name, whole);
     this.#sorted = undefined;
     return whole;
   }
 
-  #leave(client: ClientRecord): void {
+  /** In memory only. */
+  leave(client: ClientRecord): void {
     this.#byName.delete(client.name);
-    this.#unwritten.delete(client.name);
     this.#sorted = undefined;
     this.#byKey.delete(client.publicKey);
     for (const name of ownedBy(client)) this.#owners.delete(name);
     for (const prefix of prefixesOf(client)) this.#pool.release(prefix);
+  }
+
+  /** Who else has, at this node, what this client wants: by prefix, or by name behind "=". */
+  obstacles({ publicKey, name, addresses, prefixes }: Wish): Map<string, Obstacle> {
+    const found = new Map<string, Obstacle>();
+    const add = (claim: string, owner: Owner | undefined) => {
+      if (owner === undefined) return;
+      if (owner === "device") found.set(claim, { name: "device", added: undefined });
+      else if ("tunnel" in owner) found.set(claim, { name: owner.tunnel, added: undefined });
+      else if (owner.publicKey !== publicKey)
+        found.set(claim, { name: owner.name, added: owner.origin === "api" ? owner : undefined });
+    };
+    add(`=${name}`, this.#byName.get(name));
+    for (const prefix of prefixesOf({ addresses, prefixes })) add(prefix, this.#owners.get(ownedName(prefix)));
+    return found;
+  }
+
+  /** In a group: the first of these that lies where no client of it may be, or undefined. */
+  outside(client: Pick<ClientRecord, "addresses" | "prefixes">): string | undefined {
+    const allowed = this.#allowed.map((text) => parsePrefix(text)!);
+    return prefixesOf(client).find((text) => {
+      const inner = parsePrefix(text)!;
+      return !allowed.some(
+        (one) => one.length <= inner.length && contains(one, inner.w0, inner.w1, inner.w2, inner.w3),
+      );
+    });
+  }
+
+  /** Free addresses of these families, of this node's part of the pool. They are taken until the client is entered. */
+  takeAddresses(families: readonly (4 | 6)[]): string[] {
+    return this.#pool.take(false, families);
   }
 
   /** The canonical public key; throws what is wrong with name and keys. */
@@ -287,6 +339,19 @@ export class ClientBook {
 export function prefixesOf({ addresses, prefixes }: Pick<ClientRecord, "addresses" | "prefixes">): string[] {
   const hosts = addresses.map(hostPrefix);
   return hosts.length < 2 && prefixes.length === 0 ? hosts : [...new Set([...hosts, ...prefixes])];
+}
+
+/** This node's part of the pool, by the numbers of the group's nodes in their order. */
+function partOf({ cluster }: NodeSpec): PoolPart | undefined {
+  if (cluster === undefined) return undefined;
+  const nodes = [cluster.node, ...cluster.peers.map(({ node }) => node)].sort((a, b) => a - b);
+  return { rank: nodes.indexOf(cluster.node), nodes: nodes.length };
+}
+
+/** Nobody has what this client has. */
+function isFree(client: ClientRecord, owners: ReadonlyMap<string, Owner>): boolean {
+  for (const name of ownedBy(client)) if (owners.has(name)) return false;
+  return true;
 }
 
 function refuseOwned(name: string, owners: ReadonlyMap<string, Owner>): void {

@@ -4,9 +4,9 @@
  */
 
 import type { AnnounceView } from "./announcing.ts";
+import type { NodeGroupView } from "./book_report.ts";
 import type { ClientProblemView } from "./client_problems.ts";
 import type { InstanceEvent } from "./event_hub.ts";
-import type { GroupView } from "./group_end.ts";
 import type { Mode } from "./instance.ts";
 import type { LevelName } from "./log_level.ts";
 import type { OutcomeCount, SessionState } from "./ports.ts";
@@ -79,6 +79,11 @@ export interface Control {
   addClient(client: NewClient): ClientView;
   /** Cuts the client off. Throws "unknown_client", or "client_in_file" when the file would bring it back. */
   removeClient(name: string): void;
+  /**
+   * Cuts off whoever has this public key; in a group also one that this node has never heard of. Returns its name, or null
+   * when this node knew nobody. Throws "bad_client", "client_in_file", and on a node on its own "unknown_client".
+   */
+  removeKey(publicKey: string): string | null;
   /** In the order of ids: the first `limit` of those above `after`; all without arguments. */
   sessions(after?: number, limit?: number): readonly SessionView[];
   /** Throws "unknown_session". */
@@ -95,7 +100,7 @@ export interface Control {
   /** What is wrong now and wants a person, a sentence each. */
   faults(): readonly string[];
   /** This node's view of the group; undefined: it is the whole group. */
-  groupStatus(): GroupView | undefined;
+  groupStatus(): NodeGroupView | undefined;
   /** Asks another node, or all, which sessions they know. Returns those asked. Throws "no_group" or "peer_away". */
   resync(node: number | undefined): readonly number[];
   /** What routers are told, and how the self-test of the data path goes. */

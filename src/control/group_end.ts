@@ -5,6 +5,7 @@
 import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { isMapped } from "../base/ip.ts";
+import { bookRefusals, type Conflict } from "../cluster/book.ts";
 import type { Bus, BusListener, BusStatus } from "../cluster/bus.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { Group } from "../cluster/group.ts";
@@ -26,6 +27,8 @@ import { endpointOf, type Handed, type ShardPort } from "./session_end.ts";
 
 /** How often the others hear how far the clients of this node's sessions are: what is lost of it can be replayed. */
 const PROGRESS_MS = 250;
+/** Stack traces in the log, each of something that must not happen. */
+const STUMBLES_LOGGED = 20;
 /** Packets and windows that are told before the group acts: about one datagram to another node. */
 const INPUTS_MAX = 64;
 
@@ -38,7 +41,7 @@ export interface GroupEndPorts {
 }
 
 /** What the group asks of this node's sessions. */
-export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | "addressesOf"> {
+export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | "claimsOf"> {
   /** Row of a session in the tunnel table, or undefined. */
   rowOf(index: number): number | undefined;
   /** Above every row that a session ever had. */
@@ -54,12 +57,16 @@ export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | 
   /** Who can send to clients now, this node first. */
   senders(senders: readonly GroupSender[]): void;
   ticketKeys(): void;
-  /** Another node added, changed or (undefined) removed a client. `clientKey` in hex. */
-  client(clientKey: string, content: Uint8Array | undefined): void;
+  /** The book has something new of this client. `clientKey` in hex. */
+  client(clientKey: string): void;
+  /** Several clients claim one thing, or do no more. */
+  conflict(conflict: Conflict): void;
+  /** It is on this node to write a client anew, without what it has lost. */
+  settle(clientKey: string): void;
+  /** An entry of the book for the disk; undefined: it is forgotten. */
+  keep(clientKey: string, value: Uint8Array | undefined): void;
   /** This node must not go on. */
   refuse(error: AnyhopError): void;
-  /** The engine has told all that it knows. */
-  caughtUp(): void;
   /** For log and events. */
   say(level: "notice" | "warning" | "error", event: string, message: string): void;
   /** The end of what is decided in one go. */
@@ -101,6 +108,7 @@ export class GroupEnd {
   /** Since the last flush. */
   #inputs = 0;
   #started = false;
+  #stumbles = 0;
   #stopped = false;
   #becomeInformed!: () => void;
   /** Resolves when another node or the engine has told all that it knows. */
@@ -111,12 +119,12 @@ export class GroupEnd {
   constructor(config: GroupConfig, entropy: GroupPorts["entropy"], ports: GroupEndPorts, sessions: GroupSessions) {
     this.#use = ports;
     this.#sessions = sessions;
-    const { open, superseded, addressesOf } = sessions;
+    const { open, superseded, claimsOf } = sessions;
     this.group = new Group(this.#now(), config, {
       entropy,
       open: open.bind(sessions),
       superseded: superseded.bind(sessions),
-      addressesOf: addressesOf.bind(sessions),
+      claimsOf: claimsOf.bind(sessions),
     });
   }
 
@@ -125,8 +133,12 @@ export class GroupEnd {
     this.#shard = shard;
     this.#first = first;
     this.#told = new Float64Array(first + count);
-    this.#use.link.onDatagram((from, bytes) => this.#in((group) => group.linkDatagram(this.#now(), from, bytes)));
-    this.#use.link.onRefused((by) => this.#in((group) => group.linkRefused(this.#now(), by)));
+    this.#use.link.onDatagram((from, bytes) =>
+      this.#hear("A datagram of a node", (group) => group.linkDatagram(this.#now(), from, bytes)),
+    );
+    this.#use.link.onRefused((by) =>
+      this.#hear("A refusal of a node's host", (group) => group.linkRefused(this.#now(), by)),
+    );
     this.#started = true;
     this.#progress = setInterval(() => this.#tellProgress(), PROGRESS_MS);
     this.#in((group) => group.tick(this.#now()));
@@ -135,15 +147,16 @@ export class GroupEnd {
   /** When other nodes have told what they know, or nobody answers. */
   #follow(): void {
     this.#bus = this.#use.openBus({
-      record: (node, key, value) => this.#in((group) => group.busRecord(this.#now(), node, key, value)),
-      shout: (node, message) => this.#in((group) => group.busShout(this.#now(), node, message)),
-      state: (connected) => this.#in((group) => group.busState(this.#now(), connected)),
+      record: (node, key, value) =>
+        this.#hear("A record of the engine", (group) => group.busRecord(this.#now(), node, key, value)),
+      shout: (node, message) =>
+        this.#hear("A message of the engine", (group) => group.busShout(this.#now(), node, message)),
+      state: (connected) => this.#hear("The state of the engine", (group) => group.busState(this.#now(), connected)),
       caughtUp: () => {
-        this.#in((group) => group.caughtUp(this.#now()));
+        this.#hear("The end of the engine's snapshot", (group) => group.caughtUp(this.#now()));
         // After what the snapshot said of clients.
         this.#flush();
         this.#becomeInformed();
-        this.#sessions.caughtUp();
       },
     });
   }
@@ -213,13 +226,18 @@ export class GroupEnd {
     this.#in((group) => group.senderAcked(this.#now(), index, sender));
   }
 
-  /** `content` undefined removes the client. */
-  putClient(clientKey: string, content: Uint8Array | undefined): void {
+  /** `content` undefined removes the client. Throws AnyhopError, and what `keep` throws. */
+  putClient(clientKey: string, content: Uint8Array | undefined, keep?: (value: Uint8Array) => void): void {
     this.#in((group) => {
-      const refusal = group.putClient(this.#now(), clientKey, content);
+      const refusal = group.putClient(this.#now(), clientKey, content, keep);
       if (refusal !== undefined)
-        throw new AnyhopError("group_refused", `The other nodes can't be told of this client (${refusal}).`);
+        throw new AnyhopError("group_refused", `The group can't have this client: ${bookRefusals[refusal]}`);
     });
+  }
+
+  /** Before the start. */
+  restoreClient(clientKey: string, value: Uint8Array): boolean {
+    return this.group.restoreClient(this.#now(), clientKey, value);
   }
 
   putTicketKey(key: TicketKey): void {
@@ -277,7 +295,7 @@ export class GroupEnd {
     let elsewhere = 0;
     for (let row = this.#first, end = this.#sessions.rowsEnd(); row < end; row++)
       if (used[row] === 1 && pending[row] === 0 && foreign[row] === 1) elsewhere++;
-    const counters = [...outcomeCounts(group.outcomes), ...refusalCounts(group.linkRefusals)];
+    const counters = [...outcomeCounts(group), ...refusalCounts(group.linkRefusals)];
     const nowMs = this.#now().ms;
     return {
       group,
@@ -314,6 +332,21 @@ export class GroupEnd {
     this.#soon();
   }
 
+  /** What comes from outside: whatever it is, it does not end this node. */
+  #hear(what: string, tell: (group: Group) => void): void {
+    try {
+      tell(this.group);
+    } catch (error) {
+      this.#stumbled(what, error as Error);
+    }
+    this.#soon();
+  }
+
+  #stumbled(what: string, { message, stack }: Error): void {
+    this.group.stumbled(this.#now(), `${what} made this node stumble (${message})`);
+    if (++this.#stumbles <= STUMBLES_LOGGED) this.#sessions.say("error", "callback_failed", `${what}: ${stack}`);
+  }
+
   /** Once for all that is told in one go, so that what goes to one node goes in few datagrams. */
   #soon(): void {
     if (this.#flushing) return;
@@ -335,7 +368,11 @@ export class GroupEnd {
     for (const output of out) {
       // The shard must have the rows before it is told what to do with them.
       if (output.kind !== "install" && output.kind !== "client") this.#sessions.settled();
-      this.#carryOut(output);
+      try {
+        this.#carryOut(output);
+      } catch (error) {
+        this.#stumbled(`What was decided (${output.kind})`, error as Error);
+      }
     }
     this.#carrying = false;
     this.#sessions.settled();
@@ -355,7 +392,7 @@ export class GroupEnd {
   #tickAfterReading(): void {
     this.#wakesAtMs = Number.POSITIVE_INFINITY;
     setImmediate(() => {
-      if (!this.#stopped) this.#in((group) => group.tick(this.#now()));
+      if (!this.#stopped) this.#hear("A timer", (group) => group.tick(this.#now()));
     });
   }
 
@@ -421,14 +458,17 @@ export class GroupEnd {
         this.#sessions.senders(this.group.senders());
         break;
       case "client":
-        this.#sessions.client(output.client.clientKey, output.client.content);
+        this.#sessions.client(output.client.clientKey);
         break;
-      case "conflict": {
-        const { address, others } = output;
-        const text = `The inner address ${address} was given to ${others.length + 1} clients at different nodes`;
-        this.#sessions.say("error", "address_conflict", `${text}; the oldest keeps it`);
+      case "conflict":
+        this.#sessions.conflict(output);
         break;
-      }
+      case "settle":
+        this.#sessions.settle(output.clientKey);
+        break;
+      case "keep":
+        this.#sessions.keep(output.clientKey, output.value);
+        break;
       case "ticket_keys":
         this.#sessions.ticketKeys();
         break;
@@ -457,10 +497,10 @@ export class GroupEnd {
   }
 }
 
-const outcomeCounts = (counts: GroupStatus["outcomes"]): OutcomeCount[] =>
+const outcomeCounts = ({ outcomes: counts, outcomesLastMs }: GroupStatus): OutcomeCount[] =>
   outcomeNames.map((name) => {
     const { kind, help } = outcomes[name];
-    return { name: `group_${name}`, help, done: kind === "done", count: counts[name] };
+    return { name: `group_${name}`, help, done: kind === "done", count: counts[name], lastMs: outcomesLastMs[name] };
   });
 
 const refusalCounts = (counts: GroupStatus["linkRefusals"]): OutcomeCount[] =>

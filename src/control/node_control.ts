@@ -7,6 +7,7 @@ import { AnyhopError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { parsePrefix } from "../base/prefix.ts";
 import type { AnnounceView, Announcing } from "./announcing.ts";
+import type { NodeGroupView } from "./book_report.ts";
 import { ClientBook, prefixesOf } from "./client_book.ts";
 import type { ParsedFile } from "./config_file.ts";
 import type {
@@ -20,14 +21,13 @@ import type {
 } from "./control_port.ts";
 import type { EventHub, InstanceEvent } from "./event_hub.ts";
 import { formatFault } from "./faults.ts";
-import type { GroupView } from "./group_end.ts";
 import type { NodeSpec } from "./instance.ts";
 import { formatKey } from "./keys/key_text.ts";
 import type { LevelName, LogLevel } from "./log_level.ts";
 import type { NodeGroup } from "./node_group.ts";
 import type { ClientRecord, OutcomeCount, Sessions, Store } from "./ports.ts";
 import { type Change, describeChange, diffNode } from "./reload.ts";
-import { SharedClients } from "./shared_clients.ts";
+import { leaveGroup, prefixesOfBook, SharedClients } from "./shared_clients.ts";
 
 export interface NodeControlPorts {
   readonly clock: Clock;
@@ -57,16 +57,19 @@ export class NodeControl implements Control {
   constructor(spec: NodeSpec, ports: NodeControlPorts) {
     this.#spec = spec;
     this.#use = ports;
-    this.#book = new ClientBook(spec, ports.store, ports.clock);
+    const { group, log, sessions, store, clock } = ports;
+    if (group === undefined) leaveGroup(store);
+    this.#book = new ClientBook(spec, store, clock, group !== undefined, prefixesOfBook(store));
     for (const client of this.#book.list()) this.#admit(client);
-    const { group, log, sessions } = ports;
     if (group === undefined) return;
     this.#shared = new SharedClients({
-      ...{ log, group, book: this.#book },
+      ...{ clock, log, group, store, node: spec.instance.senderId, book: this.#book },
       admit: (client) => this.#admit(client),
       expel: (publicKey) => sessions.expel(publicKey),
+      tell: (event, message, subject) => this.tell(event, message, subject),
     });
     group.clients = this.#shared;
+    this.#shared.start();
   }
 
   service(): ServiceView {
@@ -82,18 +85,33 @@ export class NodeControl implements Control {
   }
 
   addClient(wish: NewClient): ClientView {
-    const client = this.#book.add(wish);
-    this.#admit(client);
-    this.#shared?.added(client);
+    const client = this.#shared === undefined ? this.#book.add(wish) : this.#shared.add(wish);
+    if (this.#shared === undefined) this.#admit(client);
     this.tell("client_added", `Client ${client.name} was added with ${client.addresses.join(", ")}`, client.name);
     return this.#view(client);
   }
 
   removeClient(name: string): void {
-    const client = this.#book.remove(name);
-    this.#use.sessions.expel(client.publicKey);
-    this.#shared?.removed(client);
+    if (this.#shared === undefined) this.#use.sessions.expel(this.#book.remove(name).publicKey);
+    else this.#shared.remove(name);
     this.tell("client_removed", `Client ${name} was removed`, name);
+  }
+
+  removeKey(publicKey: string): string | null {
+    const client = this.#book.byPublicKey(publicKey.trim());
+    if (client !== undefined) this.removeClient(client.name);
+    else if (this.#shared === undefined)
+      throw new AnyhopError("unknown_client", "There is no client with this public key.");
+    else {
+      const name = this.#shared.removeKey(publicKey);
+      this.tell(
+        "client_removed",
+        `Client ${name ?? publicKey.trim()} was removed, which this node did not let in`,
+        name,
+      );
+      return name ?? null;
+    }
+    return client.name;
   }
 
   sessions(after?: number, limit?: number): readonly SessionView[] {
@@ -155,10 +173,11 @@ export class NodeControl implements Control {
     const changes = diffNode(this.#spec, wanted);
     const next: NodeSpec = { ...wanted, instance, group, privateKey, publicKey, announce, cluster };
     const before = new Map(this.#book.list().map((client) => [client.name, client]));
-    this.#book.load(next);
+    const dropped = this.#book.load(next);
     this.#spec = next;
     this.#use.sessions.reconfigure(next);
     this.#apply(before, changes);
+    this.#shared?.reloaded(dropped);
     for (const change of changes) this.tell("reloaded", describeChange(change), change.subject);
     return { changes, warnings: faults };
   }
@@ -190,7 +209,7 @@ export class NodeControl implements Control {
     return this.#use.sessions.faults();
   }
 
-  groupStatus(): GroupView | undefined {
+  groupStatus(): NodeGroupView | undefined {
     return this.#use.group?.status();
   }
 

@@ -170,7 +170,8 @@ export class NodeEnd implements SessionEnd, Sessions {
         // The group is known by its key; its name is for people and stands in no client file.
         groupName: "",
         cookieSecret: expand(spec.privateKey, "cookie"),
-        ticketKeys: this.#freshTicketKeys(),
+        // In a group the others may have keys, which this node learns before it makes one.
+        ticketKeys: this.group ? [] : this.#freshTicketKeys(),
         ticketLifetimeMs: TICKET_LIFETIME_MS,
         creator: this.group ? spec.instance.senderId : 0,
         indexKeys: this.#indexKeys,

@@ -6,6 +6,7 @@ import type { AnyhopError } from "../base/errors.ts";
 import { isMapped } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import { PING } from "../channel/kinds.ts";
+import type { ClientEntry, Conflict } from "../cluster/book.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { EndReason, GroupSender, OpenedPacket } from "../cluster/group_types.ts";
 import type { LiveRecord } from "../cluster/record.ts";
@@ -13,8 +14,9 @@ import type { Entropy } from "../crypto/entropy.ts";
 import type { NodeSession, RetireReason } from "../handshake/node_sessions.ts";
 import { NO_SETTINGS } from "../handshake/settings.ts";
 import type { Yielded } from "../shard/messages.ts";
+import type { BookReport, NodeGroupView } from "./book_report.ts";
 import type { EventHub } from "./event_hub.ts";
-import { GroupEnd, type GroupEndPorts, type GroupSessions, type GroupView } from "./group_end.ts";
+import { GroupEnd, type GroupEndPorts, type GroupSessions } from "./group_end.ts";
 import { openHeld } from "./held_packet.ts";
 import type { ClusterSpec, NodeSpec } from "./instance.ts";
 import type { NodeEnd, NodeOthers } from "./node_end.ts";
@@ -35,16 +37,18 @@ export interface NodeGroupPorts extends GroupEndPorts {
   readonly ticketKeys: () => readonly TicketKey[];
 }
 
-/** Clients that other nodes added, as bytes that only the client book can read. */
+/** The clients of the group's book, as bytes that only `SharedClients` can read. */
 export interface ReplicatedClients {
-  /** Canonical text of the inner prefixes in a client's content; undefined: it is none. */
-  addressesOf(content: Uint8Array): readonly string[] | undefined;
-  /** Undefined: it was removed. */
-  learn(clientKey: string, content: Uint8Array | undefined): void;
+  /** What a client's content claims, see `BookOptions`; undefined: it is none. */
+  claimsOf(content: Uint8Array): readonly string[] | undefined;
+  /** The book has something new of it. */
+  learn(clientKey: string): void;
+  conflict(conflict: Conflict): void;
+  settle(clientKey: string): void;
+  keep(clientKey: string, value: Uint8Array | undefined): void;
+  report(): BookReport;
   /** Nothing is learnt any more. */
   stop(): void;
-  /** The engine has told all that it knows. */
-  caughtUp(): void;
 }
 
 export class NodeGroup implements GroupSessions, NodeOthers {
@@ -58,10 +62,13 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   #shard!: ShardPort;
   /** Set by who keeps the client book, before packets flow. */
   clients: ReplicatedClients = {
-    addressesOf: () => undefined,
+    claimsOf: () => undefined,
     learn: () => {},
+    conflict: () => {},
+    settle: () => {},
+    keep: () => {},
+    report: () => ({ conflicts: [], settled: [], refused: [] }),
     stop: () => {},
-    caughtUp: () => {},
   };
 
   constructor(node: NodeEnd, spec: NodeSpec, cluster: ClusterSpec, ports: NodeGroupPorts) {
@@ -106,17 +113,36 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   /** Undefined before the start. */
-  status(): GroupView | undefined {
-    return this.#end.status();
+  status(): NodeGroupView | undefined {
+    const view = this.#end.status();
+    return view && { ...view, book: this.clients.report() };
   }
 
-  /** A client was added or changed here; `content` undefined: removed. Throws AnyhopError when it can't be told. */
-  putClient(key: string, content: Uint8Array | undefined): void {
-    this.#end.putClient(key, content);
+  /**
+   * A client was added or changed here; `content` undefined: removed. `keep`: see `Book.putClient`. Throws AnyhopError when
+   * it can't be told, and what `keep` throws.
+   */
+  putClient(clientKey: string, content: Uint8Array | undefined, keep?: (value: Uint8Array) => void): void {
+    this.#end.putClient(clientKey, content, keep);
   }
 
-  hasClient(key: string): boolean {
-    return this.#end.group.book.client(key) !== undefined;
+  /** An entry of the book from this node's disk, before the start. False: it can't be read. */
+  restoreClient(clientKey: string, value: Uint8Array): boolean {
+    return this.#end.restoreClient(clientKey, value);
+  }
+
+  clientEntry(clientKey: string): ClientEntry | undefined {
+    return this.#end.group.book.client(clientKey);
+  }
+
+  /** Of those that are not removed. */
+  clientKeys(): string[] {
+    return Array.from(this.#end.group.book.clients(), ({ clientKey }) => clientKey);
+  }
+
+  /** What a client claims and an older one has. */
+  lostOf(clientKey: string): readonly string[] {
+    return this.#end.group.book.lostOf(clientKey);
   }
 
   drain(state: "serving" | "draining" | "leaving"): void {
@@ -197,8 +223,8 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     return this.#node.responder.sessions.upSince(record.clientKey) > record.created;
   }
 
-  addressesOf(content: Uint8Array): readonly string[] | undefined {
-    return this.clients.addressesOf(content);
+  claimsOf(content: Uint8Array): readonly string[] | undefined {
+    return this.clients.claimsOf(content);
   }
 
   rowOf(index: number): number | undefined {
@@ -260,8 +286,20 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     this.#node.useTicketKeys(this.#end.group.book.ticketKeys(this.#use.clock.wallMs()));
   }
 
-  client(key: string, content: Uint8Array | undefined): void {
-    this.clients.learn(key, content);
+  client(clientKey: string): void {
+    this.clients.learn(clientKey);
+  }
+
+  conflict(conflict: Conflict): void {
+    this.clients.conflict(conflict);
+  }
+
+  settle(clientKey: string): void {
+    this.clients.settle(clientKey);
+  }
+
+  keep(clientKey: string, value: Uint8Array | undefined): void {
+    this.clients.keep(clientKey, value);
   }
 
   refuse(error: AnyhopError): void {
@@ -271,10 +309,6 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   say(level: "notice" | "warning" | "error", event: string, message: string): void {
     this.#use.log[level](event, message);
     this.#use.events.tell(event, message);
-  }
-
-  caughtUp(): void {
-    this.clients.caughtUp();
   }
 
   settled(): void {

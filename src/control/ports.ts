@@ -70,6 +70,10 @@ export interface Store extends SeqStore {
   client(name: string): ClientRecord | undefined;
   /** Writes clients (a name that is there is replaced) and removes others, in one commit. */
   changeClients(put: readonly ClientRecord[], remove: readonly string[]): void;
+  /** Entries of the group's book by client key (64 hex digits), removed ones included. Secret: there are pre-shared keys in. */
+  book(): [clientKey: string, value: Uint8Array][];
+  /** Writes entries, and forgets those that are undefined, in one commit. */
+  changeBook(entries: ReadonlyMap<string, Uint8Array | undefined>): void;
   /** In the order of ids. */
   ticketKeys(): TicketKey[];
   /** Replaces all of them. */
@@ -111,6 +115,8 @@ export interface OutcomeCount {
   /** Whether the request got what it asked for. */
   readonly done: boolean;
   readonly count: number;
+  /** Monotonic ms of the last one; undefined: none yet, or it is not known. */
+  readonly lastMs?: number | undefined;
 }
 
 /** What the control layer asks of the sessions; they live in shards and handshakes. */

@@ -22,6 +22,7 @@ import { isSealed, openKey, SEAL_RANDOM_LEN, sealKey } from "../control/keys/sea
 import { privateKeyFrom, publicKeyOf } from "../control/keys/x25519.ts";
 import { parsePassphraseFile, tooOpen } from "../control/keys.ts";
 import { serviceView } from "../control/node_control.ts";
+import { prefixesOfBook } from "../control/shared_clients.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
 import * as configEnv from "../drivers/config_env.ts";
 import { writeSecretFiles } from "../drivers/new_files.ts";
@@ -201,7 +202,7 @@ async function makeClient(name: string, options: InviteOptions, io: SetupIo): Pr
   const { openStore } = await import("../drivers/store.ts");
   const store = openStore(node.instance.stateDir, node.instance.name);
   try {
-    new ClientBook(node, store, systemClock).add(wish);
+    new ClientBook(node, store, systemClock, false, prefixesOfBook(store)).add(wish);
   } finally {
     await store.close();
   }

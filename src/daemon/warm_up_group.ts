@@ -69,7 +69,7 @@ class Rehearsal {
             peers: NODES.filter((other) => other !== node).map((other) => ({ node: other, endpoint: linkOf(other) })),
             ...{ sessionsMax: 16, tellsOverLink: false },
           },
-          { entropy, open: openHeld, superseded: () => false, addressesOf: () => [] },
+          { entropy, open: openHeld, superseded: () => false, claimsOf: () => [] },
         ),
     );
   }

@@ -35,7 +35,7 @@ function createBus(
   { root, book }: ReturnType<typeof openBook>,
   listener: BusListener,
 ): Bus {
-  const errors = new BusErrors();
+  const errors = new BusErrors(Date.now);
   let closed = false;
   let caughtUp = false;
   const recover = setImmediate(() => {

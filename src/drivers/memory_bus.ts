@@ -143,7 +143,7 @@ class MemoryBus implements Bus {
   readonly #island: Island;
   readonly #listener: BusListener;
   readonly #outbox = new Map<string, Uint8Array | undefined>();
-  readonly #errors = new BusErrors();
+  readonly #errors: BusErrors;
   readonly #heard = new Map<number, number>();
   /** How far the copies must be for the snapshot; undefined: it was given. */
   #goals: Map<number, number> | undefined;
@@ -156,6 +156,7 @@ class MemoryBus implements Bus {
     this.#hub = hub;
     this.#island = island;
     this.#listener = listener;
+    this.#errors = new BusErrors(() => hub.options.nowMs());
     hub.options.later(0, () => this.#begin());
   }
 

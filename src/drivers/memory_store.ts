@@ -4,6 +4,7 @@ import type { ClientRecord, SavedTicket, Store, TicketKey } from "../control/por
 export function createMemoryStore(): Store {
   const numbers = new Map<string, number>();
   const clients = new Map<string, ClientRecord>();
+  const book = new Map<string, Uint8Array>();
   const marks = new Map<string, bigint>();
   const saved = new Map<string, SavedTicket>();
   let tickets: TicketKey[] = [];
@@ -18,6 +19,12 @@ export function createMemoryStore(): Store {
     changeClients(put, remove) {
       for (const name of remove) clients.delete(name);
       for (const client of put) clients.set(client.name, structuredClone(client));
+    },
+    book: () => [...book].map(([clientKey, value]): [string, Uint8Array] => [clientKey, value.slice()]).sort(),
+    changeBook(entries) {
+      for (const [clientKey, value] of entries)
+        if (value === undefined) book.delete(clientKey);
+        else book.set(clientKey, value.slice());
     },
     ticketKeys: () => structuredClone(tickets),
     setTicketKeys(keys) {

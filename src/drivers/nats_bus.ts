@@ -21,6 +21,9 @@ const BACKOFF_MAX_MS = 5000;
 const NOTICE_MS = 10_000;
 const LAST_WORDS_MS = 1000;
 
+/** Why there is no connection: over when there is one. */
+const CONNECTION_ERRORS = ["connection", "unreachable", "auth", "tls", "no_jetstream", "timeout"] as const;
+
 export interface NatsBusOptions {
   /** "nats://127.0.0.1:4222" or "tls://..."; several lead to the same island. */
   readonly url: readonly string[];
@@ -47,7 +50,7 @@ class NatsBus implements Bus {
   readonly #listener: BusListener;
   readonly #outbox = new Outbox(OUTBOX);
   readonly #peers = new PeerViews();
-  readonly #errors = new BusErrors();
+  readonly #errors: BusErrors;
   readonly #limiter: LogLimiter;
   readonly #context: SessionContext;
   readonly #ended: Promise<void>;
@@ -62,6 +65,7 @@ class NatsBus implements Bus {
   constructor(options: NatsBusOptions, listener: BusListener) {
     this.#options = options;
     this.#listener = listener;
+    this.#errors = new BusErrors(() => options.clock.wallMs());
     this.#limiter = new LogLimiter(options.clock, NOTICE_MS);
     this.#context = {
       ...{
@@ -75,6 +79,7 @@ class NatsBus implements Bus {
       ...{ newLife: options.randomName, outbox: this.#outbox, peers: this.#peers, given: new Map() },
       ...{ counters: { puts: 0, heartbeats: 0 }, recovered: false },
       failed: (name, error) => this.#failed(name, error),
+      over: (...names) => this.#errors.end(...names),
     };
     // Not from inside the constructor: the caller has no bus yet.
     this.#ended = Promise.resolve().then(() => this.#run());
@@ -190,6 +195,7 @@ class NatsBus implements Bus {
       return;
     }
     this.#session = session;
+    this.#errors.end(...CONNECTION_ERRORS);
     this.#tell(true, "");
   }
 

@@ -29,6 +29,9 @@ const SNAPSHOT_MS = 60_000;
 const ACK_TIMEOUT_MS = 5000;
 const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 5000;
+/** What a put that is taken shows to be over, and what copies that follow do. */
+const PUT_ERRORS = ["store_full", "refused", "no_jetstream", "timeout"] as const;
+const COPY_ERRORS = ["feed", "copy", "source", "stalled_source"] as const;
 const EMPTY = new Uint8Array(0);
 const OPERATION = "Anyhop-Operation";
 
@@ -50,6 +53,8 @@ export interface SessionContext {
   /** Acknowledged puts and heartbeats of this process. */
   readonly counters: { puts: number; heartbeats: number };
   failed(name: string, error: unknown): void;
+  /** What had these names is over. */
+  over(...names: readonly string[]): void;
   /** The first snapshot was given: own records are not given back any more. */
   recovered: boolean;
 }
@@ -202,6 +207,8 @@ export class Session {
     const error = msg.headers?.code === 503 ? { err_code: 0, description: "no stream takes this" } : errorOf(text);
     if (error === undefined) {
       this.#pauseMs = 0;
+      this.#context.over(...PUT_ERRORS);
+      if (outbox.size <= 1) this.#context.over("outbox_full");
       if (outbox.acknowledged(id)) counters.puts += 1;
     } else {
       outbox.failed(id);
@@ -368,7 +375,9 @@ export class Session {
       outbox.failed(id);
     }
     this.pump();
-    for (const peer of peers.stalled(now)) this.#renew(peer, now);
+    const stalled = peers.stalled(now);
+    for (const peer of stalled) this.#renew(peer, now);
+    if (this.#caughtUp && stalled.length === 0 && peers.complete(now)) this.#context.over(...COPY_ERRORS);
     this.#checkSnapshot();
   }
 

@@ -22,6 +22,7 @@ export function openStore(stateDir: string, scope: string): Store {
     for (const file of [path, `${path}-lock`]) closeSync(openSync(file, "a", 0o600));
     const root = open({ path, mapSize: MAP_BYTES, overlappingSync: false, maxDbs: 4096 });
     const clients = root.openDB<ClientRecord, string>({ name: `clients ${scope}` });
+    const book = root.openDB<Uint8Array, string>({ name: `book ${scope}`, encoding: "binary" });
     const tickets = root.openDB<TicketKey, number>({ name: `tickets ${scope}` });
     const saved = root.openDB<SavedTicket, string>({ name: `sessions ${scope}` });
     // bigint: timestamps of handshakes have more than 53 bits.
@@ -56,6 +57,14 @@ export function openStore(stateDir: string, scope: string): Store {
         durably(() => {
           for (const name of remove) clients.removeSync(name);
           for (const client of put) clients.putSync(client.name, client);
+        });
+      },
+      book: () => [...book.getRange().map(({ key, value }): [string, Uint8Array] => [key, new Uint8Array(value)])],
+      changeBook(entries) {
+        durably(() => {
+          for (const [clientKey, value] of entries)
+            if (value === undefined) book.removeSync(clientKey);
+            else book.putSync(clientKey, value);
         });
       },
       ticketKeys: () => [...tickets.getRange().map(({ value }) => ({ ...value, key: new Uint8Array(value.key) }))],

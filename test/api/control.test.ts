@@ -71,6 +71,12 @@ describe("clients", () => {
     expect(await ask(socket, "getClient", { name: "bela" })).toEqual(added.client);
     expect(await ask(socket, "removeClient", { name: "bela" })).toEqual({});
     await expect(ask(socket, "getClient", { name: "bela" })).rejects.toMatchObject({ code: "unknown_client" });
+    await ask(socket, "addClient", { name: "bela", publicKey: BELA_PUBLIC });
+    expect(await ask(socket, "removeKey", { publicKey: BELA_PUBLIC })).toEqual({ name: "bela" });
+    // On a node on its own nobody else could have added it.
+    await expect(ask(socket, "removeKey", { publicKey: BELA_PUBLIC })).rejects.toMatchObject({
+      code: "unknown_client",
+    });
   });
 
   test("pages hold what was asked for, and all of them hold everyone once", async () => {

@@ -94,10 +94,12 @@ export function sampleGroup(change: Partial<GroupStatus["peers"][number]> = {}):
       ...{ kind: "nats", connected: true, why: "", server: "nats-server 2.9.10", caughtUp: true, outbox: 0 },
       errors: [],
     },
+    book: { clients: 5, tombstones: 1, conflicts: [], settled: [], refused: [] },
+    alarms: [],
     peers: [{ ...peer, ...change }],
     counters: [
-      { name: "group_taken", count: 5, refused: false, help: "Sessions taken over." },
-      { name: "link_wrong_seal", count: 0, refused: true, help: "Forged." },
+      { name: "group_taken", count: 5, refused: false, help: "Sessions taken over.", lastAgoMs: 1000 },
+      { name: "link_wrong_seal", count: 0, refused: true, help: "Forged.", lastAgoMs: null },
     ],
   };
 }

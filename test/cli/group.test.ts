@@ -51,7 +51,11 @@ test("tables that differ are shouted in the table, too; not compared yet is neit
 
 test("the engine: why it is away, how far behind, its errors by name", () => {
   const { engine, ...rest } = sampleGroup({ behind: 12 });
-  const errors = [{ name: "store_full", count: 2, last: "no space" }];
+  const times = { sinceMs: 1_800_000_000_000, lastMs: 1_800_000_001_000 };
+  const errors = [
+    { name: "store_full", count: 2, last: "no space", ...times, endedMs: null },
+    { name: "unreachable", count: 1, last: "refused", ...times, endedMs: 1_800_000_060_000 },
+  ];
   const lines = groupLines({
     ...rest,
     engine: { ...engine, connected: false, why: "connection refused", outbox: 7, errors },
@@ -59,7 +63,8 @@ test("the engine: why it is away, how far behind, its errors by name", () => {
   expect(lines).toContain("engine   nats, not connected, outbox 7");
   expect(lines).toContain("       ! connection refused");
   expect(lines).toContain("         12 records of node 2 not here yet");
-  expect(lines).toContain("       ! store_full (2 times): no space");
+  expect(lines).toContain("       ! store_full (2 times, since 2027-01-15 08:00:00Z): no space");
+  expect(lines).toContain("         over at 2027-01-15 08:01:00Z: unreachable (once, since 2027-01-15 08:00:00Z)");
 });
 
 test("what was refused is named, and a restart's refusals are no alarm", () => {
@@ -82,9 +87,33 @@ test.each([
   ["group_link_malformed", /! what a node told was refused 7 times/],
   ["group_table_full", /! the group's table of sessions was full 7 times: raise sessions in \[node\]/],
 ])("%s is an alarm with words", (name, expected) => {
-  const counters = [{ name, count: 7, refused: true, help: "" }];
-  expect(groupLines({ ...sampleGroup(), counters }).filter((line) => line.includes("!"))).toEqual([
-    expect.stringMatching(expected),
+  const alarmsAfter = (lastAgoMs: number) => {
+    const counters = [{ name, count: 7, refused: true, help: "", lastAgoMs }];
+    return groupLines({ ...sampleGroup(), counters }).filter((line) => line.includes("!"));
+  };
+  expect(alarmsAfter(0)).toEqual([expect.stringMatching(expected)]);
+  expect(alarmsAfter(600_000)).toEqual([]);
+});
+
+test("the book: who was given something twice, who is kept out, and what happened lately, with since when", () => {
+  const at = 1_800_000_000_000;
+  const book = {
+    ...{ clients: 3, tombstones: 0 },
+    conflicts: [{ what: "10.9.0.3/32", keeper: "anna", losers: ["bela"], sinceMs: at }],
+    settled: [{ what: "=carl", keeper: "carl", loser: "carl-00ff00ff", addresses: ["10.9.0.9"], atMs: at }],
+    refused: [{ client: "dora", why: "10.9.0.1/32 already belongs to the device.", sinceMs: at }],
+  };
+  const happened = [{ code: "callback_failed", text: "A record stumbled", count: 2, sinceMs: at, lastMs: at }];
+  const lines = groupLines({ ...sampleGroup(), book, alarms: happened }).filter((line) => line.startsWith("       ! "));
+  expect(lines).toEqual([
+    expect.stringMatching(
+      /conflict since 2027-01-15 08:00:00Z: 10\.9\.0\.3\/32 was given to clients anna, bela; anna keeps/,
+    ),
+    expect.stringMatching(
+      /settled at .*: client carl-00ff00ff had to leave the name carl to carl and has 10\.9\.0\.9 now/,
+    ),
+    expect.stringMatching(/client dora can't come in here since .*: 10\.9\.0\.1\/32 already belongs to the device/),
+    "       ! A record stumbled (2 times, since 2027-01-15 08:00:00Z)",
   ]);
 });
 

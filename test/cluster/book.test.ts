@@ -1,10 +1,11 @@
 /** Books of several nodes come to the same state, in whatever order they hear of changes. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Book, type BookOutput, TOMBSTONE_MS } from "../../src/cluster/book.ts";
+import { Book, type BookOutput, FUTURE_MS, TOMBSTONE_MS } from "../../src/cluster/book.ts";
+import { encodeClient } from "../../src/cluster/book_record.ts";
+import { TicketKeyRing } from "../../src/cluster/ticket_keys.ts";
 
-const addressesOf = (content: Uint8Array) =>
-  content[0] === 255 ? undefined : [...content].map((n) => `10.9.0.${n}/32`);
+const claimsOf = (content: Uint8Array) => (content[0] === 255 ? undefined : [...content].map((n) => `10.9.0.${n}/32`));
 const client = (n: number) => n.toString(16).padStart(64, "0");
 const DAY = 86_400_000;
 
@@ -16,7 +17,7 @@ class Node {
   readonly node: number;
   constructor(node: number) {
     this.node = node;
-    this.book = new Book({ node, addressesOf });
+    this.book = new Book({ node, claimsOf });
   }
   act(act: (book: Book, out: BookOutput[]) => unknown) {
     const out: BookOutput[] = [];
@@ -130,9 +131,102 @@ test("ticket keys: all nodes seal with the same one, for a day, and forget the e
   expect(out).toContainEqual({ kind: "put", entry: { key: "t.00000005", value: undefined } });
   expect(a.book.ticketKeys(2 * DAY).map(({ id }) => id)).toEqual([4]);
   expect(a.act((book, o) => book.putTicketKey(9 * DAY, key(9, 0), o)).result).toBe("expired");
-  for (let id = 100; id < 400; id++) b.act((book, o) => book.putTicketKey(0, key(id, 0), o));
-  expect(b.book.ticketKeys(0).length).toBe(256);
-  expect(b.act((book, o) => book.putTicketKey(0, key(999, 0), o)).result).toBe("keys_full");
+});
+
+test("ticket keys of others: at most 256, 48 hours, five minutes ahead; a node's own have room all the same", () => {
+  const [a, b] = [new Node(1), new Node(2)];
+  const key = (id: number, notBeforeMs: number, lifeMs = 2 * DAY) => {
+    return { id, key: new Uint8Array(32).fill(id), notBeforeMs, notAfterMs: notBeforeMs + lifeMs };
+  };
+  const told = (wallMs: number, ...of: Parameters<typeof key>) => {
+    const value = new TicketKeyRing().encode(key(...of));
+    return a.act((book, out) => book.toldKey(wallMs, value, out)).result;
+  };
+  expect(told(DAY, 1, DAY, 2 * DAY + 1)).toBe("key_life");
+  expect(told(DAY, 1, DAY + 300_001)).toBe("key_future");
+  // Valid to the year 10889, from the day before on.
+  expect(told(DAY, 0xdeadbeef, 0, 2 ** 48 - 1)).toBe("key_life");
+  expect(told(DAY, 1, DAY - 1, 0 + 1)).toBe("expired");
+  expect(told(DAY, 1, DAY + 300_000)).toBeUndefined();
+  expect(a.book.sealingKey(DAY)).toBeUndefined();
+  for (let id = 100; id < 400; id++) told(DAY, id, DAY);
+  expect(a.book.ticketKeys(DAY)).toHaveLength(256);
+  expect(told(DAY, 999, DAY)).toBe("keys_full");
+  expect(a.act((book, o) => book.putTicketKey(DAY, key(1000, DAY), o)).result).toBeUndefined();
+  expect(a.book.sealingKey(DAY)?.id).toBe(1000);
+  expect(b.act((book, o) => book.putTicketKey(DAY, key(7, DAY, 3 * DAY), o)).result).toBe("key_life");
+});
+
+test("an entry from the future is not taken, and what is taken can be removed by everybody", () => {
+  const [a, evil] = [new Node(1), new Node(2)];
+  const told = (stamp: number) => {
+    const version = { stamp, node: 2 };
+    const value = encodeClient({ version, claimed: version, content: Uint8Array.of(7) });
+    return a.act((book, out) => book.told(1000, client(1), value, out)).result;
+  };
+  expect(told(2 ** 52)).toBe("future");
+  expect(told((1000 + FUTURE_MS) * 256 + 1)).toBe("future");
+  expect(a.book.client(client(1))).toBeUndefined();
+  expect(told((1000 + FUTURE_MS) * 256)).toBeUndefined();
+  expect(a.act((book, out) => book.putClient(1001, client(1), undefined, out)).result).toBeUndefined();
+  expect(a.book.client(client(1))!.content).toBeUndefined();
+  evil.hear(a, 1001 + 1);
+  expect(evil.book.client(client(1))!.content).toBeUndefined();
+});
+
+test("who was never heard of here can be removed here, also when the clock of who added it is ahead", () => {
+  const [a, b] = [new Node(1), new Node(2)];
+  a.act((book, out) => book.putClient(50_000, client(1), Uint8Array.of(1), out));
+  b.act((book, out) => book.putClient(10_000, client(1), undefined, out));
+  for (const [one, other] of [
+    [a, b],
+    [b, a],
+  ])
+    one.hear(other, 60_000);
+  for (const { book } of [a, b]) expect([...book.clients()]).toEqual([]);
+  // And can be added again at once.
+  a.act((book, out) => book.putClient(60_001, client(1), Uint8Array.of(1), out));
+  b.hear(a, 60_002);
+  for (const { book } of [a, b]) expect([...book.clients()]).toHaveLength(1);
+});
+
+test("a disk brings all of it back: removed ones stay removed, and the bus gets what it does not have", () => {
+  const disk = new Map<string, Uint8Array>();
+  const keeping = ({ out }: { out: BookOutput[] }) => {
+    for (const output of out) {
+      if (output.kind !== "keep") continue;
+      if (output.value === undefined) disk.delete(output.clientKey);
+      else disk.set(output.clientKey, output.value);
+    }
+  };
+  const [a, b] = [new Node(1), new Node(2)];
+  b.act((book, out) => book.putClient(1, client(1), Uint8Array.of(1), out));
+  b.act((book, out) => book.putClient(2, client(2), Uint8Array.of(2), out));
+  for (const [key, value] of b.subtree) keeping(a.act((book, out) => book.receive(3, 2, key, value, out)));
+  keeping(a.act((book, out) => book.putClient(4, client(1), undefined, out)));
+  const durable: Uint8Array[] = [];
+  keeping(a.act((book, out) => book.putClient(5, client(3), Uint8Array.of(3), out, (value) => durable.push(value))));
+  disk.set(client(3), durable[0]);
+  const again = new Node(1);
+  for (const [clientKey, value] of disk)
+    expect(again.act((book, out) => book.restore(6, clientKey, value, out)).result).toBe(true);
+  expect(again.state()).toEqual(a.state());
+  expect(again.book.sums.sums).toEqual(a.book.sums.sums);
+  again.hear(b, 6);
+  expect([...again.book.clients()].map(({ clientKey }) => clientKey).sort()).toEqual([client(2), client(3)]);
+  expect(again.subtree.size).toBe(0);
+  again.act((book, out) => book.republish(out));
+  expect([...again.subtree.keys()].sort()).toEqual([`c.${client(1)}`, `c.${client(3)}`]);
+  expect(again.act((book, out) => book.restore(6, client(9), Uint8Array.of(1), out)).result).toBe(false);
+});
+
+test("a change that the disk does not take changes nothing", () => {
+  const a = new Node(1);
+  const full = () => {
+    throw new Error("no room");
+  };
+  expect(() => a.act((book, out) => book.putClient(1, client(1), Uint8Array.of(1), out, full))).toThrow("no room");
+  expect([a.book.client(client(1)), a.subtree.size, a.book.keeperOf("10.9.0.1/32")]).toEqual([undefined, 0, undefined]);
 });
 
 test("bad records are refused by name and change nothing", () => {

@@ -120,7 +120,7 @@ export class Node {
       entropy: world.entropy,
       open: (record, datagram) => openPacket(record, datagram),
       superseded: (record) => world.superseded(this, record),
-      addressesOf: () => [],
+      claimsOf: () => [],
     });
   }
 

@@ -37,10 +37,11 @@ const endOf = (node: number): End => {
   const made = { learnt, said, receive: () => {} } as Omit<End, "end"> as { -readonly [K in keyof End]: End[K] };
   const nothing = () => {};
   const sessions: GroupSessions = {
-    ...{ open: () => ({ pong: undefined }), superseded: () => false, addressesOf: () => [], rowOf: () => undefined },
+    ...{ open: () => ({ pong: undefined }), superseded: () => false, claimsOf: () => [], rowOf: () => undefined },
     rowsEnd: () => 0,
     ...{ up: nothing, retire: nothing, challenge: nothing, unknown: nothing, announceSender: nothing, acked: nothing },
-    ...{ senders: nothing, ticketKeys: nothing, client: nothing, caughtUp: nothing, settled: nothing },
+    ...{ senders: nothing, ticketKeys: nothing, client: nothing, settled: nothing },
+    ...{ conflict: nothing, settle: nothing, keep: nothing },
     install: (record) => void learnt.push(record),
     refuse: (error) => void said.push(error.message),
     say: (_, event) => void said.push(event),
@@ -94,8 +95,10 @@ const recordOf = (creator: number, phase: "pending" | "up" = "up"): LiveRecord =
   ...{ instance: entropy.bytes(8), receiver: 1, aead: 1, modes: 1, secret: entropy.bytes(32), addresses: [] },
   ...{ expiryMs: Date.now() + 900_000, endpoint: linkOf(200) },
 });
+const statusOf = (node: number) =>
+  groupStatus({ ...ends.get(node)!.end.status()!, book: { conflicts: [], settled: [], refused: [] } });
 const counts = (node: number) => {
-  const status = groupStatus(ends.get(node)!.end.status()!);
+  const status = statusOf(node);
   return {
     ...Object.fromEntries(status.counters.map(({ name, count }) => [name, count])),
     text: groupCounters(status).join("\n"),
@@ -107,7 +110,7 @@ const goesOn = async () => {
   ends.get(1)!.end.answered(record);
   await vi.advanceTimersByTimeAsync(1500);
   expect(ends.get(2)!.learnt.at(-1)?.index).toBe(record.index);
-  expect(groupStatus(ends.get(2)!.end.status()!).peers.find(({ node }) => node === 1)).toMatchObject({ alive: true });
+  expect(statusOf(2).peers.find(({ node }) => node === 1)).toMatchObject({ alive: true });
 };
 const put = async (key: string, value: Uint8Array) => {
   hostile.put([{ key, value }]);
@@ -192,5 +195,5 @@ test("a flood of records and of shouts: the table ends where it is to, and the r
   expect(counts(1).text).toContain("group_table_full");
   // Node 1 goes on answering and owning, and its peer is heard.
   await vi.advanceTimersByTimeAsync(1500);
-  expect(groupStatus(ends.get(1)!.end.status()!).peers.find(({ node }) => node === 2)).toMatchObject({ alive: true });
+  expect(statusOf(1).peers.find(({ node }) => node === 2)).toMatchObject({ alive: true });
 });

@@ -5,10 +5,13 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { AnyhopError } from "../../src/base/errors.ts";
 import { createLogger, DEBUG, type LogRecord } from "../../src/base/log.ts";
+import type { ClientEntry } from "../../src/cluster/book.ts";
+import { decodeClient, encodeClient } from "../../src/cluster/book_record.ts";
 import type { BusListener } from "../../src/cluster/bus.ts";
 import { Envelope } from "../../src/cluster/envelope.ts";
 import { encodeRecord, type LiveRecord, recordKey, tombstoneOf } from "../../src/cluster/record.ts";
-import { ClientBook } from "../../src/control/client_book.ts";
+import { ClientBook, prefixesOf } from "../../src/control/client_book.ts";
+import { decodeContent, encodeContent } from "../../src/control/client_content.ts";
 import { EventHub } from "../../src/control/event_hub.ts";
 import type { ClusterSpec, NodeSpec } from "../../src/control/instance.ts";
 import { NodeEnd } from "../../src/control/node_end.ts";
@@ -180,28 +183,56 @@ describe("clients that other nodes added", () => {
   let full: boolean;
   let admitted: string[];
   let shared: SharedClients;
-  const contentOf = ({ name, psk, addresses, prefixes, modes }: ClientRecord) =>
-    new TextEncoder().encode(JSON.stringify({ name, psk, addresses, prefixes, modes }));
-  const learn = (seed: number, change: Partial<ClientRecord> = {}) =>
-    shared.learn(hex(pairOf(seed).publicKey), contentOf({ ...clientOf(seed), ...change }));
-  const kept = () => store.clients().map(({ name }) => name);
+  let entries: Map<string, ClientEntry>;
+  let told: string[];
+  const version = { stamp: WALL_MS * 256, node: 2 };
+  const contentOf = (client: ClientRecord) => encodeContent({ ...client, lost: [] });
+  const keyOf = (seed: number) => hex(pairOf(seed).publicKey);
+  /** What the group does when another node has written this. */
+  const hear = (seed: number, client: ClientRecord | undefined) => {
+    const clientKey = keyOf(seed);
+    const content = client && contentOf(client);
+    expect(content && shared.claimsOf(content)).toEqual(client && [`=${client.name}`, ...prefixesOf(client)]);
+    entries.set(clientKey, { clientKey, version, claimed: version, content });
+    shared.keep(clientKey, encodeClient({ version, claimed: version, content }));
+    shared.learn(clientKey);
+  };
+  const learn = (seed: number, change: Partial<ClientRecord> = {}) => hear(seed, { ...clientOf(seed), ...change });
+  const kept = () =>
+    store.book().flatMap(([, value]) => {
+      const { content } = decodeClient(value)!;
+      return content === undefined ? [] : [decodeContent(content)!.name];
+    });
 
   beforeEach(() => {
     full = false;
     admitted = [];
+    told = [];
+    entries = new Map();
     const memory = createMemoryStore();
     store = {
       ...memory,
-      changeClients(put, remove) {
+      changeBook(changes) {
         if (full) throw new AnyhopError("state_full", "/nowhere takes no more: make room there.");
-        memory.changeClients(put, remove);
+        memory.changeBook(changes);
       },
     };
+    const cluster = { node: 1, peers: [{ node: 2 }, { node: 3 }] } as unknown as ClusterSpec;
     shared = new SharedClients({
-      ...{ log: logger(), book: new ClientBook(spec, store, clock) },
-      group: { putClient: () => {}, hasClient: () => true },
+      ...{ clock, log: logger(), store, node: 1, book: new ClientBook({ ...spec, cluster }, store, clock, true) },
+      group: {
+        putClient(clientKey, content, keep) {
+          keep?.(encodeClient({ version, claimed: version, content }));
+          entries.set(clientKey, { clientKey, version, claimed: version, content });
+        },
+        restoreClient: () => true,
+        clientEntry: (clientKey) => entries.get(clientKey),
+        clientKeys: () => [...entries.keys()],
+        lostOf: () => [],
+      },
       admit: ({ name }) => void admitted.push(name),
       expel: (publicKey) => void admitted.splice(admitted.indexOf(clientNames.get(publicKey)!), 1),
+      tell: (event) => void told.push(event),
     });
   });
   const clientNames = new Map([2, 3, 4].map((seed) => [clientOf(seed).publicKey, clientOf(seed).name]));
@@ -214,7 +245,7 @@ describe("clients that other nodes added", () => {
     await vi.advanceTimersByTimeAsync(100);
     expect(kept()).toEqual([]);
     await vi.advanceTimersByTimeAsync(500);
-    expect(kept()).toEqual(["client2", "client3"]);
+    expect(kept().sort()).toEqual(["client2", "client3"]);
   });
 
   test("are on disk while more and more come, and when the node ends", async () => {
@@ -230,28 +261,88 @@ describe("clients that other nodes added", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("one that is removed before it is on disk never gets there", async () => {
+  test("one that is removed before it is on disk never gets there; that it was removed does", async () => {
     learn(2);
-    shared.learn(hex(pairOf(2).publicKey), undefined);
+    hear(2, undefined);
     await vi.advanceTimersByTimeAsync(1000);
-    expect([admitted, kept()]).toEqual([[], []]);
+    expect([admitted, kept(), store.book().length]).toEqual([[], [], 1]);
   });
 
-  test("a full disk is told once, and written to when there is room", async () => {
+  test("a full disk is told once, and written to when there is room; what is added here is refused meanwhile", async () => {
     full = true;
     learn(2);
     await vi.advanceTimersByTimeAsync(5000);
     expect(logged.map(({ event }) => event)).toEqual(["state_full"]);
     expect(admitted).toEqual(["client2"]);
+    expect(() => shared.add(clientOf(3))).toThrow("takes no more");
+    expect([entries.has(keyOf(3)), admitted]).toEqual([false, ["client2"]]);
     full = false;
     await vi.advanceTimersByTimeAsync(1000);
     expect(kept()).toEqual(["client2"]);
+    expect(shared.add(clientOf(3)).name).toBe("client3");
+    expect(kept().sort()).toEqual(["client2", "client3"]);
   });
 
-  test("one that contradicts this node's clients is refused and named", () => {
-    learn(2);
-    learn(3, { addresses: ["10.9.0.2"] });
-    expect(admitted).toEqual(["client2"]);
-    expect(logged.map(({ message }) => message).join()).toContain("client3");
+  test("one that somebody of this node's file is in the way of is said, and written anew when its writer does not", async () => {
+    learn(3, { addresses: ["10.9.0.1"] });
+    expect(admitted).toEqual([]);
+    expect(shared.report().refused).toMatchObject([{ client: "client3", why: expect.stringContaining("the device") }]);
+    await vi.advanceTimersByTimeAsync(6000);
+    const content = decodeContent(entries.get(keyOf(3))!.content!)!;
+    expect(content.lost).toEqual([{ what: "10.9.0.1/32", to: "device" }]);
+    // Of the part of node 1 of three: numbers that 3 divides.
+    expect(content.addresses).toEqual(["10.9.0.3"]);
+    shared.learn(keyOf(3));
+    expect([admitted, shared.report().refused, told]).toEqual([["client3"], [], ["client_conflict"]]);
+    expect(shared.report().settled).toMatchObject([{ loser: "client3", keeper: "device", addresses: ["10.9.0.3"] }]);
+    shared.stop();
   });
+
+  test("one outside pool and networks is kept out and said, and a person can remove it by its key", () => {
+    learn(3, { prefixes: ["0.0.0.0/0"] });
+    expect(admitted).toEqual([]);
+    expect(shared.report().refused).toMatchObject([{ client: "client3", why: expect.stringContaining("0.0.0.0/0") }]);
+    expect(() => shared.add({ ...clientOf(4), addresses: ["8.8.8.8"] })).toThrow(/8\.8\.8\.8\/32 lies neither/);
+    expect(shared.removeKey(clientOf(3).publicKey)).toBe("client3");
+    shared.learn(keyOf(3));
+    expect(shared.report().refused).toEqual([]);
+    expect(shared.removeKey(clientOf(5).publicKey)).toBeUndefined();
+    expect(entries.get(keyOf(5))).toMatchObject({ content: undefined });
+    shared.stop();
+  });
+
+  test("who takes over what another had is let in, whichever of the two is heard of first", () => {
+    learn(2);
+    learn(3);
+    const [two, three] = [clientOf(2), clientOf(3)];
+    // Both change at once, and this node is told of the one that wants the other's address first.
+    entries.set(keyOf(2), { ...entries.get(keyOf(2))!, content: contentOf({ ...two, addresses: ["10.9.0.9"] }) });
+    learn(3, { ...three, addresses: two.addresses });
+    expect(shared.report().refused).toEqual([]);
+    shared.learn(keyOf(2));
+    expect(admitted.sort()).toEqual(["client2", "client3"]);
+    shared.stop();
+  });
+});
+
+test.each<[string, object]>([
+  ["a name", { name: "../x" }],
+  ["a name with a line end", { name: "a\nb" }],
+  ["no name", { name: undefined }],
+  ["an address that is none", { addresses: ["10.9.0"] }],
+  ["an address as nobody writes it", { addresses: ["010.9.0.2"] }],
+  ["one address twice", { addresses: ["10.9.0.2", "10.9.0.2"] }],
+  ["host bits in a network", { prefixes: ["10.9.0.1/24"] }],
+  ["a mode", { modes: ["root"] }],
+  ["no mode", { modes: [] }],
+  ["a pre-shared key", { psk: "x" }],
+  ["an unknown key", { admin: true }],
+  ["a loss that is none", { lost: [{ what: "\u001b[2J", to: "a" }] }],
+  ["a list that is an object", { addresses: { length: 1 } }],
+])("a client of another node with %s is none", (_, change) => {
+  const good = { name: "anna", addresses: ["10.9.0.2"], prefixes: [], modes: ["tunnel"] };
+  const bytes = (value: object) => new TextEncoder().encode(JSON.stringify(value));
+  expect(decodeContent(bytes(good))).toEqual({ ...good, psk: undefined, lost: [] });
+  expect(decodeContent(bytes({ ...good, ...change }))).toBeUndefined();
+  expect(decodeContent(Uint8Array.of(0xff, 0x7b))).toBeUndefined();
 });

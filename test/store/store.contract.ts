@@ -59,6 +59,17 @@ export function storeContract(what: string, open: () => Store, reopen?: (store: 
       expect(store.client("a")!.addresses).toEqual(["10.9.0.2"]);
     });
 
+    test("the book: entries are written and forgotten in one go, bytes as they were", () => {
+      const bytes = Uint8Array.of(1, 2, 3);
+      store.changeBook(new Map(Object.entries({ aa: bytes, bb: Uint8Array.of(4), cc: Uint8Array.of(5) })));
+      bytes[0] = 9;
+      store.changeBook(new Map(Object.entries({ bb: undefined, cc: Uint8Array.of(6), dd: undefined })));
+      expect(store.book()).toEqual([
+        ["aa", Uint8Array.of(1, 2, 3)],
+        ["cc", Uint8Array.of(6)],
+      ]);
+    });
+
     test("ticket keys: all replaced at once, in the order of ids, bytes as they were", () => {
       store.setTicketKeys([key(300), key(2)]);
       expect(store.ticketKeys()).toEqual([key(2), key(300)]);
@@ -91,7 +102,9 @@ export function storeContract(what: string, open: () => Store, reopen?: (store: 
       store.setTicketKeys([key(1)]);
       store.raiseHighWater(new Map([["k", 9n]]));
       store.saveTicket("t", ticket(4));
+      store.changeBook(new Map([["aa", Uint8Array.of(7)]]));
       store = await reopen!(store);
+      expect(store.book()).toEqual([["aa", Uint8Array.of(7)]]);
       expect([store.next("a"), store.clients(), store.ticketKeys(), store.highWater("k")]).toEqual([
         7,
         [sampleClient("a")],

@@ -57,6 +57,10 @@ export const serviceSchema = z.object({
 
 export const clientAddedSchema = z.object({ client: clientSchema, service: serviceSchema });
 
+export const removedKeySchema = z.object({
+  name: z.string().nullable().describe("Who it was; null: nobody that this node knew. It can't come in any more."),
+});
+
 export const clientPageSchema = z.object({
   clients: z.array(clientSchema),
   next: z.string().nullable().describe("Give this as `after` for the next page; null: there is none."),

@@ -29,6 +29,29 @@ const peer = z.object({
   refused: z.record(z.string(), z.int()).describe("Datagrams of it that were refused, by reason."),
 });
 
+const wallMs = z.number().describe("Milliseconds since 1970.");
+
+const book = z.object({
+  clients: z.int().describe("Clients that were added while running, on any node."),
+  tombstones: z.int().describe("Removed ones that are remembered, so that none comes back from a node that was away."),
+  conflicts: z
+    .array(z.object({ what: z.string(), keeper: z.string(), losers: z.array(z.string()), sinceMs: wallMs }))
+    .describe(
+      "An inner prefix, or a name behind =, that several clients were given: keeper has it, losers get another.",
+    ),
+  settled: z
+    .array(
+      z.object({
+        ...{ what: z.string(), keeper: z.string(), loser: z.string() },
+        ...{ addresses: z.array(z.string()), atMs: wallMs },
+      }),
+    )
+    .describe("Conflicts of the last day: what loser had to leave to keeper, and the addresses that it has now."),
+  refused: z
+    .array(z.object({ client: z.string(), why: z.string(), sinceMs: wallMs }))
+    .describe("Clients of the group that can't come in at this node."),
+});
+
 export const groupSchema = z.object({
   node: z.int(),
   bootId: z.string().describe("Which start of this node, 16 hex digits."),
@@ -51,11 +74,25 @@ export const groupSchema = z.object({
     server: z.string().describe('Name and version; "" when there is none.'),
     caughtUp: z.boolean().describe("Everything that it knew at the start has been read."),
     outbox: z.int().describe("Records that it has not taken yet."),
-    errors: z.array(z.object({ name: z.string(), count: z.int(), last: z.string() })),
+    errors: z.array(
+      z.object({
+        ...{ name: z.string(), count: z.int(), last: z.string(), sinceMs: wallMs, lastMs: wallMs },
+        endedMs: wallMs.nullable().describe("Its cause is over since then; null: it may last."),
+      }),
+    ),
   }),
+  book,
+  alarms: z
+    .array(z.object({ code: z.string(), text: z.string(), count: z.int(), sinceMs: wallMs, lastMs: wallMs }))
+    .describe("What happened within the last ten minutes that somebody should look at."),
   peers: z.array(peer),
   counters: z
-    .array(z.object({ name: z.string(), count: z.int(), refused: z.boolean(), help: z.string() }))
+    .array(
+      z.object({
+        ...{ name: z.string(), count: z.int(), refused: z.boolean(), help: z.string() },
+        lastAgoMs: z.number().nullable().describe("Since the last one; null: not known."),
+      }),
+    )
     .describe("What became of packets and messages between nodes, zeros included."),
 });
 

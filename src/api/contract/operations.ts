@@ -18,6 +18,7 @@ import {
   pingRequestSchema,
   pingSchema,
   reloadSchema,
+  removedKeySchema,
   routesSchema,
   serviceSchema,
   sessionPageSchema,
@@ -106,6 +107,14 @@ export const operations = {
     params: byName,
     summary: "Cuts a client off, its session included.",
     answer: emptySchema,
+  },
+  removeKey: {
+    ...quiet,
+    method: "DELETE",
+    path: "/v1/clients",
+    query: z.object({ publicKey: z.string().min(1).max(64).describe("X25519, 44 characters of base64.") }),
+    summary: "Cuts whoever has this key off, on all nodes, also when this node has not heard of it.",
+    answer: removedKeySchema,
   },
   listSessions: {
     ...quiet,

@@ -1,0 +1,28 @@
+/** What a node of a group says of the group's clients beside the group itself: nothing secret, names and addresses. */
+import type { GroupView } from "./group_end.ts";
+
+/** Who was given something twice, as `anyhop sync` shows it. Times: milliseconds since 1970. */
+export interface BookReport {
+  /** Not settled yet. */
+  readonly conflicts: readonly {
+    readonly what: string;
+    readonly keeper: string;
+    readonly losers: readonly string[];
+    readonly sinceMs: number;
+  }[];
+  /** Within the last day: what a client had to leave to another one, and what it has now. */
+  readonly settled: readonly {
+    readonly what: string;
+    readonly keeper: string;
+    readonly loser: string;
+    readonly addresses: readonly string[];
+    readonly atMs: number;
+  }[];
+  /** Clients of the book that can't come in at this node. */
+  readonly refused: readonly { readonly client: string; readonly why: string; readonly sinceMs: number }[];
+}
+
+/** What `anyhop sync` shows of the group. */
+export interface NodeGroupView extends GroupView {
+  readonly book: BookReport;
+}
