@@ -108,9 +108,10 @@
 #define SESSION_SEQ_LIMIT 41
 #define CONTROL_LIMIT 42
 #define STRANGER 43
-#define VERDICTS 44
+#define CONTROL_UNEXPECTED 44
+#define VERDICTS 45
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 2577664685u
+#define LAYOUT_HASH 4002796756u
 _Static_assert(SLAB_BYTES == HANDED_BASE + HANDED_BYTES, "the control ring ends the slab");
 _Static_assert(COL_DONE + 1 == COLUMNS, "every column has a number");
 #endif

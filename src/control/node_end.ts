@@ -8,6 +8,7 @@ import { formatEndpoint } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import * as kinds from "../channel/kinds.ts";
 import { type CloseReason, decodeUnnumbered, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
+import { cookieTagKeyOf } from "../crypto/cookie_tags.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { expand } from "../crypto/kdf.ts";
 import { indexKeyOf } from "../crypto/session_index.ts";
@@ -110,6 +111,7 @@ export interface NodeTiming {
 export class NodeEnd implements SessionEnd, Sessions {
   readonly side = "node";
   readonly group: boolean;
+  readonly cookieTagKey: Uint8Array;
   readonly serviceAddresses: readonly string[];
   readonly rows: number;
   /** This node as clients know it: its number, and which start. */
@@ -160,6 +162,8 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.sender = { senderId: spec.instance.senderId, bootId: ports.entropy.bytes(8) };
     this.group = ports.join !== undefined;
     this.serviceAddresses = spec.announce.addresses.map((text) => text.split("/")[0]);
+    const cookieSecret = expand(spec.privateKey, "cookie");
+    this.cookieTagKey = cookieTagKeyOf(cookieSecret);
     this.#indexKeys = [indexKeyOf(spec.cluster?.fleetKey ?? spec.privateKey)];
     this.failed = new Promise((resolve) => {
       this.fail = resolve;
@@ -169,7 +173,7 @@ export class NodeEnd implements SessionEnd, Sessions {
         group: ports.pairOf(spec.privateKey),
         // The group is known by its key; its name is for people and stands in no client file.
         groupName: "",
-        cookieSecret: expand(spec.privateKey, "cookie"),
+        cookieSecret,
         // In a group the others may have keys, which this node learns before it makes one.
         ticketKeys: this.group ? [] : this.#freshTicketKeys(),
         ticketLifetimeMs: TICKET_LIFETIME_MS,
@@ -180,8 +184,8 @@ export class NodeEnd implements SessionEnd, Sessions {
         rekeyAfterMs,
         keepaliveMs: spec.keepaliveMs,
         sessions: { sessionsMax: this.rows, pendingMs: PENDING_MS, overlapMs, expireAfterMs },
-        load: { enterPerSecond: 500, leavePerSecond: 250, calmMs: 5000, shedPerSecond: 10_000 },
-        requestsPerSource: { perSecond: 10, burst: 20 },
+        load: { enterPerSecond: 500, leavePerSecond: 250, calmMs: 5000 },
+        requestsPerClient: { perSecond: 10, burst: 20 },
       },
       {
         find: (key) => this.#clients.get(base64Of(key)),

@@ -53,6 +53,8 @@ export interface SessionEnd {
   readonly serviceAddresses?: readonly string[];
   /** Of a node: keys of the check in session indices, the present one first. */
   readonly indexKeys?: readonly Uint8Array[];
+  /** Of a node: key of the tags of its cookies. */
+  readonly cookieTagKey?: Uint8Array;
   /** Rows of the tunnel table to keep free for sessions. */
   readonly rows: number;
   /** Called before packets flow; `firstRow`: rows from there on are for sessions. */

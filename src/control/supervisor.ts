@@ -159,6 +159,7 @@ export class Supervisor {
         sessions: this.sessions?.side ?? "none",
         group: this.sessions?.group ?? false,
         indexKeys: this.sessions?.indexKeys ?? [],
+        cookieTagKey: this.sessions?.cookieTagKey,
         windowMax: Math.max(this.sessions ? SESSION_WINDOW : 0, ...spec.tunnels.map((t) => t.window)),
       },
       {

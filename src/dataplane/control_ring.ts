@@ -6,7 +6,7 @@
  * Held datagrams and all others have room and budget of their own, so a flood of the one never starves the other; and a session
  * that floods starves no other one (session_budget.ts). The bytes lie in the slab, one entry after the other, because a copy inside one array needs no view object.
  */
-import { AUTHENTIC, ControlBudget, kindOfDatagram, OF_SESSION, UNKNOWN } from "./control_budget.ts";
+import { AUTHENTIC, ControlBudget, OF_SESSION, PROVEN_ASK } from "./control_budget.ts";
 import { HANDED_BASE, HANDED_BYTES } from "./layout.ts";
 import { OWN_SHARE, REFUSED, SessionBudget, type SessionRates } from "./session_budget.ts";
 import { CONTROL, CONTROL_LIMIT, PUNT_FULL } from "./verdict.ts";
@@ -28,7 +28,7 @@ export const HELD_UNKNOWN = 5;
 export const CONTROL_BYTES = 1280;
 /** As many as one socket gives in a turn: first packets of sessions find room, whatever came before them. */
 const CONTROL_ENTRIES = 256;
-/** The rest of the room is for what is authentic. */
+/** The rest of the room is for what is authentic, and for requests with a cookie. */
 const ENTRIES_OF_STRANGERS = 96;
 /** kind, row, detail, length, address x 4, port, sock, TOS. */
 export const CONTROL_WORDS = 11;
@@ -103,21 +103,21 @@ export class ControlRing {
 
   /**
    * Copies one entry of a stranger in, CONTROL_DATAGRAM or UNKNOWN_SESSION, up to CONTROL_BYTES of it. `i`: row of the
-   * columns. False: no room, or too many this second.
+   * columns; `share`: its kind in control_budget.ts. False: no room, or too many this second.
    */
   push(
     columns: Origins,
     i: number,
     kind: number,
-    row: number,
+    share: number,
     detail: number,
     at: number,
     len: number,
     now: number,
   ): boolean {
-    const share = kind === UNKNOWN_SESSION ? UNKNOWN : kindOfDatagram(this.slab, at, len);
-    if (this.count - this.held >= ENTRIES_OF_STRANGERS || !this.budget.take(share, now)) return false;
-    this.append(columns, i, kind, row, detail, at, Math.min(len, CONTROL_BYTES));
+    const room = share === PROVEN_ASK ? CONTROL_ENTRIES : ENTRIES_OF_STRANGERS;
+    if (this.count - this.held >= room || !this.budget.take(share, now)) return false;
+    this.append(columns, i, kind, -1, detail, at, Math.min(len, CONTROL_BYTES));
     return true;
   }
 

@@ -2,6 +2,7 @@
  * Everything one shard's pipeline works on: memory, tables, ports and the scratch columns that only stages use.
  * Built once by the shard; stages receive it as their first argument and keep nothing of their own.
  */
+import { CookieTags } from "../crypto/cookie_tags.ts";
 import { FloorTable } from "../crypto/floor.ts";
 import { ReplayTable } from "../crypto/replay.ts";
 import { RestartTable } from "../crypto/restart.ts";
@@ -45,6 +46,8 @@ export interface PlaneOptions {
   readonly group?: boolean;
   /** Of a node: keys of the check in session indices, the present one first. */
   readonly indexKeys?: readonly Uint8Array[];
+  /** Of a node: key of the tags of cookies. Without it no request counts as one with a cookie. */
+  readonly cookieTagKey?: Uint8Array | undefined;
 }
 
 /** An inner prefix as numbers; IPv4 in `w3` alone with `length` 0-32. */
@@ -99,6 +102,8 @@ export class Plane {
   readonly byIndex: IndexMap;
   /** Sessions in a node: which unknown indices are no strangers'. */
   readonly indexKeys: IndexKeys;
+  /** In a node: which cookies were given to which address. */
+  cookieTags: CookieTags | undefined;
   /** Sessions in a client: row by receiver index, -1 = none. */
   readonly byReceiver = new Int32Array(32768).fill(-1);
   /** Sessions in a client: key slot by row << 16 | sender id. */
@@ -187,6 +192,7 @@ export class Plane {
     this.endpoints = shared && new EndpointTable(shared.endpoints);
     this.group = options.group ?? false;
     this.indexKeys = new IndexKeys(options.indexKeys);
+    this.cookieTags = options.cookieTagKey && new CookieTags(options.cookieTagKey);
     this.macNews = shared && options.ethernet ? new MacNews() : undefined;
     this.siblings = (shared?.siblings ?? []).map((memory) => new TunnelTable(memory));
     this.first = (shared?.index ?? 0) === 0;

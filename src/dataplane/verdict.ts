@@ -56,7 +56,8 @@ export const NO_RECEIVER = 40;
 export const SESSION_SEQ_LIMIT = 41;
 export const CONTROL_LIMIT = 42;
 export const STRANGER = 43;
-export const VERDICTS = 44;
+export const CONTROL_UNEXPECTED = 44;
+export const VERDICTS = 45;
 
 const done = (name: string, help: string): Verdict => ({ name, kind: "done", help });
 const drop = (name: string, help: string): Verdict => ({ name, kind: "drop", help });
@@ -140,4 +141,5 @@ export const verdicts: readonly Verdict[] = [
     "stranger",
     "No session has this index, and no node of the group can have made it: not from a client. Many: somebody floods this node.",
   ),
+  drop("control_unexpected", "A control datagram of a kind or length that a node does not take: not from a client."),
 ];

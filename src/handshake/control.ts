@@ -28,7 +28,7 @@ export const NOISE = 16;
 /** A client's first datagram always has this length, so no answer can be larger. Fits IPv6's least MTU, 1280. */
 export const REQUEST_LEN = 1200;
 export const MAC_LEN = 16;
-/** INIT: mac1 and mac2 are its last bytes. */
+/** Requests end with two macs: mac1 in INIT and the MAC under the ticket in RESUME, then mac2 in both. */
 export const MAC1 = REQUEST_LEN - 2 * MAC_LEN;
 export const MAC2 = REQUEST_LEN - MAC_LEN;
 
@@ -42,8 +42,6 @@ export const EPHEMERAL = 16;
 export const RESUME_TIMESTAMP = 48;
 export const RESUME_TICKET_LEN = 56;
 export const RESUME_TICKET = 58;
-/** RESUME ends with its mac; between ticket and mac are zero bytes. */
-export const RESUME_MAC = REQUEST_LEN - MAC_LEN;
 export const TICKET_MAX = 400;
 export const RESUMED_SEALED = 48;
 

@@ -70,7 +70,10 @@ export const SENDERS_PER_SESSION = 64;
 export const BOOTS_PER_SENDER = 4;
 
 export const FIRST_RETRY_MS = 500;
-export const RETRY_MAX_MS = 16_000;
+/** What kept the group from answering may end at any time: nobody waits much longer for it. */
+export const RETRY_MAX_MS = 8_000;
+/** A refusal comes from the group itself: only a person, or time, changes it. */
+export const REFUSED_RETRY_MS = 16_000;
 const RESUME_TRIES = 3;
 const CONFIRM_FIRST_MS = 250;
 const CONFIRM_TRIES = 5;
@@ -300,7 +303,7 @@ export class Initiator {
       if (this.#exchange !== undefined) {
         this.#exchange.kind = "init";
         this.#exchange.tries = 0;
-        this.#exchange.retryAtMs = now.ms + this.#jittered(RETRY_MAX_MS);
+        this.#exchange.retryAtMs = now.ms + this.#jittered(REFUSED_RETRY_MS);
       }
       return "refused";
     }
@@ -317,8 +320,8 @@ export class Initiator {
   }
 
   #cookied(now: Now, datagram: Uint8Array, out: ClientOutput[]): ClientOutcome {
-    const sent = this.#request("init", datagram)?.sent;
-    if (sent?.kind !== "init" || sent.cookied) return "unexpected";
+    const sent = (this.#request("init", datagram) ?? this.#request("resume", datagram))?.sent;
+    if (sent === undefined || sent.cookied) return "unexpected";
     const cookie = readCookie(sent, datagram);
     if (cookie === undefined) return "forged";
     this.#cookie = { value: cookie, untilMs: now.ms + COOKIE_SLOT_MS };
@@ -431,6 +434,7 @@ export class Initiator {
             this.#timestamp,
             transaction,
             this.#receiver(),
+            this.#cookieAt(now),
           )
         : this.#makeInit(now, transaction);
     exchange.tries++;
@@ -447,8 +451,11 @@ export class Initiator {
   #makeInit(now: Now, transaction: number): RequestSent | undefined {
     const { aeads, modes } = this.#config;
     const offer = { timestamp: this.#timestamp, aeads, modes, instance: this.#instance };
-    const cookie = this.#cookie !== undefined && this.#cookie.untilMs > now.ms ? this.#cookie.value : undefined;
-    return makeInit(this.#identity, this.#entropy.keyPair(), offer, transaction, this.#receiver(), cookie);
+    return makeInit(this.#identity, this.#entropy.keyPair(), offer, transaction, this.#receiver(), this.#cookieAt(now));
+  }
+
+  #cookieAt(now: Now): Uint8Array | undefined {
+    return this.#cookie !== undefined && this.#cookie.untilMs > now.ms ? this.#cookie.value : undefined;
   }
 
   /** 2^30 packets either way: time for another key. Packets of a replaced session change nothing. */

@@ -1,48 +1,62 @@
 /**
- * What keeps a flood from costing more than it should: token buckets per source, and the decision when a node is under
- * load. Fixed memory, no timers.
+ * What keeps a flood from costing more than it should: token buckets, and the decision when a node is under load. Fixed
+ * memory, no timers.
  */
 import { isMapped } from "../base/ip.ts";
 import type { Endpoint } from "./macs.ts";
 
+export interface BucketLimits {
+  readonly perSecond: number;
+  readonly burst: number;
+}
+
+const CELLS = 8192;
+
 /**
- * Token buckets in a fixed number of cells, chosen by a keyed hash of the source's /32 or /64: strangers share cells now
- * and then, and can't aim at one.
+ * Token buckets in a fixed number of cells, chosen by a keyed hash of 64 bits that name whose bucket it is: two share a cell
+ * now and then, and can't aim at one.
  */
-export class SourceBuckets {
-  readonly #perSecond: number;
-  readonly #burst: number;
+export class Buckets {
+  readonly #limits: BucketLimits;
   readonly #seed: number;
   readonly #tokens: Float64Array;
-  readonly #atMs: Float64Array;
+  readonly #atMs = new Float64Array(CELLS);
 
-  /** `cells`: a power of two. `seed`: a secret random number. */
-  constructor(options: { perSecond: number; burst: number; cells: number; seed: number }) {
-    this.#perSecond = options.perSecond;
-    this.#burst = options.burst;
-    this.#seed = options.seed;
-    this.#tokens = new Float64Array(options.cells).fill(options.burst);
-    this.#atMs = new Float64Array(options.cells);
+  /** `seed`: a secret random number. */
+  constructor(limits: BucketLimits, seed: number) {
+    this.#limits = limits;
+    this.#seed = seed;
+    this.#tokens = new Float64Array(CELLS).fill(limits.burst);
   }
 
-  /** Takes a token of this source; false when it has none. */
-  take(from: Endpoint, nowMs: number): boolean {
-    const cell = this.#cell(from);
-    const earned = (Math.max(0, nowMs - this.#atMs[cell]) * this.#perSecond) / 1000;
-    const tokens = Math.min(this.#burst, this.#tokens[cell] + earned);
-    this.#atMs[cell] = nowMs;
-    this.#tokens[cell] = tokens >= 1 ? tokens - 1 : tokens;
-    return tokens >= 1;
+  /** Takes a token; false when there is none. */
+  take(high: number, low: number, nowMs: number): boolean {
+    const cell = this.#fill(high, low, nowMs);
+    if (this.#tokens[cell] < 1) return false;
+    this.#tokens[cell]--;
+    return true;
   }
 
-  #cell({ w0, w1, w2, w3 }: Endpoint): number {
-    const [high, low] = isMapped(w0, w1, w2) ? [MAPPED_HIGH, w3] : [w0, w1];
+  /** Whether there is a token. */
+  has(high: number, low: number, nowMs: number): boolean {
+    return this.#tokens[this.#fill(high, low, nowMs)] >= 1;
+  }
+
+  #fill(high: number, low: number, nowMs: number): number {
     let hash = Math.imul(this.#seed ^ high, 0x85ebca6b);
     hash = Math.imul(hash ^ (hash >>> 13) ^ low, 0xc2b2ae35);
     hash = Math.imul(hash ^ (hash >>> 16), 0x27d4eb2f);
-    return (hash ^ (hash >>> 15)) & (this.#tokens.length - 1);
+    const cell = (hash ^ (hash >>> 15)) & (CELLS - 1);
+    const earned = (Math.max(0, nowMs - this.#atMs[cell]) * this.#limits.perSecond) / 1000;
+    this.#tokens[cell] = Math.min(this.#limits.burst, this.#tokens[cell] + earned);
+    this.#atMs[cell] = nowMs;
+    return cell;
   }
 }
+
+/** Names the /32 of an IPv4 source and the /64 of an IPv6 one. */
+export const sourceHigh = ({ w0, w1, w2 }: Endpoint): number => (isMapped(w0, w1, w2) ? MAPPED_HIGH : w0);
+export const sourceLow = ({ w0, w1, w2, w3 }: Endpoint): number => (isMapped(w0, w1, w2) ? w3 : w1);
 
 const MAPPED_HIGH = 0x5bd1e995;
 const WINDOW_MS = 100;
@@ -53,11 +67,7 @@ export interface LoadLimits {
   /** Below this for `calmMs`, cookies are no longer asked for. */
   readonly leavePerSecond: number;
   readonly calmMs: number;
-  /** Requests per second beyond which the rest is dropped unread. */
-  readonly shedPerSecond: number;
 }
-
-export type Load = "calm" | "loaded" | "shed";
 
 /** Counts requests in windows of 100 ms; under load it stays so until it was calm for a while. */
 export class LoadDetector {
@@ -80,8 +90,8 @@ export class LoadDetector {
     if (this.#loaded && nowMs - this.#busyAtMs >= this.#limits.calmMs) this.#loaded = false;
   }
 
-  /** One request arrived. */
-  arrived(nowMs: number): Load {
+  /** One request arrived. Whether the node is under load. */
+  arrived(nowMs: number): boolean {
     const share = WINDOW_MS / 1000;
     if (nowMs - this.#windowAtMs >= WINDOW_MS) {
       this.#windowAtMs = nowMs;
@@ -93,7 +103,6 @@ export class LoadDetector {
       this.#busyAtMs = nowMs;
     }
     this.rest(nowMs);
-    if (this.#count > this.#limits.shedPerSecond * share) return "shed";
-    return this.#loaded ? "loaded" : "calm";
+    return this.#loaded;
   }
 }

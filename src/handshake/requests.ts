@@ -19,13 +19,13 @@ interface Sent {
   readonly receiver: number;
   readonly timestamp: number;
   readonly datagram: Uint8Array;
+  /** It was answered by COOKIE and sent again. Once is enough: the next request comes soon. */
+  cookied: boolean;
 }
 
 export interface InitSent extends Sent {
   readonly kind: "init";
   readonly noise: FirstSent;
-  /** It was answered by COOKIE and sent again. Once is enough: the next request comes soon. */
-  cookied: boolean;
 }
 
 export interface ResumeSent extends Sent {
@@ -83,6 +83,7 @@ export function makeResume(
   timestamp: number,
   transaction: number,
   receiver: number,
+  cookie?: Uint8Array,
 ): ResumeSent {
   const datagram = control.begin(control.RESUME, control.REQUEST_LEN, transaction);
   const view = control.viewOf(datagram);
@@ -91,13 +92,14 @@ export function makeResume(
   control.writeTime(view, control.RESUME_TIMESTAMP, timestamp);
   view.setUint16(control.RESUME_TICKET_LEN, ticket.length);
   datagram.set(ticket, control.RESUME_TICKET);
-  const mac = hmac(resumeKey(resumption), datagram.subarray(0, control.RESUME_MAC));
-  datagram.set(mac.subarray(0, control.MAC_LEN), control.RESUME_MAC);
-  return { kind: "resume", transaction, receiver, timestamp, datagram, resumption, ephemeral };
+  const mac = hmac(resumeKey(resumption), datagram.subarray(0, control.MAC1));
+  datagram.set(mac.subarray(0, control.MAC_LEN), control.MAC1);
+  if (cookie !== undefined) writeMac2(cookie, datagram);
+  return { kind: "resume", transaction, receiver, timestamp, datagram, cookied: false, resumption, ephemeral };
 }
 
-/** The cookie of a COOKIE that answers exactly this INIT, or undefined. */
-export function readCookie(sent: InitSent, datagram: Uint8Array): Uint8Array | undefined {
+/** The cookie of a COOKIE that answers exactly this request, or undefined. */
+export function readCookie(sent: RequestSent, datagram: Uint8Array): Uint8Array | undefined {
   const cause = datagram.subarray(control.COOKIE_CAUSE, control.COOKIE_VALUE);
   const own = sent.datagram.subarray(control.MAC1, control.MAC2);
   if (!cause.every((byte, i) => byte === own[i])) return undefined;

@@ -16,8 +16,8 @@ import type { Now } from "./clock.ts";
 import * as control from "./control.ts";
 import { type Answer, encodeAnswer, type Grant } from "./grant.ts";
 import { type Aead, resumedKeys, resumeKey, resumptionSecret, type Sender, sessionSecret } from "./keys.ts";
-import { LoadDetector, type LoadLimits, SourceBuckets } from "./limits.ts";
-import { checkMac1, checkMac2, cookieFor, type Endpoint, hasMac2, mac1Key, slotAt } from "./macs.ts";
+import { type BucketLimits, Buckets, LoadDetector, type LoadLimits, sourceHigh, sourceLow } from "./limits.ts";
+import { Cookies, checkMac1, type Endpoint, hasMac2, mac1Key } from "./macs.ts";
 import { type NodeOutput, type NodeSession, NodeSessions, type SessionLimits } from "./node_sessions.ts";
 import { decodeOffer, groupNameBytes, prologueOf } from "./offer.ts";
 import { Announcer } from "./senders.ts";
@@ -71,7 +71,8 @@ export interface ResponderConfig {
   readonly keepaliveMs: number;
   readonly sessions: SessionLimits;
   readonly load: LoadLimits;
-  readonly requestsPerSource: { readonly perSecond: number; readonly burst: number };
+  /** Requests of one client that are proven to be its own, and new. */
+  readonly requestsPerClient: BucketLimits;
 }
 
 /** What became of a datagram; each is a counter with this help text. */
@@ -85,11 +86,12 @@ export const nodeOutcomes = {
   cookie_sent:
     "Under load, or with an old cookie: the client was asked to show that it gets what is sent to its address.",
   unknown_sent: "A client was told that its session is unknown here.",
-  shed: "Dropped unread, because too many requests came.",
   malformed: "Not a control datagram, or one with impossible contents.",
   unexpected: "A type that a node does not take.",
   mac1_wrong: "The sender does not know this group's public key: a stranger, or a client of another group.",
-  rate_limited: "Too many requests from one source address.",
+  rate_limited:
+    "Too many requests of one client, or under load too many false ones from an address that had shown its cookie.",
+  unknown_limited: "Too many datagrams of unknown sessions: their senders were not told.",
   forged: "The request does not open under the group's key: changed on the way, or made by a stranger.",
   client_unknown: "A client that may not come, or not any more.",
   ticket_unknown: "A ticket that expired or of keys that are gone: the client was told to begin anew.",
@@ -98,6 +100,16 @@ export type NodeOutcome = keyof typeof nodeOutcomes;
 
 /** A client's timestamp is at most so far ahead of this node's clock: one of the far future would shut the client out. */
 const AHEAD_MAX_MS = 600_000;
+/** Of one client: its clock went back once, or somebody plays its old requests. */
+const STALE_ANSWERS: BucketLimits = { perSecond: 2, burst: 10 };
+/** Of one address that showed its cookie: requests that do not open, each of which costs a DH. */
+const FAILURES: BucketLimits = { perSecond: 10, burst: 20 };
+/** To one place about one session. A client needs one; a forged datagram in its name must not take that one. */
+const UNKNOWN_ANSWERS: BucketLimits = { perSecond: 20, burst: 4 };
+/** Sender id and mux of a session datagram. */
+const SESSION_NAME = 4;
+/** Any odd number with bits everywhere. */
+const PORT_MIX = 0x9e3779b1;
 
 export class Responder {
   readonly sessions: NodeSessions;
@@ -107,8 +119,11 @@ export class Responder {
   readonly #timestamps: Timestamps;
   readonly #entropy: Entropy;
   readonly #load: LoadDetector;
-  readonly #requests: SourceBuckets;
-  readonly #unknown: SourceBuckets;
+  readonly #cookies: Cookies;
+  readonly #requests: Buckets;
+  readonly #stale: Buckets;
+  readonly #failures: Buckets;
+  readonly #unknown: Buckets;
   readonly #announcer = new Announcer();
   readonly #indexKeys = new IndexKeys();
   readonly #mac1Key: Uint8Array;
@@ -121,8 +136,11 @@ export class Responder {
     this.#entropy = entropy;
     this.sessions = new NodeSessions(config.sessions);
     this.#load = new LoadDetector(config.load);
-    this.#requests = new SourceBuckets({ ...config.requestsPerSource, cells: 8192, seed: this.#u32() });
-    this.#unknown = new SourceBuckets({ perSecond: 4, burst: 8, cells: 8192, seed: this.#u32() });
+    this.#cookies = new Cookies(config.cookieSecret);
+    this.#requests = new Buckets(config.requestsPerClient, this.#u32());
+    this.#stale = new Buckets(STALE_ANSWERS, this.#u32());
+    this.#failures = new Buckets(FAILURES, this.#u32());
+    this.#unknown = new Buckets(UNKNOWN_ANSWERS, this.#u32());
     this.#indexKeys.set(config.indexKeys);
     this.#mac1Key = mac1Key(config.group.publicKey);
     this.#groupName = groupNameBytes(config.groupName);
@@ -152,7 +170,10 @@ export class Responder {
   /** One datagram of a session that this node does not know. Answers with at most its own length. */
   unknownSession(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
     if (datagram.length < control.ECHO_HEAD + 8) return this.#count("malformed");
-    if (!this.#unknown.take(from, now.ms)) return this.#count("rate_limited");
+    // Of one session at one place: a stranger with other indices, or another address, takes nothing from it.
+    const place = sourceLow(from) ^ Math.imul(from.port, PORT_MIX);
+    const session = control.viewOf(datagram).getInt32(SESSION_NAME);
+    if (!this.#unknown.take(place, session, now.ms)) return this.#count("unknown_limited");
     out.push({ kind: "send", datagram: unknownDatagram(datagram), to: from });
     return this.#count("unknown_sent");
   }
@@ -184,34 +205,25 @@ export class Responder {
   }
 
   #init(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
-    const load = this.#load.arrived(now.ms);
-    if (load === "shed") return "shed";
+    const loaded = this.#load.arrived(now.ms);
     if (!checkMac1(this.#mac1Key, datagram)) return "mac1_wrong";
-    const { cookieSecret, group } = this.#config;
-    // A cookie that is wrong also without load: the client's address changed. Give it the right one.
-    const proof = load === "loaded" || hasMac2(datagram);
-    if (proof && !checkMac2(cookieSecret, from, now.wallMs, datagram)) {
-      out.push({
-        kind: "send",
-        datagram: cookieDatagram(datagram, cookieFor(cookieSecret, from, slotAt(now.wallMs))),
-        to: from,
-      });
-      return "cookie_sent";
-    }
-    if (!this.#requests.take(from, now.ms)) return "rate_limited";
+    const unproven = this.#checkAddress(now, datagram, from, loaded, out);
+    if (unproven !== undefined) return unproven;
+    const { group } = this.#config;
     const noise = datagram.subarray(control.NOISE, control.MAC1);
     const claimed = openStatic(prologueOf(this.#groupName, datagram), group, noise);
-    if (claimed === undefined) return "forged";
+    if (claimed === undefined) return this.#failed(now, from, "forged");
     const clientKey = toHex(claimed.remoteStatic);
     const client = this.#clients.find(clientKey);
-    if (client === undefined) return "client_unknown";
+    if (client === undefined) return this.#failed(now, from, "client_unknown");
     // A rekey is spared one DH of five.
     const first = openFirst(group, claimed, this.sessions.staticSharedOf(clientKey));
-    if (first === undefined) return "forged";
+    if (first === undefined) return this.#failed(now, from, "forged");
     const offer = decodeOffer(first.payload);
-    if (offer === undefined) return "malformed";
+    if (offer === undefined) return this.#failed(now, from, "malformed");
+    if (!this.#mayAsk(now, clientKey, claimed.remoteStatic, offer.timestamp)) return "rate_limited";
     const agreed = agree(first, this.#entropy.keyPair(), client.psk);
-    if (agreed === undefined) return "forged";
+    if (agreed === undefined) return this.#failed(now, from, "forged");
     const receiver = control.viewOf(datagram).getUint16(control.RECEIVER);
     const instance = toHex(offer.instance);
     const request = { clientKey, client, clientStatic: claimed.remoteStatic, instance, receiver, from };
@@ -234,26 +246,25 @@ export class Responder {
   }
 
   #resume(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
-    if (this.#load.arrived(now.ms) === "shed") return "shed";
-    if (!this.#requests.take(from, now.ms)) return "rate_limited";
+    const loaded = this.#load.arrived(now.ms);
     const view = control.viewOf(datagram);
     const timestamp = control.readTime(view, control.RESUME_TIMESTAMP);
     const ticketEnd = control.RESUME_TICKET + view.getUint16(control.RESUME_TICKET_LEN);
-    if (timestamp < 0 || ticketEnd > control.RESUME_MAC) return "malformed";
+    if (timestamp < 0 || ticketEnd > control.MAC1) return "malformed";
+    const unproven = this.#checkAddress(now, datagram, from, loaded, out);
+    if (unproven !== undefined) return unproven;
     const ticket = openTicket(this.#config.ticketKeys, datagram.subarray(control.RESUME_TICKET, ticketEnd));
     if (ticket === undefined || !inForce(ticket, now) || !this.#config.aeads.includes(ticket.aead)) {
       // The client can't go on with this ticket: let it begin anew without waiting for its timer.
-      if (this.#unknown.take(from, now.ms)) out.push({ kind: "send", datagram: unknownDatagram(datagram), to: from });
-      return "ticket_unknown";
+      out.push({ kind: "send", datagram: unknownDatagram(datagram), to: from });
+      return this.#failed(now, from, "ticket_unknown");
     }
-    const mac = hmac(resumeKey(ticket.resumption), datagram.subarray(0, control.RESUME_MAC)).subarray(
-      0,
-      control.MAC_LEN,
-    );
-    if (!equalBytes(mac, datagram.subarray(control.RESUME_MAC))) return "forged";
+    const mac = hmac(resumeKey(ticket.resumption), datagram.subarray(0, control.MAC1)).subarray(0, control.MAC_LEN);
+    if (!equalBytes(mac, datagram.subarray(control.MAC1, control.MAC2))) return this.#failed(now, from, "forged");
     const clientKey = toHex(ticket.clientKey);
     const client = this.#clients.find(clientKey);
-    if (client === undefined) return "client_unknown";
+    if (client === undefined) return this.#failed(now, from, "client_unknown");
+    if (!this.#mayAsk(now, clientKey, ticket.clientKey, timestamp)) return "rate_limited";
     const remote = datagram.subarray(control.EPHEMERAL, control.EPHEMERAL + KEY_LEN);
     const ephemeral = this.#entropy.keyPair();
     const shared = ephemeral.shared(remote);
@@ -279,6 +290,42 @@ export class Responder {
     const head = resumed.subarray(0, control.RESUMED_SEALED);
     resumed.set(sealChaChaPoly(keys.answer, new Uint8Array(12), head, answer), control.RESUMED_SEALED);
     return this.#finish(now, resumed, session, answer, from, out);
+  }
+
+  /**
+   * Under load a request is read on only if it shows that its sender gets what is sent to its address, so nobody can act in
+   * the name of another address. Undefined: read on.
+   */
+  #checkAddress(
+    now: Now,
+    request: Uint8Array,
+    from: Endpoint,
+    loaded: boolean,
+    out: NodeOutput[],
+  ): NodeOutcome | undefined {
+    // A cookie that is wrong also without load: the client's address changed. Give it the right one.
+    if (!loaded && !hasMac2(request)) return undefined;
+    if (!this.#cookies.check(from, now.wallMs, request)) {
+      out.push({ kind: "send", datagram: cookieDatagram(request, this.#cookies.make(from, now.wallMs)), to: from });
+      return "cookie_sent";
+    }
+    return loaded && !this.#failures.has(sourceHigh(from), sourceLow(from), now.ms) ? "rate_limited" : undefined;
+  }
+
+  /** A request that proves nothing counts against its address under load, when it is the true one. */
+  #failed(now: Now, from: Endpoint, outcome: NodeOutcome): NodeOutcome {
+    if (this.#load.loaded) this.#failures.take(sourceHigh(from), sourceLow(from), now.ms);
+    return outcome;
+  }
+
+  /**
+   * Whose request it is has been proven here. A new one can only be the client's own; an old one may be played by anybody,
+   * so these have a share of their own.
+   */
+  #mayAsk(now: Now, clientKey: string, rawKey: Uint8Array, timestamp: number): boolean {
+    const [high, low] = [control.viewOf(rawKey).getInt32(0), control.viewOf(rawKey).getInt32(4)];
+    const isNew = timestamp > this.#timestamps.greatest(clientKey);
+    return (isNew ? this.#requests : this.#stale).take(high, low, now.ms);
   }
 
   /** Grants a session, or says why not. Changes nothing. */
@@ -409,9 +456,9 @@ const sendTo = (out: NodeOutput[]) => (datagram: Uint8Array, to: Endpoint) => {
   out.push({ kind: "send", datagram, to });
 };
 
-function cookieDatagram(init: Uint8Array, cookie: Uint8Array): Uint8Array {
-  const datagram = control.begin(control.COOKIE, control.COOKIE_VALUE + control.COOKIE_LEN, transactionOf(init));
-  datagram.set(init.subarray(control.MAC1, control.MAC2), control.COOKIE_CAUSE);
+function cookieDatagram(request: Uint8Array, cookie: Uint8Array): Uint8Array {
+  const datagram = control.begin(control.COOKIE, control.COOKIE_VALUE + control.COOKIE_LEN, transactionOf(request));
+  datagram.set(request.subarray(control.MAC1, control.MAC2), control.COOKIE_CAUSE);
   datagram.set(cookie, control.COOKIE_VALUE);
   return datagram;
 }

@@ -27,6 +27,8 @@ export interface ShardSetup {
   readonly group: boolean;
   /** Of a node: 8 bytes each, the present one first (crypto/session_index.ts). */
   readonly indexKeys: readonly Uint8Array[];
+  /** Of a node: 8 bytes (crypto/cookie_tags.ts). */
+  readonly cookieTagKey: Uint8Array | undefined;
 }
 
 /** An address or prefix as numbers. */

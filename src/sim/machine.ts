@@ -3,6 +3,7 @@
  * control thread lies as much time as between real threads, and messages keep their order.
  */
 import { decodeHanded, type SessionEnd } from "../control/session_end.ts";
+import { CookieTags } from "../crypto/cookie_tags.ts";
 import { createMemory, type Memory } from "../dataplane/batch.ts";
 import { HELD, HELD_UNKNOWN } from "../dataplane/control_ring.ts";
 import { CONFIRMED, ENDPOINT_MOVED, EVENT_WORDS } from "../dataplane/events.ts";
@@ -76,6 +77,7 @@ export class Machine {
   start(end: SessionEnd): void {
     this.end = end;
     this.plane.indexKeys.set(end.indexKeys ?? []);
+    this.plane.cookieTags = end.cookieTagKey && new CookieTags(end.cookieTagKey);
     this.#time.as(this.life, () => {
       end.start(
         {

@@ -12,6 +12,7 @@ import { formatKey } from "../../src/control/keys/key_text.ts";
 import { NodeEnd, type NodeTiming } from "../../src/control/node_end.ts";
 import type { ClientRecord, HostNetwork, Reach, Resolver, Store } from "../../src/control/ports.ts";
 import { decodeHanded, type SessionEnd } from "../../src/control/session_end.ts";
+import { CookieTags } from "../../src/crypto/cookie_tags.ts";
 import { keyPairFromPrivate } from "../../src/crypto/x25519.ts";
 import { CONFIRMED, EVENT_WORDS } from "../../src/dataplane/events.ts";
 import { turnKeepalive } from "../../src/dataplane/pipeline.ts";
@@ -49,6 +50,7 @@ export class Machine {
     this.log = log;
     this.done = done;
     host.plane.indexKeys.set(end.indexKeys ?? []);
+    host.plane.cookieTags = end.cookieTagKey && new CookieTags(end.cookieTagKey);
     end.start(
       {
         post: (message) => void apply(host.plane, message),

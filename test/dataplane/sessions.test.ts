@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { parseAddress } from "../../src/base/ip.ts";
 import { parsePrefix } from "../../src/base/prefix.ts";
 import { sealAead } from "../../src/crypto/aead.ts";
+import { CookieTags } from "../../src/crypto/cookie_tags.ts";
 import {
   CONTROL_BYTES,
   CONTROL_DATAGRAM,
@@ -361,8 +362,14 @@ describe("what the control plane sees", () => {
 
   test("a control datagram, whole, up to the ring's slot", () => {
     const hand = new Hand(network, STRANGER, 777);
-    for (const length of [8, 1200, 1400]) {
+    const CONTROL_TYPES = { init: 1, selfTest: 127 };
+    for (const [length, type] of [
+      [1200, CONTROL_TYPES.init],
+      [32, CONTROL_TYPES.selfTest],
+      [1400, CONTROL_TYPES.selfTest],
+    ]) {
       const datagram = Uint8Array.from({ length }, (_, k) => (k === 6 || k === 7 ? 0xff : k & 255));
+      datagram[8] = type;
       hand.send(NODE, datagram);
       settle(node);
       const [entry] = handed(node);
@@ -370,11 +377,22 @@ describe("what the control plane sees", () => {
       expect(entry.bytes).toEqual(datagram.slice(0, CONTROL_BYTES));
     }
     expect(node.count("control")).toBe(3);
+    for (const [length, type] of [
+      [8, 0],
+      [12, 1],
+      [1199, CONTROL_TYPES.init],
+      [1200, 2],
+      [44, 7],
+      [32, 126],
+    ])
+      hand.send(NODE, new Uint8Array(length).fill(0xff, 6, 8).fill(type, 8, 9));
+    settle(node);
+    expect([handed(node), node.count("control_unexpected")]).toEqual([[], 6]);
   });
 
   test("ring full: punt_full, counted, and room again once it was emptied", () => {
     const hand = new Hand(network, STRANGER);
-    const datagram = new Uint8Array(12).fill(0xff, 6, 8);
+    const datagram = new Uint8Array(1200).fill(0xff, 6, 8).fill(1, 8, 9);
     for (let k = 0; k < 200; k++) hand.send(NODE, datagram);
     settle(node);
     expect([node.count("control"), node.count("punt_full")]).toEqual([96, 104]);
@@ -386,23 +404,30 @@ describe("what the control plane sees", () => {
 
   test("each kind has its own share of a second, in slices: what is beyond is punt_full", () => {
     const hand = new Hand(network, STRANGER);
-    const request = (type: number, proof: number) => {
-      const datagram = new Uint8Array(1200).fill(0xff, 6, 8);
+    const tags = new CookieTags(new Uint8Array(8).fill(9));
+    node.plane.cookieTags = tags;
+    const { w0, w1, w2, w3 } = parseAddress(STRANGER)!;
+    const request = (type: number, slot: number, length = 1200) => {
+      const datagram = new Uint8Array(length).fill(0xff, 6, 8);
       datagram[8] = type;
-      datagram[1199] = proof;
+      const view = new DataView(datagram.buffer);
+      if (slot > 0) view.setUint8(1184, slot);
+      if (slot > 0) view.setInt32(1185, tags.of(slot, w0, w1, w2, w3, PORT));
       return datagram;
     };
+    const forged = request(4, 5);
+    forged[1188] ^= 1;
     const kinds = [
-      { name: "INIT without a cookie", datagram: request(1, 0), perSlice: 200 },
-      { name: "INIT with a cookie", datagram: request(1, 1), perSlice: 250 },
-      { name: "RESUME", datagram: request(4, 0), perSlice: 250 },
-      { name: "anything else", datagram: new Uint8Array(12).fill(0xff, 6, 8), perSlice: 100 },
+      { name: "INIT without a cookie", datagram: request(1, 0), perSlice: 300 },
+      { name: "INIT with a cookie", datagram: request(1, 5), perSlice: 200 },
+      { name: "RESUME with a false cookie", datagram: forged, perSlice: 300 },
+      { name: "self-test", datagram: request(127, 0, 32), perSlice: 50 },
     ];
     // A flood of one kind takes nothing from the next one.
     let expected = 0;
     for (let slice = 0; slice < 2; slice++) {
       for (const { datagram, perSlice } of kinds) {
-        for (let k = 0; k < 300; k += 50) {
+        for (let k = 0; k < 350; k += 50) {
           for (let j = 0; j < 50; j++) hand.send(NODE, datagram);
           settle(node);
           handed(node);
@@ -412,7 +437,7 @@ describe("what the control plane sees", () => {
       }
       network.nowMs += 50;
     }
-    expect(node.count("punt_full")).toBe(2 * 4 * 300 - expected);
+    expect(node.count("punt_full")).toBe(2 * 4 * 350 - expected);
   });
 
   test("a control payload of a session is handed over and never delivered, whatever it looks like", () => {

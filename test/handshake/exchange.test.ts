@@ -4,6 +4,7 @@ import type { ClientOutput, ClientSession } from "../../src/handshake/client_ses
 import * as control from "../../src/handshake/control.ts";
 import { type Initiator, OVERLAP_MS, SILENCE_MS } from "../../src/handshake/initiator.ts";
 import { AES_128_GCM, CHACHA20_POLY1305, clientKey, groupKey } from "../../src/handshake/keys.ts";
+import { mac1Key, writeMac1 } from "../../src/handshake/macs.ts";
 import type { NodeOutput, NodeSession } from "../../src/handshake/node_sessions.ts";
 import { MODE_RELAY } from "../../src/handshake/offer.ts";
 import type { Responder } from "../../src/handshake/responder.ts";
@@ -152,7 +153,7 @@ describe("refusals", () => {
   });
 });
 
-test("retries back off from half a second to 16 seconds, with jitter, and never end", () => {
+test("retries back off from half a second to 8 seconds, with jitter, and never end", () => {
   const client = new Group(9).client("a");
   client.start(at(0), []);
   let last = 0;
@@ -166,7 +167,7 @@ test("retries back off from half a second to 16 seconds, with jitter, and never 
     expect(sentBy(out).length).toBe(1);
   }
   gaps.forEach((gap, i) => {
-    const nominal = Math.min(16_000, 500 * 2 ** i);
+    const nominal = Math.min(8000, 500 * 2 ** i);
     expect(gap).toBeGreaterThanOrEqual(nominal * 0.75);
     expect(gap).toBeLessThanOrEqual(nominal * 1.25);
   });
@@ -248,7 +249,7 @@ describe("clocks", () => {
 });
 
 describe("cookies", () => {
-  const loaded = { load: { enterPerSecond: 0, leavePerSecond: 0, calmMs: 5000, shedPerSecond: 200 } };
+  const loaded = { load: { enterPerSecond: 0, leavePerSecond: 0, calmMs: 5000 } };
 
   test("under load a request without a cookie costs no DH, gets a small answer, and is repeated with it", () => {
     const group = new Group(14, loaded);
@@ -268,7 +269,7 @@ describe("cookies", () => {
   });
 
   test("a cookie is good for its address and port, and for one to three minutes", () => {
-    const group = new Group(15, { ...loaded, load: { ...loaded.load, shedPerSecond: 1e6 } });
+    const group = new Group(15, { ...loaded, load: { ...loaded.load } });
     const node = group.node();
     const client = group.client("a");
     const out: ClientOutput[] = [];
@@ -301,15 +302,36 @@ describe("cookies", () => {
     expect(calm.counters.get("cookie_sent")).toBe(1);
   });
 
-  test("what exceeds the limit is dropped unread; calm returns", () => {
-    const group = new Group(17, {
-      load: { enterPerSecond: 100, leavePerSecond: 50, calmMs: 1000, shedPerSecond: 200 },
-    });
+  test("RESUME needs one under load as well, and is repeated with it: once", () => {
+    const group = new Group(17);
+    const client = group.client("a");
+    const out: ClientOutput[] = [];
+    client.start(at(0), out);
+    expect(upAt(talk(client, group.node(), 0, out).said)).toBeDefined();
+    // A node that has lost its memory, under load.
+    const node = group.node(loaded);
+    const asked: ClientOutput[] = [];
+    client.sealed(at(1000), 1);
+    client.tick(at(17_000), asked);
+    const answers: NodeOutput[] = [];
+    const [resume] = sentBy(asked);
+    expect(resume[control.TYPE]).toBe(control.RESUME);
+    expect(node.receive(at(17_000), resume, FROM, answers)).toBe("cookie_sent");
+    expect(sentBy(answers)[0].length).toBe(44);
+    const again: ClientOutput[] = [];
+    expect(client.receive(at(17_001), sentBy(answers)[0], again)).toBe("cookie");
+    expect(client.receive(at(17_002), sentBy(answers)[0], [])).toBe("unexpected");
+    const [proven] = sentBy(again);
+    expect(node.receive(at(17_003), proven, endpoint(10), [])).toBe("cookie_sent");
+    expect(node.receive(at(17_003), proven, FROM, [])).toBe("resumed");
+  });
+
+  test("calm returns when requests are few again", () => {
+    const group = new Group(17, { load: { enterPerSecond: 100, leavePerSecond: 50, calmMs: 1000 } });
     const node = group.node();
     const junk = control.begin(control.INIT, control.REQUEST_LEN, 1);
     for (let i = 0; i < 100; i++) node.receive(at(0), junk, endpoint(i), []);
     expect(node.loaded).toBe(true);
-    expect(node.counters.get("shed")).toBe(80);
     node.receive(at(900), junk, FROM, []);
     expect(node.loaded).toBe(true);
     node.receive(at(1000), junk, FROM, []);
@@ -317,17 +339,98 @@ describe("cookies", () => {
   });
 });
 
-test("one source has a share of requests, another has its own", () => {
-  const group = new Group(18, { requestsPerSource: { perSecond: 1, burst: 2 } });
+test("a client has a share of requests, wherever they come from; others lose nothing by it", () => {
+  const group = new Group(18, { requestsPerClient: { perSecond: 1, burst: 2 } });
   const node = group.node();
-  const ask = (ms: number, from = FROM) => {
+  const client = group.client("a", {}, group.entropy.keyPair());
+  const ask = (ms: number, who = client, from = FROM) => {
     const out: ClientOutput[] = [];
-    group.client(`c${ms}`).start(at(ms), out);
+    who.start(at(ms), out);
     return node.receive(at(ms), sentBy(out)[0], from, []);
   };
   expect([ask(0), ask(1), ask(2)]).toEqual(["answered", "answered", "rate_limited"]);
-  expect(ask(3, endpoint(200))).toBe("answered");
+  expect(ask(3, client, endpoint(200))).toBe("rate_limited");
+  expect(ask(3, group.client("b"))).toBe("answered");
   expect(ask(1500)).toBe("answered");
+});
+
+describe("a stranger who forges the address of a client", () => {
+  const LOAD = { load: { enterPerSecond: 500, leavePerSecond: 250, calmMs: 5000 } };
+  /** He knows the group's public key, and what a RESUME looks like. */
+  const garbage = (type: number, n: number) => {
+    const request = control.begin(type, control.REQUEST_LEN, n);
+    for (let i = control.NOISE; i < control.MAC1; i++) request[i] = (i * 31 + n) & 0xff;
+    const view = control.viewOf(request);
+    if (type === control.INIT) writeMac1(mac1Key(new Group(0).key.publicKey), request);
+    else {
+      control.writeTime(view, control.RESUME_TIMESTAMP, at(0).wallMs);
+      view.setUint16(control.RESUME_TICKET_LEN, 200);
+    }
+    return request;
+  };
+
+  for (const [name, type] of [
+    ["INIT", control.INIT],
+    ["RESUME", control.RESUME],
+  ] as const)
+    for (const [how, mac2] of [
+      ["without a cookie", 0],
+      ["with a false cookie", 0x5a],
+    ] as const)
+      test(`by ${name}s ${how} takes nothing from it: session, rekey, resumption`, () => {
+        const group = new Group(19, LOAD);
+        let node = group.node();
+        const client = group.client("a");
+        let n = 0;
+        const during = (ms: number, out: ClientOutput[]) => {
+          for (let k = 0; k < 200; k++) node.receive(at(ms), garbage(type, n++).fill(mac2, control.MAC2), FROM, []);
+          expect(node.loaded).toBe(true);
+          expect(upAt(talk(client, node, ms, out).said)).toBeDefined();
+        };
+        const first: ClientOutput[] = [];
+        client.start(at(0), first);
+        during(0, first);
+        const rekey: ClientOutput[] = [];
+        client.tick(at(130_000), rekey);
+        during(130_000, rekey);
+        node = group.node();
+        client.sealed(at(140_000), 5);
+        const resume: ClientOutput[] = [];
+        client.tick(at(156_000), resume);
+        expect(sentBy(resume)[0][control.TYPE]).toBe(control.RESUME);
+        during(156_000, resume);
+        expect(node.counters.get("resumed")).toBe(1);
+      });
+
+  test("and plays old requests of it: only answers to old requests run out", () => {
+    const group = new Group(20);
+    const node = group.node();
+    const client = group.client("a");
+    const out: ClientOutput[] = [];
+    client.start(at(0), out);
+    const [recorded] = sentBy(out);
+    talk(client, node, 0, out);
+    const outcomes = new Set(Array.from({ length: 50 }, () => node.receive(at(10), recorded, FROM, [])));
+    expect(outcomes).toEqual(new Set(["stale", "rate_limited"]));
+    const rekey: ClientOutput[] = [];
+    client.tick(at(130_000), rekey);
+    for (let k = 0; k < 50; k++) node.receive(at(130_000), recorded, FROM, []);
+    expect(node.receive(at(130_000), sentBy(rekey)[0], FROM, [])).toBe("answered");
+  });
+
+  test("by datagrams of other sessions takes none of the answers that its own session gets", () => {
+    const node = new Group(21).node();
+    const datagram = (index: number) => {
+      const bytes = new Uint8Array(26);
+      control.viewOf(bytes).setUint32(4, index);
+      return bytes;
+    };
+    for (let k = 0; k < 1000; k++) node.unknownSession(at(0), datagram(0x1_8000 + k), FROM, []);
+    expect(node.unknownSession(at(0), datagram(0x9_8000), FROM, [])).toBe("unknown_sent");
+    for (let k = 0; k < 1000; k++) node.unknownSession(at(0), datagram(0x9_8000), endpoint(77), []);
+    expect(node.unknownSession(at(0), datagram(0x9_8000), FROM, [])).toBe("unknown_sent");
+    expect(node.counters.get("unknown_limited")).toBeGreaterThan(0);
+  });
 });
 
 describe("rekey", () => {

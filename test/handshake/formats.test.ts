@@ -1,6 +1,9 @@
 /** What is written is read again; what is cut or out of range is not. And the published values of docs/PROTOCOL.md. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { CookieTags, cookieTagKeyOf } from "../../src/crypto/cookie_tags.ts";
+import { kindOfRequest, NOTHING, PROVEN_ASK } from "../../src/dataplane/control_budget.ts";
+import * as control from "../../src/handshake/control.ts";
 import { type Answer, decodeAnswer, encodeAnswer, refusedReasons } from "../../src/handshake/grant.ts";
 import {
   type Aead,
@@ -10,8 +13,8 @@ import {
   resumptionSecret,
   sessionSecret,
 } from "../../src/handshake/keys.ts";
-import { LoadDetector, SourceBuckets } from "../../src/handshake/limits.ts";
-import { checkMac2, cookieFor } from "../../src/handshake/macs.ts";
+import { Buckets, LoadDetector, sourceHigh, sourceLow } from "../../src/handshake/limits.ts";
+import { COOKIE_SLOT_MS, Cookies, type Endpoint, writeMac2 } from "../../src/handshake/macs.ts";
 import { decodeOffer, encodeOffer, groupNameBytes } from "../../src/handshake/offer.ts";
 import { decodeSettings, encodeSettings, NO_SETTINGS, type Settings } from "../../src/handshake/settings.ts";
 import { openTicket, sealingKey, sealTicket, type TicketContents } from "../../src/handshake/ticket.ts";
@@ -167,33 +170,74 @@ test("the ring of sent packets knows the last 1024, by all of their words", () =
   expect(ring.has(0xffffff00, 0xffffff00, -0xffffff00)).toBe(false);
 });
 
-test("cookies differ by source, port, slot and secret", () => {
+test("cookies differ by source, port, slot and secret; the data plane knows by the tag where one was sent", () => {
   const secret = new Uint8Array(32);
+  const cookies = new Cookies(secret);
   const all = [
-    cookieFor(secret, endpoint(1), 7),
-    cookieFor(secret, endpoint(2), 7),
-    cookieFor(secret, endpoint(1, 5), 7),
-    cookieFor(secret, endpoint(1), 8),
-    cookieFor(new Uint8Array(32).fill(1), endpoint(1), 7),
+    cookies.make(endpoint(1), 7 * COOKIE_SLOT_MS),
+    cookies.make(endpoint(2), 7 * COOKIE_SLOT_MS),
+    cookies.make(endpoint(1, 5), 7 * COOKIE_SLOT_MS),
+    cookies.make(endpoint(1), 8 * COOKIE_SLOT_MS),
+    new Cookies(new Uint8Array(32).fill(1)).make(endpoint(1), 7 * COOKIE_SLOT_MS),
   ];
   expect(new Set(all.map(hex)).size).toBe(5);
-  expect(checkMac2(secret, endpoint(1), 0, new Uint8Array(1200).fill(255))).toBe(false);
+  expect(new Set(all.map((cookie) => hex(cookie.subarray(1, 5)))).size).toBe(5);
+  expect(cookies.check(endpoint(1), 0, new Uint8Array(1200).fill(255))).toBe(false);
+  const tags = new CookieTags(cookieTagKeyOf(secret));
+  const { w0, w1, w2, w3, port } = endpoint(1);
+  expect(tags.of(7, w0, w1, w2, w3, port)).toBe(new DataView(all[0].buffer).getInt32(1));
 });
 
-test("buckets: a source gets its rate, and IPv6 hosts of one /64 share", () => {
-  const buckets = new SourceBuckets({ perSecond: 10, burst: 5, cells: 1024, seed: 42 });
+test("a request with mac2 counts as proven at its own address only, whatever else is in it", () => {
+  const secret = new Uint8Array(32).fill(3);
+  const tags = new CookieTags(cookieTagKeyOf(secret));
+  const columns = (from: Endpoint) => ({
+    addr0: Int32Array.of(from.w0),
+    addr1: Int32Array.of(from.w1),
+    addr2: Int32Array.of(from.w2),
+    addr3: Int32Array.of(from.w3),
+    port: Int32Array.of(from.port),
+    sock: Int32Array.of(0),
+    tos: Int32Array.of(0),
+  });
+  const kind = (bytes: Uint8Array, from: Endpoint) =>
+    kindOfRequest(control.viewOf(bytes), 0, bytes.length, columns(from), 0, tags);
+  for (const type of [control.INIT, control.RESUME]) {
+    const request = control.begin(type, control.REQUEST_LEN, 1);
+    const first = kind(request, endpoint(1));
+    writeMac2(new Cookies(secret).make(endpoint(1), 5 * COOKIE_SLOT_MS), request);
+    expect(kind(request, endpoint(1))).toBe(PROVEN_ASK);
+    expect(kind(request, endpoint(2))).toBe(first);
+    expect(kind(request, endpoint(1, 5))).toBe(first);
+    request[control.MAC2 + 2] ^= 1;
+    expect(kind(request, endpoint(1))).toBe(first);
+    expect(first).not.toBe(PROVEN_ASK);
+  }
+  for (const [type, length] of [
+    [control.INIT, 1199],
+    [control.RESPONSE, 1200],
+    [control.SENDER, 44],
+    [126, 32],
+  ])
+    expect(kind(control.begin(type, length, 1), endpoint(1))).toBe(NOTHING);
+});
+
+test("buckets: a name gets its rate, and IPv6 hosts of one /64 share", () => {
+  const buckets = new Buckets({ perSecond: 10, burst: 5 }, 42);
+  const take = (from: Endpoint, ms: number) => buckets.take(sourceHigh(from), sourceLow(from), ms);
   let taken = 0;
-  for (let ms = 0; ms < 10_000; ms++) if (buckets.take(endpoint(1), ms)) taken++;
+  for (let ms = 0; ms < 10_000; ms++) if (take(endpoint(1), ms)) taken++;
   expect(taken).toBeGreaterThanOrEqual(104);
   expect(taken).toBeLessThanOrEqual(105);
   const host = (w1: number, w3: number) => ({ family: 6 as const, w0: 0x20010db8, w1, w2: 0, w3, port: 1 });
-  const of64 = Array.from({ length: 8 }, (_, i) => buckets.take(host(1, i), 0));
+  const of64 = Array.from({ length: 8 }, (_, i) => take(host(1, i), 0));
   expect(of64.filter(Boolean).length).toBe(5);
-  expect(buckets.take(host(2, 0), 0)).toBe(true);
+  expect(buckets.has(sourceHigh(host(1, 9)), sourceLow(host(1, 9)), 0)).toBe(false);
+  expect(take(host(2, 0), 0)).toBe(true);
 });
 
 test("load: on above one limit, off below the other for a while, never in between", () => {
-  const load = new LoadDetector({ enterPerSecond: 100, leavePerSecond: 40, calmMs: 1000, shedPerSecond: 200 });
+  const load = new LoadDetector({ enterPerSecond: 100, leavePerSecond: 40, calmMs: 1000 });
   const run = (perSecond: number, fromMs: number, forMs: number) => {
     for (let t = 0; t < forMs; t += 1000 / perSecond) load.arrived(fromMs + t);
     return load.loaded;

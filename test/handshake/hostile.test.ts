@@ -27,8 +27,8 @@ function* damaged(datagram: Uint8Array): Generator<[string, Uint8Array]> {
 }
 
 const unlimited = {
-  requestsPerSource: { perSecond: 1e9, burst: 1e9 },
-  load: { enterPerSecond: 1e9, leavePerSecond: 1e9, calmMs: 1, shedPerSecond: 1e9 },
+  requestsPerClient: { perSecond: 1e9, burst: 1e9 },
+  load: { enterPerSecond: 1e9, leavePerSecond: 1e9, calmMs: 1 },
 };
 
 /** One message of each type, with the party that it is for, before that party has seen it. */

@@ -54,7 +54,7 @@ class World {
   ticketKeys;
 
   constructor(seed: number) {
-    const calm = { load: { enterPerSecond: 20, leavePerSecond: 10, calmMs: 3000, shedPerSecond: 10_000 } };
+    const calm = { load: { enterPerSecond: 20, leavePerSecond: 10, calmMs: 3000 } };
     this.group = new Group(seed, { ...calm, aeads: [CHACHA20_POLY1305], rekeyAfterMs: 30_000 });
     this.own = this.group.entropy.keyPair();
     this.ticketKeys = this.group.config.ticketKeys;

@@ -72,8 +72,8 @@ export class Group implements Clients, Timestamps {
       rekeyAfterMs: 120_000,
       keepaliveMs: 25_000,
       sessions: { sessionsMax: 1000, pendingMs: 15_000, overlapMs: 30_000, expireAfterMs: 600_000 },
-      load: { enterPerSecond: 1000, leavePerSecond: 500, calmMs: 5000, shedPerSecond: 20_000 },
-      requestsPerSource: { perSecond: 1000, burst: 1000 },
+      load: { enterPerSecond: 1000, leavePerSecond: 500, calmMs: 5000 },
+      requestsPerClient: { perSecond: 1000, burst: 1000 },
       ...changes,
     };
   }

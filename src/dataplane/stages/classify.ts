@@ -6,11 +6,13 @@
 import { FRESH, OLD } from "../../crypto/replay.ts";
 import { fingerprintHi, fingerprintLo, RESTART_ZONE } from "../../crypto/restart.ts";
 import * as satp from "../../wire/satp.ts";
+import { FROM_GROUP, kindOfRequest, NOTHING, UNKNOWN } from "../control_budget.ts";
 import { CONTROL_DATAGRAM, UNKNOWN_SESSION } from "../control_ring.ts";
 import type { Plane } from "../plane.ts";
 import { IN_CLIENT, IN_NODE, NO_SESSION } from "../tunnels.ts";
 import {
   CONTROL,
+  CONTROL_UNEXPECTED,
   DATAGRAM_SHORT,
   HELD,
   HOLD_FULL,
@@ -100,8 +102,14 @@ function findSession(p: Plane, i: number, m: number): number {
   const { input } = p;
   const from = input.at[i];
   if (m === CONTROL_MUX) {
-    const detail = p.sessions === IN_CLIENT ? provenEcho(p, from, input.len[i]) : 0;
-    const taken = p.control.push(input, i, CONTROL_DATAGRAM, -1, detail, from, input.len[i], p.now);
+    const inClient = p.sessions === IN_CLIENT;
+    const kind = inClient ? FROM_GROUP : kindOfRequest(p.view, from, input.len[i], input, i, p.cookieTags);
+    if (kind === NOTHING) {
+      input.verdict[i] = CONTROL_UNEXPECTED;
+      return -1;
+    }
+    const detail = inClient ? provenEcho(p, from, input.len[i]) : 0;
+    const taken = p.control.push(input, i, CONTROL_DATAGRAM, kind, detail, from, input.len[i], p.now);
     input.verdict[i] = taken ? CONTROL : PUNT_FULL;
     return -1;
   }
@@ -117,7 +125,7 @@ function findSession(p: Plane, i: number, m: number): number {
       input.verdict[i] = holdUnknown(p, i);
       return -1;
     }
-    p.control.push(input, i, UNKNOWN_SESSION, -1, input.len[i], from, UNKNOWN_BYTES, p.now);
+    p.control.push(input, i, UNKNOWN_SESSION, UNKNOWN, input.len[i], from, UNKNOWN_BYTES, p.now);
   } else if (p.byReceiver[m & 0x7fff] >= 0) return p.byReceiver[m & 0x7fff];
   input.verdict[i] = SESSION_UNKNOWN;
   return -1;
