@@ -230,7 +230,7 @@ function readPsk(file: string, io: ControlIo): string {
   }
 }
 
-function wholeNumber(text: string, flag: string, max: number): number {
+export function wholeNumber(text: string, flag: string, max: number): number {
   const value = Number(text);
   if (/^[0-9]+$/.test(text) && value >= 1 && value <= max) return value;
   throw new AnyhopError("usage", `${flag} takes a whole number from 1 to ${max}, not "${text}".`);

@@ -43,7 +43,7 @@ function contact(service: ServiceStatus, nowMs: number): string[] {
   return lines;
 }
 
-const STATES: Readonly<Record<ServiceStatus["state"], string>> = {
+export const STATES: Readonly<Record<ServiceStatus["state"], string>> = {
   connecting: "asking for a session",
   confirming: "session made, the node was not heard in it yet or this machine is not set up",
   up: "up",

@@ -3,7 +3,7 @@
  * what they do comes in as `SetupActions`. No secret is ever an argument: arguments are visible to every user.
  */
 import type { Command } from "commander";
-import { collect } from "./control.ts";
+import { collect, wholeNumber } from "./control.ts";
 
 export interface InitNodeOptions {
   readonly dir: string;
@@ -64,6 +64,14 @@ export interface InviteOptions {
   readonly address: readonly string[];
 }
 
+export interface UpOptions {
+  readonly log: readonly string[];
+  readonly timeoutS: number;
+  /** What is not up in time goes on trying, instead of being stopped. */
+  readonly keepTrying: boolean;
+  readonly json: boolean;
+}
+
 /** Each returns an exit code. An AnyhopError that it throws is printed. */
 export interface SetupActions {
   genkey(options: { readonly passphraseFile: string | undefined }): Promise<number>;
@@ -74,7 +82,7 @@ export interface SetupActions {
   initEngine(options: InitEngineOptions): Promise<number>;
   invite(name: string, options: InviteOptions): Promise<number>;
   importAnytun(folder: string, options: { readonly dir: string; readonly force: boolean }): Promise<number>;
-  up(target: string, options: { readonly log: readonly string[] }): Promise<number>;
+  up(target: string, options: UpOptions): Promise<number>;
 }
 
 /** Loaded when one of them is called: running an instance needs none of it. */
@@ -152,9 +160,23 @@ Examples:
     .command("up")
     .argument("<name|file>", `file, or NAME for ${CONFIG_DIR}/NAME.toml`)
     .option("-L, --log <target:level>", "as of run (default: syslog:3,anyhop,daemon); may be repeated", collect, [])
-    .description("start an instance in the background; returns when it is ready")
-    .addHelpText("after", "\nExample:\n  anyhop up node && anyhop status node")
-    .action(async (target: string, options: { log: string[] }) => done(await (await load()).up(target, options)));
+    .option("--timeout <seconds>", "how long it may take", "30")
+    .option("--keep-trying", "when it is not up by then: let the daemon go on trying instead of stopping it", false)
+    .option("--json", "the result as JSON", false)
+    .description("start an instance in the background; returns when it is up, or says why it is not")
+    .addHelpText(
+      "after",
+      `
+Steps go to stderr, the result to stdout. Exit codes: 0 it is up; 1 it is not, and nothing of it runs any more (but
+with --keep-trying); 2 wrong command line or configuration. Ctrl-C stops what was started.
+
+Examples:
+  anyhop up node && anyhop status node
+  anyhop up anna --timeout 10`,
+    )
+    .action(async (target: string, { timeout, ...options }: Omit<UpOptions, "timeoutS"> & { timeout: string }) =>
+      done(await (await load()).up(target, { ...options, timeoutS: wholeNumber(timeout, "--timeout", 86_400) })),
+    );
 }
 
 function addInitEngine(init: Command, load: LoadSetup, done: (code: number) => void): void {

@@ -347,7 +347,14 @@ export class ClientEnd implements SessionEnd {
     if (this.#upSinceMs === undefined && tries === 1) this.#step("service_asks", `asks ${this.#place()} for a session`);
     else if (this.#upSinceMs === undefined)
       this.#step("service_asks", `has no answer of ${this.#place()} yet, asks for the ${ordinal(tries)} time`);
+    if (tries >= 2) this.#problems.note("no_answer", this.#silence(), this.#use.clock.wallMs());
     if (tries >= PROBE_AT_TRIES && this.#probedAtTries === 0) this.#probe(tries);
+  }
+
+  /** Of the requests before the newest one. */
+  #silence(): string {
+    const { tries, sinceMs } = this.#initiator.asking ?? { tries: 1, sinceMs: this.#now().ms };
+    return silence(this.#place(), tries - 1, Math.round((this.#now().ms - sinceMs) / 1000), this.#publicKey);
   }
 
   /** Whether the kernel hears that the place can't be reached. */
@@ -548,12 +555,8 @@ export class ClientEnd implements SessionEnd {
 
   #problem(problem: ClientProblem): void {
     if (problem.reason === "no_answer") {
-      const asking = this.#initiator.asking;
-      if (asking !== undefined) {
-        const forS = Math.round((this.#now().ms - asking.sinceMs) / 1000);
-        this.#trouble("no_answer", silence(this.#place(), asking.tries - 1, forS, this.#publicKey));
-        this.#probe(asking.tries);
-      }
+      this.#trouble("no_answer", this.#silence());
+      this.#probe(this.#initiator.asking?.tries ?? 0);
       void this.#askElsewhere();
     } else if (problem.reason === "clock")
       this.#trouble(

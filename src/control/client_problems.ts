@@ -77,7 +77,7 @@ export const refusals: Readonly<Record<RefusedReason, string>> = {
 /** `place`: "192.0.2.1:4444"; `publicKey` of the client, in base64. */
 export function silence(place: string, tries: number, forS: number, publicKey: string): string {
   return (
-    `${place} does not answer: ${tries} requests in ${forS} s and no word. Look there, since a node says nothing to ` +
+    `${place} does not answer: ${tries === 1 ? "1 request" : `${tries} requests`} in ${forS} s and no word. Look there, since a node says nothing to ` +
     "strangers: does it run and listen at this address and port (anyhop status); does UDP pass both ways; is " +
     `public_key here the key of that group (another group key is not answered); is ${publicKey} among its clients ` +
     "(anyhop clients list), or was it removed"

@@ -17,11 +17,17 @@ import { warmUpSessions } from "./warm_up_sessions.ts";
 const MTU = 1400;
 
 export async function runClient(spec: ClientSpec, hooks: InstanceHooks): Promise<number> {
+  const { version, log, onListening } = hooks;
   useNativeHandshake();
   warmUpSessions(systemEntropy);
   const events = new EventHub(systemClock);
   const services = spec.services.map((service, k) => createService(spec, service, k, events, hooks));
   const ends = services.map(({ sessions }) => sessions);
+  const unfollow = events.listen(({ message }) => hooks.onStep?.(message));
+  void Promise.all(ends.map((end) => end.whenUp)).then(() => {
+    unfollow();
+    hooks.onReady();
+  });
   let stopAll!: (reason: string) => void;
   const stop = new Promise<string>((resolve) => {
     stopAll = resolve;
@@ -29,7 +35,8 @@ export async function runClient(spec: ClientSpec, hooks: InstanceHooks): Promise
   const runs = services.map(({ instance, sessions, store }, k) =>
     runInstance(
       instance,
-      { ...hooks, onReady: () => void sessions.whenUp.then(hooks.onReady) },
+      // Ready is when all of them are up; the socket of the first one speaks for all.
+      { version, log, onReady: () => {}, ...(k === 0 && onListening !== undefined ? { onListening } : {}) },
       {
         ...{ sessions, store, stop, leave: () => sessions.leave() },
         // Who asks for the client by its name hears of all its services.

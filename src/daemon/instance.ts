@@ -26,6 +26,10 @@ export interface InstanceHooks {
   readonly log: Logger;
   /** Called once packets flow, before waiting for the end: privileges, pid file, the parent that waits. */
   readonly onReady: () => void;
+  /** The control socket answers. */
+  readonly onListening?: (socketPath: string) => void;
+  /** One more line of how far it is. */
+  readonly onStep?: (text: string) => void;
 }
 
 /** What makes a node or a client of an instance. */
@@ -82,6 +86,7 @@ export async function runInstance(
     ...(control === undefined ? {} : { control }),
     onBug: bugLog(log, systemClock),
   });
+  hooks.onListening?.(spec.socketPath);
   try {
     await parts.arrive?.();
     await supervisor.start();

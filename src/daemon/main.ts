@@ -17,6 +17,7 @@ import { systemClock } from "./clock.ts";
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
   version: string;
 };
+const PENDING_MS = 1000;
 const out = (text: string) => process.stdout.write(text);
 const err = (text: string) => process.stderr.write(text);
 
@@ -50,6 +51,8 @@ const actions: Actions = {
   },
 
   async run(file, options) {
+    const { attachParent } = await import("./background.ts");
+    const parent = attachParent();
     const { complaints, ...parsed } = await readConfig(resolve(file));
     err(complaints);
     if (!parsed.spec) return EXIT_USAGE;
@@ -61,18 +64,17 @@ const actions: Actions = {
     }
     const level = new LogLevel();
     const log = await createLog(targets, level);
-    const { tellParent } = await import("./background.ts");
-    const hooks = { version, log, onReady: tellParent };
+    const hooks = { version, log, onReady: parent.ready, onListening: parent.listens, onStep: parent.step };
     if (parsed.kind === "node") {
       const { runNode } = await import("./node.ts");
-      return runNode(parsed.spec, resolve(file), level, hooks);
+      return endSoon(await runNode(parsed.spec, resolve(file), level, hooks));
     }
     if (parsed.kind === "client") {
       const { runClient } = await import("./client.ts");
-      return runClient(parsed.spec, hooks);
+      return endSoon(await runClient(parsed.spec, hooks));
     }
     const { runInstance } = await import("./instance.ts");
-    return runInstance(parsed.spec, hooks);
+    return endSoon(await runInstance(parsed.spec, hooks));
   },
 
   async classic(argv) {
@@ -88,9 +90,10 @@ const actions: Actions = {
     }
     // Overwrites the argument vector: -E and -K are secrets, and ps shows everybody's arguments.
     process.title = "anyhop-classic"; // no blank: it is the name in /proc/PID/stat
-    const { startInBackground, tellParent } = await import("./background.ts");
+    const { startInBackground, attachParent } = await import("./background.ts");
     if (parsed.process.daemonize) return startInBackground(["classic", ...argv, "--nodaemonize"], err);
     const { process: wishes } = parsed;
+    const parent = attachParent();
     const log = await createLog(wishes.log);
     const { runInstance } = await import("./instance.ts");
     const { dropPrivileges } = await import("./privileges.ts");
@@ -100,11 +103,17 @@ const actions: Actions = {
       onReady() {
         if (wishes.writePid !== undefined) writePid(wishes.writePid);
         dropPrivileges(wishes);
-        tellParent();
+        parent.ready();
       },
     });
   },
 };
+
+/** A look-up of a name may take the system half a minute, and nobody waits for its answer any more. */
+function endSoon(code: number): number {
+  setTimeout(() => process.exit(), PENDING_MS).unref();
+  return code;
+}
 
 function writePid(path: NonNullable<ProcessSpec["writePid"]>): void {
   try {

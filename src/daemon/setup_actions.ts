@@ -26,9 +26,9 @@ import { prefixesOfBook } from "../control/shared_clients.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
 import * as configEnv from "../drivers/config_env.ts";
 import { writeSecretFiles } from "../drivers/new_files.ts";
-import { startInBackground } from "./background.ts";
 import { systemClock } from "./clock.ts";
 import { addFleetKey, LINK_PORT, memberOf, otherNodes } from "./setup_group.ts";
+import { up } from "./up.ts";
 
 export interface SetupIo {
   out(text: string): void;
@@ -136,11 +136,11 @@ export function createSetupActions(io: SetupIo): SetupActions {
       return 0;
     },
 
-    async up(wanted, { log }) {
+    async up(wanted, options) {
       const isFile = wanted.includes("/") || wanted.endsWith(".toml");
       const file = isFile ? resolve(wanted) : `${CONFIG_DIR}/${wanted}.toml`;
-      const targets = (log.length > 0 ? log : [SYSLOG]).flatMap((one) => ["--log", one]);
-      return startInBackground(["run", file, ...targets], err);
+      const targets = (options.log.length > 0 ? options.log : [SYSLOG]).flatMap((one) => ["--log", one]);
+      return up(["run", file, ...targets], options, io);
     },
   };
 }

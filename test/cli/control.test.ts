@@ -256,7 +256,7 @@ describe("words of the commands about keys and files", () => {
     ],
     [
       ["up", "node", "-L", "json:3"],
-      ["up", "node", { log: ["json:3"] }],
+      ["up", "node", { log: ["json:3"], timeoutS: 30, keepTrying: false, json: false }],
     ],
   ])("%s", async (argv, call) => expect(await cli(...argv)).toMatchObject({ code: 0, calls: [call] }));
 
