@@ -33,10 +33,13 @@ export function createHandlers({ status, control, client }: Answerers): Handlers
       const handshakes = (control?.handshakes() ?? []).map(({ name, help, done, count }) => {
         return { name: `handshake_${name}`, kind: done ? ("done" as const) : ("drop" as const), help, count };
       });
+      const controls = ((control ?? client)?.controls() ?? []).map(({ name, help, done, count }) => {
+        return { name: `control_${name}`, kind: done ? ("done" as const) : ("drop" as const), help, count };
+      });
       const group = (control?.groupStatus()?.counters ?? []).map(({ name, help, done, count }) => {
         return { name, kind: done ? ("done" as const) : ("drop" as const), help, count };
       });
-      return { counters: [...packets, ...handshakes, ...group] };
+      return { counters: [...packets, ...handshakes, ...controls, ...group] };
     },
     service: () => copy(need().service()),
     listClients({ after, limit }) {

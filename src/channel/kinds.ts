@@ -12,3 +12,14 @@ export const CLOSE = 3;
 export const SENDER_ACK = 4;
 export const PATH_PROBE = 5;
 export const PATH_ACK = 6;
+/** A piece of a numbered message, and what has come of them (page.ts). */
+export const PAGE = 7;
+export const PAGE_ACK = 8;
+/** From a client: it lacks the settings that its grant named. */
+export const SETTINGS_WANTED = 9;
+
+export const NUMBERED_MIN = 64;
+/** To a client: all that it is given for the inside of the tunnel (handshake/settings.ts). */
+export const SETTINGS = 64;
+/** From a client: what it made of SETTINGS. */
+export const SETTINGS_APPLIED = 65;

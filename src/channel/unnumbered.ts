@@ -3,7 +3,7 @@
  * type TYPE_CONTROL, sealed, counted and replay-protected like any packet; the first byte of the payload is the kind.
  * docs/PROTOCOL.md, "Control inside a session".
  */
-import { CLOSE, PATH_ACK, PATH_PROBE, PING, PONG, SENDER_ACK } from "./kinds.ts";
+import { CLOSE, PATH_ACK, PATH_PROBE, PING, PONG, SENDER_ACK, SETTINGS_WANTED } from "./kinds.ts";
 
 /** Numbers are those on the wire. */
 export const closeReasons = ["", "shutdown", "removed", "replaced", "expired"] as const;
@@ -24,6 +24,7 @@ interface SenderName {
 
 export type Unnumbered =
   | { readonly kind: typeof PING | typeof PONG; readonly token: Uint8Array }
+  | { readonly kind: typeof SETTINGS_WANTED }
   | { readonly kind: typeof CLOSE; readonly reason: CloseReason }
   | { readonly kind: typeof SENDER_ACK; readonly sender: SenderName }
   /** `length`: bytes of the whole payload, kind and padding included. */
@@ -47,6 +48,8 @@ export function encodeUnnumbered(message: Unnumbered): Uint8Array {
       payload.set(message.token, KIND_LEN);
       putU16(payload, KIND_LEN + TOKEN_LEN, message.length);
       break;
+    case SETTINGS_WANTED:
+      break;
     default:
       payload.set(message.token, KIND_LEN);
   }
@@ -54,6 +57,7 @@ export function encodeUnnumbered(message: Unnumbered): Uint8Array {
 }
 
 function lengthOf(message: Unnumbered): number {
+  if (message.kind === SETTINGS_WANTED) return KIND_LEN;
   if (message.kind === CLOSE) return KIND_LEN + 1;
   if (message.kind === SENDER_ACK) return KIND_LEN + 2 + BOOT_ID_LEN;
   if (message.kind === PATH_PROBE) return Math.max(KIND_LEN + TOKEN_LEN, message.length);
@@ -80,6 +84,8 @@ export function decodeUnnumbered(payload: Uint8Array, length = payload.length): 
     }
     case PATH_PROBE:
       return length >= KIND_LEN + TOKEN_LEN ? { kind, token: tokenOf(payload), length } : undefined;
+    case SETTINGS_WANTED:
+      return length === KIND_LEN ? { kind } : undefined;
     case PATH_ACK:
       if (length !== KIND_LEN + TOKEN_LEN + 2) return undefined;
       return { kind, token: tokenOf(payload), length: u16(payload, KIND_LEN + TOKEN_LEN) };

@@ -139,6 +139,14 @@ export class Group {
     else this.#core.say(senderId, { kind: "sender_acked", index, senderId, bootId });
   }
 
+  /** A control payload for another node that the client of a session sent here. False: there is no such peer. */
+  relay(now: Now, index: number, node: number, payload: Uint8Array): boolean {
+    this.#core.now = now;
+    if (!this.#core.living().includes(node)) return false;
+    this.#core.say(node, { kind: "inside", index, payload });
+    return true;
+  }
+
   /** The configuration names other nodes now. Throws AnyhopError for a number that can't be a peer's. */
   setPeers(now: Now, peers: readonly LinkPeer[]): void {
     this.#core.now = now;
@@ -452,6 +460,9 @@ export class Group {
         return;
       case "sender_acked":
         this.#senderAcked(message);
+        return;
+      case "inside":
+        this.#core.emit({ kind: "inside", index: message.index, payload: message.payload });
         return;
       case "part":
         this.#parted(node, message);

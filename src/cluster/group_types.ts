@@ -105,6 +105,8 @@ export type GroupOutput =
     }
   /** A client acknowledged this node's sender, at another node. */
   | { readonly kind: "acked"; readonly index: number; readonly senderId: number; readonly bootId: Uint8Array }
+  /** A control payload for this node, which the client of a session sent to another one. */
+  | { readonly kind: "inside"; readonly index: number; readonly payload: Uint8Array }
   /** Nodes came, went or started anew: `Group.senders`. */
   | { readonly kind: "senders" }
   | { readonly kind: "client"; readonly client: ClientEntry }

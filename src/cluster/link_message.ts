@@ -30,6 +30,8 @@ export type LinkMessage =
   | { readonly kind: "forward"; readonly source: Endpoint; readonly tos: number; readonly datagram: Uint8Array }
   /** The client of a session that you may not own knows this start of you. */
   | { readonly kind: "sender_acked"; readonly index: number; readonly senderId: number; readonly bootId: Uint8Array }
+  /** A page or acknowledgement for you that the client of a session sent here; at most INSIDE_MAX bytes. */
+  | { readonly kind: "inside"; readonly index: number; readonly payload: Uint8Array }
   /** It is yours from now on. */
   | ({ readonly kind: "part"; readonly window: Window; readonly endpoint: Endpoint } & SessionName)
   /** Which sessions that are up did `creator` make, with an index above `after` (-1 = all)? */
@@ -129,6 +131,8 @@ export interface Listed {
 export const LISTED_MAX = 130;
 /** Longest datagram of a client that can be forwarded. */
 export const FORWARD_MAX = 1500;
+/** Longest control payload of a session that is passed on. */
+export const INSIDE_MAX = 1280;
 /** Longest message of shouts. */
 export const SHOUT_MAX = PAYLOAD_MAX - 3;
 
@@ -151,6 +155,7 @@ const PIECE = 16;
 const BOOK_SUMS = 17;
 const BOOK_LIST = 18;
 const PREFIX_LEN = 8;
+const INSIDE = 19;
 
 const PIECE_HEAD = 11;
 /** Longest contents of a piece. */
@@ -220,6 +225,7 @@ function encode(message: LinkMessage): Uint8Array | undefined {
     return writer.u16(datagram.length).raw(datagram).done();
   }
   if (message.kind === "client" && message.value.length > CLIENT_VALUE_MAX) return undefined;
+  if (message.kind === "inside" && message.payload.length > INSIDE_MAX) return undefined;
   const writer = new Writer(roomFor(message));
   if (message.kind === "record") encodeTold(writer, message);
   else if (message.kind === "listed") encodeListed(writer, message);
@@ -237,6 +243,8 @@ function encode(message: LinkMessage): Uint8Array | undefined {
       .u32(message.after + 1);
   else if (message.kind === "client")
     writer.u8(CLIENT).raw(bytesOfHex(message.clientKey)).u16(message.value.length).raw(message.value);
+  else if (message.kind === "inside")
+    writer.u8(INSIDE).u32(message.index).u16(message.payload.length).raw(message.payload);
   else if (message.kind === "ticket_key") writer.u8(TICKET_KEY).u16(message.value.length).raw(message.value);
   else if (message.kind === "fetch") writer.u8(FETCH).u8(parts.indexOf(message.part)).u32(message.page);
   else if (message.kind === "piece") encodePiece(writer, message);
@@ -252,6 +260,7 @@ function encode(message: LinkMessage): Uint8Array | undefined {
 function roomFor(message: LinkMessage): number {
   if (message.kind === "take" || message.kind === "ask" || message.kind === "absent") return NAME_LEN + 4;
   if (message.kind === "taken") return NAME_LEN + 3 + (message.window === undefined ? 0 : windowRoom(message.window));
+  if (message.kind === "inside") return NAME_LEN + message.payload.length;
   if (message.kind === "record") return TOLD_LEN + message.encoded.length;
   if (message.kind === "client") return CLIENT_KEY_LEN + 3 + message.value.length;
   return MESSAGE_LEN_MAX;
@@ -330,6 +339,11 @@ const decoders: Readonly<Record<number, (reader: Reader) => LinkMessage | undefi
     const name = readName(reader);
     const endpoint = reader.endpoint();
     return { kind: "part", ...name, endpoint, window: readWindow(reader) };
+  },
+  [INSIDE]: (reader) => {
+    const [index, length] = [readIndex(reader), reader.u16()];
+    reader.must(length <= INSIDE_MAX);
+    return { kind: "inside", index, payload: reader.raw(length) };
   },
   [LIST]: (reader) => ({ kind: "list", creator: readNode(reader), after: readAfter(reader) }),
   [LISTED]: decodeListed,

@@ -6,6 +6,10 @@ import type { EventHub } from "./event_hub.ts";
 
 export function createClientControl(ends: readonly ClientEnd[], events: EventHub): ClientControl {
   return {
+    controls() {
+      const each = ends.map((end) => end.controls());
+      return each[0].map((one, k) => ({ ...one, count: each.reduce((sum, counts) => sum + counts[k].count, 0) }));
+    },
     services: () => ends.map((end) => end.status()),
     async ping(service, timeoutMs) {
       const end = ends.find((one) => one.nameOf() === service);

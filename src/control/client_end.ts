@@ -8,7 +8,6 @@ import { AnyhopError } from "../base/errors.ts";
 import { formatAddress, formatEndpoint } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import * as kinds from "../channel/kinds.ts";
-import { decodeUnnumbered, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { keyPairFromPrivate } from "../crypto/x25519.ts";
 import { CONTROL_DATAGRAM, SESSION_CONTROL } from "../dataplane/control_ring.ts";
@@ -17,9 +16,12 @@ import * as control from "../handshake/control.ts";
 import { Initiator } from "../handshake/initiator.ts";
 import { AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305, type Sender } from "../handshake/keys.ts";
 import { MODE_TUNNEL } from "../handshake/offer.ts";
+import type { Settings } from "../handshake/settings.ts";
 import type { Endpoint } from "../shard/messages.ts";
 import { ClientHost, innerMtu } from "./client_host.ts";
+import { ClientInside } from "./client_inside.ts";
 import { ClientProblems, type ProblemReason, refusals, silence } from "./client_problems.ts";
+import { countsOf } from "./control_counts.ts";
 import type { ServiceStatus } from "./control_port.ts";
 import type { EventHub } from "./event_hub.ts";
 import type { ClientSpec, ServiceSpec } from "./instance.ts";
@@ -27,7 +29,7 @@ import { loadTicket, ticketName } from "./kept_ticket.ts";
 import { formatKey } from "./keys/key_text.ts";
 import { aeadKey, aeadNames } from "./node_end.ts";
 import { Pings } from "./pings.ts";
-import type { HostNetwork, ReachProbe, Resolver, SavedTicket, Store } from "./ports.ts";
+import type { HostNetwork, OutcomeCount, ReachProbe, Resolver, SavedTicket, Store } from "./ports.ts";
 import { Remotes } from "./remotes.ts";
 import { type Handed, Rows, type SessionEnd, type ShardPort } from "./session_end.ts";
 
@@ -48,6 +50,8 @@ const NODE_MASK = 0xfff;
 const OWNER = 1_000_000;
 /** Sealed, it is an empty packet. */
 const NOTHING = new Uint8Array(0);
+/** More are only counted in the log; `status` has them all. */
+const ROUTES_SHOWN = 20;
 
 export interface ClientEndPorts {
   readonly clock: Clock;
@@ -86,6 +90,7 @@ export class ClientEnd implements SessionEnd {
   readonly #held = new Map<number, Held>();
   readonly #host: ClientHost;
   readonly #pings: Pings;
+  readonly #inside: ClientInside;
   readonly #problems = new ClientProblems();
   readonly #remotes: Remotes;
   /** In base64: what the node must know. */
@@ -114,7 +119,6 @@ export class ClientEnd implements SessionEnd {
   #handshakeMs: number | undefined;
   #isStopped = false;
   #isHostReady = false;
-  #isConfigured = false;
   #isReplaced = false;
   #firstUp!: () => void;
   /** Settles when the host is set up and the node was heard in a session. */
@@ -127,6 +131,13 @@ export class ClientEnd implements SessionEnd {
     this.#use = ports;
     this.#host = new ClientHost(service, ports);
     this.#pings = new Pings(ports.clock, ports.entropy);
+    this.#inside = new ClientInside({
+      ...{ clock: ports.clock, pings: this.#pings },
+      seal: (row, payload) => this.#shard.post({ kind: "seal", index: row, payload }),
+      closed: (receiver, reason) =>
+        this.#carry((out) => this.#initiator.closedByGroup(this.#now(), receiver, reason, out)),
+      apply: (settings) => this.#configure(settings),
+    });
     this.#publicKey = formatKey(spec.publicKey);
     this.#remotes = new Remotes(service.remotes, {
       resolve: ports.resolve,
@@ -186,7 +197,7 @@ export class ClientEnd implements SessionEnd {
     clearInterval(this.#timer);
     const current = this.#initiator.current;
     const held = current && this.#held.get(current.receiver);
-    if (held) this.#seal(held.row, { kind: kinds.CLOSE, reason: "shutdown" });
+    if (held) this.#inside.tell(held.row, { kind: kinds.CLOSE, reason: "shutdown" });
     this.#write();
   }
 
@@ -225,12 +236,17 @@ export class ClientEnd implements SessionEnd {
     };
   }
 
+  /** What became of control messages inside sessions. */
+  controls(): OutcomeCount[] {
+    return countsOf(this.#inside.counters);
+  }
+
   /** Round trip through the session, in milliseconds. Rejects with AnyhopError. */
   async ping(timeoutMs: number): Promise<number> {
     const current = this.#initiator.current;
     const held = current && this.#held.get(current.receiver);
     if (held === undefined) throw new AnyhopError("no_session", `Service ${this.#service.name} has no session.`);
-    return this.#pings.send(timeoutMs, (token) => this.#seal(held.row, { kind: kinds.PING, token }));
+    return this.#pings.send(timeoutMs, (token) => this.#inside.tell(held.row, { kind: kinds.PING, token }));
   }
 
   get #shard(): ShardPort {
@@ -278,14 +294,7 @@ export class ClientEnd implements SessionEnd {
     }
     if (entry.kind !== SESSION_CONTROL) return;
     const held = [...this.#held.values()].find(({ row }) => row === entry.row);
-    const message = held && decodeUnnumbered(entry.bytes, entry.detail & 0xffff);
-    if (held === undefined || message === undefined) return;
-    if (message.kind === kinds.PING) this.#seal(held.row, { kind: kinds.PONG, token: message.token });
-    if (message.kind === kinds.PONG) this.#pings.answered(message.token);
-    if (message.kind === kinds.CLOSE)
-      this.#carry((out) => this.#initiator.closedByGroup(this.#now(), held.session.receiver, message.reason, out));
-    if (message.kind === kinds.PATH_PROBE)
-      this.#seal(held.row, { kind: kinds.PATH_ACK, token: message.token, length: message.length });
+    if (held !== undefined) this.#inside.received(held, entry.detail >>> 16, entry.bytes, entry.detail & 0xffff);
   }
 
   nameOf(): string {
@@ -311,6 +320,7 @@ export class ClientEnd implements SessionEnd {
       held.sentBytes = txBytes[row];
     }
     this.#carry((out) => this.#initiator.tick(now, out));
+    this.#inside.tick();
     this.#nowUp();
   }
 
@@ -411,7 +421,7 @@ export class ClientEnd implements SessionEnd {
       }
       case "acknowledge": {
         const held = this.#held.get(output.session.receiver);
-        if (held) this.#seal(held.row, { kind: kinds.SENDER_ACK, sender: output.sender });
+        if (held) this.#inside.tell(held.row, { kind: kinds.SENDER_ACK, sender: output.sender });
         break;
       }
       case "retire":
@@ -452,8 +462,7 @@ export class ClientEnd implements SessionEnd {
     this.#use.log.notice("session_up", message);
     this.#use.events.tell(isFirst ? "session_up" : "session_rekeyed", message, this.#service.name);
     this.#keepTicket(session);
-    if (!this.#isConfigured)
-      void this.#configure(session).catch((error: Error) => this.#trouble("host", error.message));
+    this.#inside.granted(held);
   }
 
   #addSender(held: Held, sender: Sender & { readonly openKey: Uint8Array }): void {
@@ -467,6 +476,7 @@ export class ClientEnd implements SessionEnd {
   #retire(session: ClientSession): void {
     const held = this.#held.get(session.receiver);
     if (held === undefined) return;
+    this.#inside.retired(held);
     this.#held.delete(session.receiver);
     this.#shard.post({ kind: "remove", index: held.row, routes: [] });
     for (const row of [held.row, ...held.slots]) this.#free.give(row);
@@ -503,17 +513,22 @@ export class ClientEnd implements SessionEnd {
     }
   }
 
-  /** Once the node has said what the device is to have. */
-  async #configure(session: ClientSession): Promise<void> {
-    this.#isConfigured = true;
+  /** Once the node has said all that the device is to have, and again when it is to have something else. */
+  async #configure(settings: Settings): Promise<void> {
     const { deviceName } = this.#shard;
     const remote = formatEndpoint(...this.#remote!.words, this.#remote!.port);
-    await this.#host.configure(deviceName, remote, session.settings);
+    try {
+      await this.#host.configure(deviceName, remote, settings);
+    } catch (error) {
+      this.#trouble("host", (error as Error).message);
+      throw error;
+    }
     const { addresses, routes } = this.#host.state!;
-    this.#use.log.notice(
-      "service_up",
-      `Service ${this.#service.name}: ${deviceName} has ${addresses.join(" ")}, routes ${routes.join(" ")}`,
-    );
+    const shown = routes.length > ROUTES_SHOWN ? `${routes.length} routes` : `routes ${routes.join(" ")}`;
+    const event = this.#isHostReady ? "settings_changed" : "service_up";
+    const message = `Service ${this.#service.name}: ${deviceName} has ${addresses.join(" ")}, ${shown}`;
+    this.#use.log.notice(event, message);
+    if (this.#isHostReady) this.#use.events.tell(event, message, this.#service.name);
     this.#isHostReady = true;
     this.#nowUp();
   }
@@ -595,10 +610,6 @@ export class ClientEnd implements SessionEnd {
 
   #warn(event: string, message: string): void {
     this.#use.log.warning(event, `Service ${this.#service.name}: ${message}`);
-  }
-
-  #seal(row: number, message: Unnumbered): void {
-    this.#shard.post({ kind: "seal", index: row, payload: encodeUnnumbered(message) });
   }
 
   #now() {

@@ -90,6 +90,8 @@ export interface Control {
   endSession(id: number): void;
   /** What became of requests for sessions since the start. */
   handshakes(): readonly OutcomeCount[];
+  /** What became of control messages inside sessions since the start. */
+  controls(): readonly OutcomeCount[];
   routes(): readonly RouteView[];
   /** Reads the file again. Throws "config_faults" and changes nothing when it has errors. */
   reload(): Promise<ReloadView>;
@@ -167,6 +169,8 @@ export interface ServiceStatus {
 
 /** What can be asked of a client. */
 export interface ClientControl {
+  /** What became of control messages inside the sessions of all services. */
+  controls(): readonly OutcomeCount[];
   services(): readonly ServiceStatus[];
   /** Round trip in milliseconds. Throws "unknown_service", "no_session" or "ping_timeout". */
   ping(service: string, timeoutMs: number): Promise<number>;

@@ -54,6 +54,10 @@ export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | 
   unknown(datagram: Uint8Array, from: Endpoint): void;
   announceSender(index: number, to: Endpoint | undefined, once: boolean): void;
   acked(index: number, sender: GroupSender): void;
+  /** Its client sends to this node from now on. */
+  owned(index: number): void;
+  /** A page or acknowledgement for this node, which the client of a session sent to another one. */
+  inside(index: number, payload: Uint8Array): void;
   /** Who can send to clients now, this node first. */
   senders(senders: readonly GroupSender[]): void;
   ticketKeys(): void;
@@ -220,6 +224,15 @@ export class GroupEnd {
   /** In a storm the other nodes work on the first sessions while this one looks at the next. */
   #soonOrNow(): void {
     if (++this.#inputs >= INPUTS_MAX && !this.#carrying) this.#flush();
+  }
+
+  relay(index: number, node: number, payload: Uint8Array): boolean {
+    let isThere = false;
+    this.#in((group) => {
+      // A copy, because a view would keep the whole batch that it was handed over in.
+      isThere = group.relay(this.#now(), index, node, payload.slice());
+    });
+    return isThere;
   }
 
   senderAcked(index: number, sender: GroupSender): void {
@@ -426,6 +439,7 @@ export class GroupEnd {
       case "own": {
         const index = this.#sessions.rowOf(output.index);
         if (index !== undefined) this.#shard.post({ kind: "own", index, ...output.window });
+        this.#sessions.owned(output.index);
         break;
       }
       case "inject": {
@@ -450,6 +464,9 @@ export class GroupEnd {
         break;
       case "announceSender":
         this.#sessions.announceSender(output.index, output.to, output.once);
+        break;
+      case "inside":
+        this.#sessions.inside(output.index, output.payload);
         break;
       case "acked":
         this.#sessions.acked(output.index, output);

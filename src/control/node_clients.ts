@@ -4,9 +4,10 @@
  */
 import { parseAddress } from "../base/ip.ts";
 import { type Prefix, parsePrefix } from "../base/prefix.ts";
+import { blake2s } from "../crypto/blake2s.ts";
 import { MODE_OPEN_TUNNEL, MODE_RELAY, MODE_TUNNEL } from "../handshake/offer.ts";
 import type { ClientRecord as HandshakeClient } from "../handshake/responder.ts";
-import type { InnerPrefix, Settings } from "../handshake/settings.ts";
+import { encodeSettings, type InnerPrefix, NO_SETTINGS, type Settings } from "../handshake/settings.ts";
 import { prefixesOf } from "./client_book.ts";
 import type { NodeSpec } from "./instance.ts";
 import type { ClientRecord } from "./ports.ts";
@@ -41,25 +42,33 @@ export class Admitted implements HandshakeClient {
   }
 }
 
-/** What every client of a node is given. */
-export type SharedSettings = Omit<Settings, "addresses">;
+/** What every client of a node is given: the same for all of them, and in memory once. */
+export interface SharedSettings extends Omit<Settings, "addresses" | "version" | "more"> {
+  /** As records, but for what each client has of its own. */
+  readonly encoded: Uint8Array;
+  /** Of `encoded`. */
+  readonly digest: Uint8Array;
+}
 
 export function sharedSettings({ pool, networks, dns, instance }: NodeSpec): SharedSettings {
-  return {
+  const shared = {
     routes: [...new Set([...pool, ...networks])].map((text) => parsePrefix(text)!),
     mtuBytes: instance.device.mtuBytes,
     dns: dns.map((text) => parseAddress(text)!),
     searchDomains: [],
   };
+  const encoded = encodeSettings({ ...NO_SETTINGS, ...shared });
+  return { ...shared, encoded, digest: blake2s(encoded) };
 }
 
 /** Undefined when the client has no address. */
-export function clientSettings(record: ClientRecord, shared: SharedSettings): Settings | undefined {
+export function clientSettings(record: ClientRecord, shared: SharedSettings): ClientSettings | undefined {
   return record.addresses.length === 0 ? undefined : new ClientSettings(record, shared);
 }
 
 /** Reads addresses when they are asked for: a session keeps its settings for its whole life, and hardly anybody asks. */
-class ClientSettings implements Settings {
+export class ClientSettings implements Settings {
+  readonly more = false;
   readonly #record: ClientRecord;
   readonly #shared: SharedSettings;
 
@@ -86,5 +95,17 @@ class ClientSettings implements Settings {
 
   get searchDomains(): Settings["searchDomains"] {
     return this.#shared.searchDomains;
+  }
+
+  /** Equal at all nodes whose files say the same. */
+  get version(): number {
+    const digest = blake2s(this.#shared.digest, new TextEncoder().encode(this.#record.addresses.join(" ")));
+    return new DataView(digest.buffer, digest.byteOffset).getUint32(0) || 1;
+  }
+
+  /** The message SETTINGS, in parts of which the long one is there once for all clients. */
+  get parts(): readonly Uint8Array[] {
+    const { addresses, version } = this;
+    return [encodeSettings({ ...NO_SETTINGS, addresses, version }), this.#shared.encoded];
   }
 }

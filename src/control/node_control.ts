@@ -132,6 +132,10 @@ export class NodeControl implements Control {
     return this.#use.sessions.handshakes();
   }
 
+  controls(): readonly OutcomeCount[] {
+    return this.#use.sessions.controls();
+  }
+
   /** Longest prefixes first, as the data plane chooses. */
   routes(): readonly RouteView[] {
     const routes: RouteView[] = [];
@@ -251,10 +255,14 @@ export class NodeControl implements Control {
     const changed = new Set(changes.filter((c) => c.what === "client").map((c) => c.subject));
     const after = new Map(this.#book.list().map((client) => [client.name, client]));
     const same = (a: ClientRecord | undefined, b: ClientRecord | undefined): boolean =>
-      a?.publicKey === b?.publicKey && a?.origin === b?.origin && a?.addresses.join() === b?.addresses.join();
+      a?.publicKey === b?.publicKey && a?.origin === b?.origin;
     for (const [name, client] of before)
       if (ended.has(name) || !same(client, after.get(name))) this.#use.sessions.expel(client.publicKey);
-    for (const [name, client] of after) if (changed.has(name) || !same(client, before.get(name))) this.#admit(client);
+    for (const [name, client] of after) {
+      const earlier = before.get(name);
+      const isMoved = earlier?.addresses.join() !== client.addresses.join();
+      if (changed.has(name) || isMoved || !same(client, earlier)) this.#admit(client);
+    }
   }
 
   #admit(client: ClientRecord): void {

@@ -7,7 +7,7 @@ import { AnyhopError } from "../base/errors.ts";
 import { formatEndpoint } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import * as kinds from "../channel/kinds.ts";
-import { type CloseReason, decodeUnnumbered, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
+import { type CloseReason, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
 import { cookieTagKeyOf } from "../crypto/cookie_tags.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { expand } from "../crypto/kdf.ts";
@@ -31,10 +31,11 @@ import { type NodeOutcome, nodeOutcomes, Responder } from "../handshake/responde
 import type { ToShard, Yielded } from "../shard/messages.ts";
 import { SessionBatch } from "../shard/session_batch.ts";
 import { IndexMap } from "../table/index_map.ts";
+import { prefixesOf } from "./client_book.ts";
 import type { EventHub } from "./event_hub.ts";
 import type { NodeSpec } from "./instance.ts";
-import { Admitted, clientSettings, type SharedSettings, sharedSettings } from "./node_clients.ts";
-import { Pings } from "./pings.ts";
+import { Admitted, type ClientSettings, clientSettings, type SharedSettings, sharedSettings } from "./node_clients.ts";
+import { NodeInside } from "./node_inside.ts";
 import type { ClientRecord, OutcomeCount, SessionState, Sessions, Store, TicketKey } from "./ports.ts";
 import { endpointOf, type Handed, Rows, type SessionEnd, type ShardPort, type Source } from "./session_end.ts";
 import { freshTicketKeys, TICKET_LIFETIME_MS } from "./ticket_keys.ts";
@@ -96,6 +97,8 @@ export interface NodeOthers {
   admitted(publicKey: string): void;
   /** Node that owns a session; 0: not known. */
   ownerOf(index: number): number;
+  /** A control payload for another node that the client of a session sent to this one. False: there is no such node. */
+  relay(index: number, node: number, payload: Uint8Array): boolean;
   /** A session has this index, or one that ended lately had it. */
   isTaken(index: number): boolean;
 }
@@ -128,6 +131,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   /** By public key in base64, as it stands in the record. */
   readonly #clients = new Map<string, Admitted>();
   #indexKeys: readonly Uint8Array[];
+  readonly #expireAfterMs: number;
   #nextOwner = FIRST_OWNER;
   #shared: SharedSettings;
   /** Row by session index. */
@@ -143,8 +147,8 @@ export class NodeEnd implements SessionEnd, Sessions {
   #storeFault: string | undefined;
   /** Whether cookies were asked for at the last tick. */
   #loaded = false;
-  readonly #pings: Pings;
   #shard!: ShardPort;
+  #inside!: NodeInside;
   #free!: Rows;
   #timer: NodeJS.Timeout | undefined;
   #ticketKeysAtMs = 0;
@@ -153,8 +157,8 @@ export class NodeEnd implements SessionEnd, Sessions {
     const { rekeyAfterMs = spec.rekeyMs, overlapMs = OVERLAP_MS, expireAfterMs = EXPIRE_AFTER_MS } = timing;
     this.#spec = spec;
     this.#shared = sharedSettings(spec);
+    this.#expireAfterMs = expireAfterMs;
     this.#use = ports;
-    this.#pings = new Pings(ports.clock, ports.entropy);
     this.rows = spec.sessionsMax;
     this.#byIndex = new IndexMap(2 ** Math.ceil(Math.log2(this.rows)));
     this.#indices = new Int32Array(this.rows);
@@ -210,6 +214,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#shard = shard;
     this.#firstRow = firstRow;
     this.#free = new Rows(firstRow, this.rows);
+    this.#inside = this.#makeInside(firstRow);
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
     this.#others?.start(shard, firstRow, this.rows);
   }
@@ -238,8 +243,37 @@ export class NodeEnd implements SessionEnd, Sessions {
     else if (entry.kind === UNKNOWN_SESSION) {
       const whole = entry.bytes.subarray(0, Math.min(entry.bytes.length, entry.detail));
       this.responder.unknownSession(now, whole, entry.from, out);
-    } else if (entry.kind === SESSION_CONTROL) this.#inside(entry, out);
+    } else if (entry.kind === SESSION_CONTROL && this.#indexOf(entry.row) !== NO_ROW)
+      this.#inside.received(entry.row, entry.bytes, entry.detail & 0xffff);
     this.#carryOut(out);
+  }
+
+  #makeInside(firstRow: number): NodeInside {
+    const { clock, entropy, log, events } = this.#use;
+    return new NodeInside(this.sender, firstRow, this.rows, this.#expireAfterMs, {
+      ...{ clock, entropy, log, events },
+      seal: (row, payload) => this.#post({ kind: "seal", index: row, payload }),
+      relay: (row, node, payload) => this.#others?.relay(this.#indexOf(row), node, payload) ?? false,
+      closed: (row) => this.respond((responder, _, out) => responder.sessions.end(this.#indexOf(row), "closed", out)),
+      senderAcked: (row, sender) => {
+        this.responder.acknowledged(this.#indexOf(row), sender);
+        this.#others?.senderAcked(this.#indexOf(row), sender);
+      },
+      settingsOf: (row) => this.#settingsOf(row),
+      owns: (row) => this.#shard.tunnels.foreign[row] === 0 && this.#shard.tunnels.pending[row] === 0,
+      rowsEnd: () => this.rowsEnd,
+      nameOf: (row) => this.nameOf(row),
+    });
+  }
+
+  /** What the client of a session that counts, or is about to, is to have. */
+  #settingsOf(row: number): ClientSettings | undefined {
+    const { sessions } = this.responder;
+    const index = this.#indexOf(row);
+    const phase = index === NO_ROW ? undefined : sessions.phase(index);
+    if (phase !== "up" && phase !== "pending") return undefined;
+    const client = this.#clients.get(base64Of(sessions.get(index)!.clientKey));
+    return client && clientSettings(client.record, this.#shared);
   }
 
   nameOf(row: number): string | undefined {
@@ -253,14 +287,29 @@ export class NodeEnd implements SessionEnd, Sessions {
   }
 
   admit(record: ClientRecord, psk: Uint8Array | undefined): void {
-    const owner = this.#clients.get(record.publicKey)?.owner ?? this.#nextOwner++;
-    this.#clients.set(record.publicKey, new Admitted(record, psk, owner));
+    const before = this.#clients.get(record.publicKey);
+    const client = new Admitted(record, psk, before?.owner ?? this.#nextOwner++);
+    this.#clients.set(record.publicKey, client);
+    if (before !== undefined && prefixesOf(before.record).join() !== prefixesOf(record).join()) this.#moveTo(client);
     this.#others?.admitted(record.publicKey);
+  }
+
+  /** The client has other prefixes than before: its sessions get them, and it is told its addresses. */
+  #moveTo(client: Admitted): void {
+    const routes = client.prefixes();
+    for (const index of this.responder.sessions.indicesOf(hexOf(client.record.publicKey))) {
+      const row = this.#byIndex.find(index);
+      if (row === NO_ROW) continue;
+      this.#post({ kind: "prefixes", index: row, routes });
+      this.#inside.settings.changedOf(row);
+    }
   }
 
   reconfigure(spec: NodeSpec): void {
     this.#spec = spec;
+    const before = this.#shared;
     this.#shared = sharedSettings(spec);
+    if (Buffer.compare(before.digest, this.#shared.digest) !== 0) this.#inside?.settings.changed();
     this.responder.update({ rekeyAfterMs: spec.rekeyMs, keepaliveMs: spec.keepaliveMs });
   }
 
@@ -311,6 +360,18 @@ export class NodeEnd implements SessionEnd, Sessions {
     const out: NodeOutput[] = [];
     sessions.end(index, reason, out);
     for (const output of out) if (output.kind === "retire") this.#retire(output);
+  }
+
+  /** Its client sends to this node from now on. */
+  owned(index: number): void {
+    const row = this.#byIndex.find(index);
+    if (row !== NO_ROW) this.#inside.settings.owned(row);
+  }
+
+  /** A page or an acknowledgement for this node, which the client of a session sent to another one. */
+  relayed(index: number, payload: Uint8Array): void {
+    const row = this.#byIndex.find(index);
+    if (row !== NO_ROW) this.#inside.channels.relayed(row, payload);
   }
 
   /** Seals in a session, to its client or to `to`. */
@@ -383,6 +444,10 @@ export class NodeEnd implements SessionEnd, Sessions {
     }));
   }
 
+  controls(): readonly OutcomeCount[] {
+    return this.#inside.counts();
+  }
+
   list(after = -1, limit = Number.POSITIVE_INFINITY): readonly SessionState[] {
     const { sessions } = this.responder;
     const ids = new Int32Array(sessions.size);
@@ -418,6 +483,7 @@ export class NodeEnd implements SessionEnd, Sessions {
       heardMs: foreign || tunnels.lastRx[row] === 0 ? null : heardMs,
       foreign,
       owner: this.#others?.ownerOf(session.index) || null,
+      settings: this.#inside.settings.stateOf(row) ?? null,
       rx: { packets: tunnels.rxPackets[row], bytes: tunnels.rxBytes[row] },
       tx: { packets: tunnels.txPackets[row], bytes: tunnels.txBytes[row] },
     };
@@ -426,31 +492,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   async ping(publicKey: string, timeoutMs: number): Promise<number> {
     const row = this.#byIndex.find(this.responder.sessions.upOf(hexOf(publicKey)));
     if (row === NO_ROW) throw new AnyhopError("no_session", "This client has no session.");
-    return this.#pings.send(timeoutMs, (token) => this.#seal(row, { kind: kinds.PING, token }));
-  }
-
-  #inside(entry: Handed, out: NodeOutput[]): void {
-    const index = this.#indexOf(entry.row);
-    const message = decodeUnnumbered(entry.bytes, entry.detail & 0xffff);
-    if (index === NO_ROW || message === undefined) return;
-    switch (message.kind) {
-      case kinds.PING:
-        this.#seal(entry.row, { kind: kinds.PONG, token: message.token });
-        break;
-      case kinds.PONG:
-        this.#pings.answered(message.token);
-        break;
-      case kinds.CLOSE:
-        this.responder.sessions.end(index, "closed", out);
-        break;
-      case kinds.SENDER_ACK:
-        this.responder.acknowledged(index, message.sender);
-        this.#others?.senderAcked(index, message.sender);
-        break;
-      case kinds.PATH_PROBE:
-        this.#seal(entry.row, { kind: kinds.PATH_ACK, token: message.token, length: message.length });
-        break;
-    }
+    return this.#inside.ping(row, timeoutMs);
   }
 
   #carryOut(out: readonly NodeOutput[]): void {
@@ -464,7 +506,7 @@ export class NodeEnd implements SessionEnd, Sessions {
         this.#post({ kind: "send", datagram: output.datagram, to: endpointOf(output.to as Source) });
         break;
       case "pending":
-        this.#open(output.session);
+        this.#open(output.session, output.told);
         this.#others?.answered(output.session);
         break;
       case "up":
@@ -489,9 +531,12 @@ export class NodeEnd implements SessionEnd, Sessions {
     }
   }
 
-  #open(session: NodeSession): void {
+  #open(session: NodeSession, told: number): void {
     const client = this.#clients.get(base64Of(session.clientKey));
-    if (client !== undefined) this.#enter(session, client, false, true);
+    if (client === undefined) return;
+    this.#enter(session, client, false, true);
+    const row = this.#byIndex.find(session.index);
+    if (row !== NO_ROW) this.#inside.settings.granted(row, told);
   }
 
   #enter(session: NodeSession, client: Admitted, foreign: boolean, pending: boolean): void {
@@ -539,6 +584,8 @@ export class NodeEnd implements SessionEnd, Sessions {
     const row = this.#byIndex.find(session.index);
     if (row === NO_ROW) return;
     this.#post({ kind: "seal", index: row, payload: new Uint8Array(0) });
+    // What it was granted may be out of date by now.
+    this.#inside.settings.owned(row);
     const how = session.resumed ? "resumed by ticket" : "up";
     const peer = this.#endpoint(row);
     const message = `Client ${session.clientName}: session ${how}, ${aeadNames[session.aead]}`;
@@ -553,6 +600,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     // The others were never up, or a newer one has taken their place.
     if (reason === "expired" || reason === "removed" || reason === "closed")
       this.#use.events.tell("session_down", `Client ${clientName}: its session has ended (${reason})`, clientName);
+    this.#inside.ended(row);
     this.#byIndex.remove(index);
     this.#indices[row - this.#firstRow] = 0;
     this.#post({ kind: "remove", index: row, routes: [] });
@@ -573,6 +621,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     const now = this.#now();
     this.responder.tick(now, out);
     this.#carryOut(out);
+    this.#inside.tick();
     this.#writeStamps();
     // In a group the book says when it is time for another key.
     if (this.#others === undefined && now.ms - this.#ticketKeysAtMs >= TICKET_KEYS_MS)

@@ -213,7 +213,19 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     }
   }
 
+  relay(index: number, node: number, payload: Uint8Array): boolean {
+    return this.#end.relay(index, node, payload);
+  }
+
   // --- What the group tells (GroupSessions) ---
+
+  owned(index: number): void {
+    this.#node.owned(index);
+  }
+
+  inside(index: number, payload: Uint8Array): void {
+    this.#node.relayed(index, payload);
+  }
 
   open(record: LiveRecord, datagram: Uint8Array): OpenedPacket | undefined {
     return openHeld(record, datagram);

@@ -12,6 +12,9 @@ import { integer, oneOf, TABLE, text, textList } from "./schema_words.ts";
 const CLIENTS_MAX = 16384;
 /** With the rows of classic tunnels these are the key slots of a shard. */
 const SESSIONS_MAX = KEY_SLOTS - TUNNELS_MAX;
+/** 190 kB of IPv6 prefixes; a message to clients may have 256 KiB. */
+const NETWORKS_MAX = 10_000;
+const DNS_MAX = 16;
 export const MODES = ["tunnel", "open", "relay"] as const;
 
 const node = z.strictObject(
@@ -25,9 +28,13 @@ const node = z.strictObject(
       .default([])
       .describe("Prefixes that inner addresses of clients are taken from, one of each family."),
     networks: textList("a prefix", "prefixes")
+      .max(NETWORKS_MAX, `must have no more than ${NETWORKS_MAX} prefixes, which is what clients can be told`)
       .default([])
-      .describe("Networks behind the node that clients are told to reach through the tunnel."),
-    dns: textList("an address", "addresses").default([]).describe("Name servers that clients are told."),
+      .describe("Networks behind the node that clients are told to reach through the tunnel; up to 10,000."),
+    dns: textList("an address", "addresses")
+      .max(DNS_MAX, `must have no more than ${DNS_MAX} addresses`)
+      .default([])
+      .describe("Name servers that clients are told."),
     keepalive: integer(0, 65535)
       .default(25)
       .describe("Seconds without sending after which clients are told to send an empty packet; 0 is never."),

@@ -104,6 +104,8 @@ export interface SessionState {
   readonly foreign: boolean;
   /** Node of the group that has it; null: not known, or this node is on its own. */
   readonly owner: number | null;
+  /** Settings that the client has, as far as this node was told, and whether it is to have these; null: not known here. */
+  readonly settings: { readonly version: number; readonly current: boolean } | null;
   readonly rx: { readonly packets: number; readonly bytes: number };
   readonly tx: { readonly packets: number; readonly bytes: number };
 }
@@ -123,6 +125,8 @@ export interface OutcomeCount {
 export interface Sessions {
   /** Since the start; every outcome, also those that never happened. */
   handshakes(): readonly OutcomeCount[];
+  /** What became of control messages inside sessions, likewise. */
+  controls(): readonly OutcomeCount[];
   /** Those that are up, in the order of ids: the first `limit` of those above `after`; all without arguments. */
   list(after?: number, limit?: number): readonly SessionState[];
   get(id: number): SessionState | undefined;

@@ -34,9 +34,9 @@ export interface Change {
   readonly effect: Effect;
 }
 
-/** Fields of a client that change without its session: where packets may go, not who it is. */
-const CLIENT_LIVE = new Set(["prefixes", "modes"]);
-/** What is only told to clients that come later. */
+/** Fields of a client that change without its session: where packets may go, not who it is. It is told its addresses. */
+const CLIENT_LIVE = new Set(["addresses", "prefixes", "modes"]);
+/** What connected clients are told at once (networks, dns, pool), or those that come later (the others). */
 const NODE_LIVE = ["addresses", "networks", "dns", "keepaliveMs", "rekeyMs", "pool"] as const;
 /** Hooks are only run later; keepalive and kill switch change in place. */
 const SERVICE_LIVE = new Set(["keepaliveMs", "hooks", "killSwitch", "routes"]);

@@ -24,6 +24,18 @@ export function activate(p: Plane, t: number): void {
   }
 }
 
+/** Other prefixes for the session in row `t`; routes lead to it only while it is the one to send with. */
+export function setPrefixes(p: Plane, t: number, routes: readonly Prefix[]): void {
+  if (p.tunnels.used[t] === 0) return;
+  removePrefixes(p, t);
+  p.prefixes.clear(t);
+  const isActive = p.byOwner.find(p.tunnels.owner[t]) === t;
+  for (const r of routes) {
+    p.prefixes.add(t, r.family, r.w0, r.w1, r.w2, r.w3, r.length);
+    if (isActive) insertRoute(p, r, t);
+  }
+}
+
 /** Adds row `t` to those that are sent to, as the row of its owner. */
 export function joinMembers(p: Plane, t: number): void {
   p.byOwner.set(p.tunnels.owner[t], t);

@@ -29,6 +29,7 @@ export function createMemorySessions(clock: Clock): MemorySessions {
         .map(({ rttMs: _, ...state }) => state),
     // Nobody asks a twin for a session.
     handshakes: () => [],
+    controls: () => [],
     get: (id) => sessions.get(id),
     sessionOf: (publicKey) => of(publicKey)[0]?.id,
     end: (id) => sessions.delete(id),
@@ -64,6 +65,7 @@ export function createMemorySessions(clock: Clock): MemorySessions {
         heardMs: now,
         foreign: false,
         owner: null,
+        settings: null,
         rx: none,
         tx: none,
         rttMs,

@@ -15,7 +15,8 @@ export type RetireReason = "unconfirmed" | "superseded" | "replaced" | "expired"
 export type NodeOutput =
   | { readonly kind: "send"; readonly datagram: Uint8Array; readonly to: Endpoint }
   /** Open packets with it; seal none yet. */
-  | { readonly kind: "pending"; readonly session: NodeSession }
+  /** `told`: version of the settings that are in the answer as a whole, 0 = there is more, or none. */
+  | { readonly kind: "pending"; readonly session: NodeSession; readonly told: number }
   /** The client has it: seal with it from now on, instead of those it replaces, beginning with an empty packet now. */
   | { readonly kind: "up"; readonly session: NodeSession; readonly replaces: readonly number[] }
   /** Seal CLOSE in it now; `retire` follows. */
@@ -82,6 +83,11 @@ export class NodeSessions {
     return row === undefined ? -1 : this.#rows.indexOf(row);
   }
 
+  /** Indices of all sessions of a client, in any phase. `clientKey` in hex. */
+  indicesOf(clientKey: string): number[] {
+    return this.#rows.ofClient(clientKey).map((row) => this.#rows.indexOf(row));
+  }
+
   /** Timestamp of the session of a client that is up, -1 = none. `clientKey`: 32 bytes. */
   upSince(clientKey: Uint8Array): number {
     const row = this.#rows.ofKey(clientKey).find((own) => this.#rows.phaseOf(own) === "up");
@@ -105,14 +111,14 @@ export class NodeSessions {
 
   /**
    * A session was answered for. Its index must be free, and the table not full (RangeError). `staticShared`: the secret of
-   * the client's static key and the group's, for the client's next handshake.
+   * the client's static key and the group's, for the client's next handshake. `told`: see NodeOutput.
    */
-  add(now: Now, session: NodeSession, out: NodeOutput[], staticShared?: Uint8Array): void {
+  add(now: Now, session: NodeSession, out: NodeOutput[], staticShared?: Uint8Array, told = 0): void {
     const own = this.#rows.ofClient(session.clientKey);
     const pending = own.filter((row) => this.#rows.phaseOf(row) === "pending");
     if (pending.length >= PENDING_PER_CLIENT) this.#end(pending[0], "superseded", out);
     this.#rows.add(session, now.ms + this.#limits.pendingMs, staticShared);
-    out.push({ kind: "pending", session });
+    out.push({ kind: "pending", session, told });
   }
 
   /** Another node answered for it, and if `isUp`, saw its client confirm it. As `add` and `authentic`, without words. */
@@ -120,7 +126,7 @@ export class NodeSessions {
     // Mostly the client has no other.
     if (isUp && this.#rows.ofClient(session.clientKey).length === 0) {
       this.#rows.move(this.#rows.add(session, 0), "up", now.ms + this.#limits.expireAfterMs);
-      out.push({ kind: "pending", session });
+      out.push({ kind: "pending", session, told: 0 });
       return;
     }
     this.add(now, session, out);

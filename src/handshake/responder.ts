@@ -14,14 +14,14 @@ import { creatorOf, IndexKeys, SESSION_NUMBERS } from "../crypto/session_index.t
 import { KEY_LEN, type KeyPair } from "../crypto/x25519.ts";
 import type { Now } from "./clock.ts";
 import * as control from "./control.ts";
-import { type Answer, encodeAnswer, type Grant } from "./grant.ts";
+import { ANSWER_MAX, type Answer, encodeAnswer, type Grant } from "./grant.ts";
 import { type Aead, resumedKeys, resumeKey, resumptionSecret, type Sender, sessionSecret } from "./keys.ts";
 import { type BucketLimits, Buckets, LoadDetector, type LoadLimits, sourceHigh, sourceLow } from "./limits.ts";
 import { Cookies, checkMac1, type Endpoint, hasMac2, mac1Key } from "./macs.ts";
 import { type NodeOutput, type NodeSession, NodeSessions, type SessionLimits } from "./node_sessions.ts";
 import { decodeOffer, groupNameBytes, prologueOf } from "./offer.ts";
 import { Announcer } from "./senders.ts";
-import type { InnerPrefix, Settings } from "./settings.ts";
+import { type InnerPrefix, NO_SETTINGS, type Settings } from "./settings.ts";
 import { openTicket, SALT_LEN, sealingKey, sealTicket, TICKET_LIFETIME_MAX_MS, type TicketRing } from "./ticket.ts";
 
 /** Who may come in; asked anew for every request, so that a removed client is out at once. */
@@ -110,6 +110,8 @@ const UNKNOWN_ANSWERS: BucketLimits = { perSecond: 20, burst: 4 };
 const SESSION_NAME = 4;
 /** Any odd number with bits everywhere. */
 const PORT_MIX = 0x9e3779b1;
+/** More routes have no room in any answer, so it need not be tried: each takes at least 7 bytes. */
+const ROUTES_MAX = Math.floor(ANSWER_MAX / 7);
 
 export class Responder {
   readonly sessions: NodeSessions;
@@ -227,7 +229,7 @@ export class Responder {
     const receiver = control.viewOf(datagram).getUint16(control.RECEIVER);
     const instance = toHex(offer.instance);
     const request = { clientKey, client, clientStatic: claimed.remoteStatic, instance, receiver, from };
-    const { answer, session } = this.#decide(now, {
+    const decided = this.#decide(now, {
       ...request,
       timestamp: offer.timestamp,
       aeads: offer.aeads,
@@ -238,11 +240,11 @@ export class Responder {
       index: -1,
       resumed: false,
     });
-    const { message } = writeSecond(agreed, answer);
+    const { message } = writeSecond(agreed, decided.answer);
     const response = control.begin(control.RESPONSE, control.NOISE + message.length, transactionOf(datagram));
     control.viewOf(response).setUint16(control.RECEIVER, receiver);
     response.set(message, control.NOISE);
-    return this.#finish(now, response, session, answer, from, out, first.staticShared);
+    return this.#finish(now, response, decided, from, out, first.staticShared);
   }
 
   #resume(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
@@ -272,7 +274,7 @@ export class Responder {
     const keys = resumedKeys(ticket.resumption, shared, remote, ephemeral.publicKey);
     const receiver = view.getUint16(control.RECEIVER);
     const instance = toHex(ticket.instance);
-    const { answer, session } = this.#decide(now, {
+    const decided = this.#decide(now, {
       ...{ clientKey, client, clientStatic: ticket.clientKey, instance, receiver, from },
       timestamp,
       aeads: 1 << ticket.aead,
@@ -283,13 +285,13 @@ export class Responder {
       index: ticket.index,
       resumed: true,
     });
-    const length = control.RESUMED_SEALED + answer.length + control.MAC_LEN;
+    const length = control.RESUMED_SEALED + decided.answer.length + control.MAC_LEN;
     const resumed = control.begin(control.RESUMED, length, transactionOf(datagram));
     control.viewOf(resumed).setUint16(control.RECEIVER, receiver);
     resumed.set(ephemeral.publicKey, control.EPHEMERAL);
     const head = resumed.subarray(0, control.RESUMED_SEALED);
-    resumed.set(sealChaChaPoly(keys.answer, new Uint8Array(12), head, answer), control.RESUMED_SEALED);
-    return this.#finish(now, resumed, session, answer, from, out);
+    resumed.set(sealChaChaPoly(keys.answer, new Uint8Array(12), head, decided.answer), control.RESUMED_SEALED);
+    return this.#finish(now, resumed, decided, from, out);
   }
 
   /**
@@ -329,7 +331,7 @@ export class Responder {
   }
 
   /** Grants a session, or says why not. Changes nothing. */
-  #decide(now: Now, request: Request): { answer: Uint8Array; session: NodeSession | undefined } {
+  #decide(now: Now, request: Request): Decided {
     const seen = this.#timestamps.greatest(request.clientKey);
     if (request.timestamp <= seen) return plain({ kind: "stale", timestamp: seen });
     const latest = Math.max(seen, Math.floor(now.wallMs));
@@ -344,7 +346,7 @@ export class Responder {
     const settings = this.#clients.settings(request.client, request.wanted);
     if (settings === undefined) return plain({ kind: "refused", reason: "no_address" });
     // Read once: they may be made when they are asked for.
-    const { addresses, routes, mtuBytes, dns, searchDomains } = settings;
+    const { addresses, routes, mtuBytes, dns, searchDomains, version } = settings;
     const { clientKey, instance, receiver, secret, timestamp, from, resumed } = request;
     const key = sealingKey(this.#config.ticketKeys, now.wallMs);
     const contents = {
@@ -354,16 +356,23 @@ export class Responder {
       addresses,
     };
     const ticket = (key && sealTicket(key, this.#entropy.bytes(SALT_LEN), contents)) ?? new Uint8Array(0);
-    const grant: Grant = {
+    const grant: Omit<Grant, "settings"> = {
       ...{ kind: "grant", index, aead, modes, rekeyAfterMs, keepaliveMs, senders, ticket },
-      settings: { addresses, routes, mtuBytes, dns, searchDomains },
       expireAfterMs: sessions.expireAfterMs,
     };
-    const answer = encodeAnswer(grant);
+    const all: Settings = { addresses, routes, mtuBytes, dns, searchDomains, version, more: false };
+    const whole = routes.length > ROUTES_MAX ? undefined : encodeAnswer({ ...grant, settings: all });
+    // What has no room comes over the channel, when the client asks for it.
+    const some: Settings = { ...NO_SETTINGS, version, more: true };
+    const answer =
+      whole ??
+      encodeAnswer({ ...grant, settings: { ...some, addresses, mtuBytes } }) ??
+      encodeAnswer({ ...grant, settings: some });
     if (answer === undefined) return plain({ kind: "refused", reason: "settings_too_long" });
     const clientName = request.client.name;
     return {
       answer,
+      told: whole === undefined ? 0 : version,
       session: {
         ...{ index, receiver, clientKey, clientName, instance, aead, modes },
         secret,
@@ -378,15 +387,14 @@ export class Responder {
   #finish(
     now: Now,
     datagram: Uint8Array,
-    session: NodeSession | undefined,
-    answer: Uint8Array,
+    { answer, session, told }: Decided,
     from: Endpoint,
     out: NodeOutput[],
     staticShared?: Uint8Array,
   ): NodeOutcome {
     if (session !== undefined) {
       this.#timestamps.advance(session.clientKey, session.timestamp);
-      this.sessions.add(now, session, out, staticShared);
+      this.sessions.add(now, session, out, staticShared, told);
     }
     out.push({ kind: "send", datagram, to: from });
     if (session === undefined) return answer[0] === 1 ? "stale" : "refused";
@@ -426,6 +434,16 @@ export class Responder {
 const inForce = ({ expiryMs }: { readonly expiryMs: number }, { wallMs }: Now): boolean =>
   expiryMs >= wallMs && expiryMs <= wallMs + TICKET_LIFETIME_MAX_MS;
 
+/** Answer to a request. */
+interface Decided {
+  /** Sealed payload of RESPONSE or RESUMED. */
+  readonly answer: Uint8Array;
+  /** Undefined: none was granted. */
+  readonly session: NodeSession | undefined;
+  /** Version of the settings that the answer has as a whole; 0: there is more, or no session. */
+  readonly told: number;
+}
+
 /** What a request asks for, when it is proven whose it is. */
 interface Request {
   readonly clientKey: string;
@@ -445,7 +463,9 @@ interface Request {
   readonly resumed: boolean;
 }
 
-const plain = (answer: Exclude<Answer, Grant>) => ({ answer: encodeAnswer(answer)!, session: undefined });
+const plain = (answer: Exclude<Answer, Grant>): Decided => ({
+  ...{ answer: encodeAnswer(answer)!, session: undefined, told: 0 },
+});
 
 const toHex = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");

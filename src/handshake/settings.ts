@@ -1,6 +1,7 @@
 /**
  * What a node gives a client for the inside of the tunnel: addresses, routes, MTU, name servers. Travels as records
- * (type, length, value) in RESPONSE, RESUMED and tickets; unknown types are skipped, so that later versions may add some.
+ * (type, length, value) in RESPONSE, RESUMED and tickets, and as the message SETTINGS of the channel when there is more than a grant
+ * has room for, or something changes; unknown types are skipped, so that later versions may add some.
  */
 import type { Address } from "../base/ip.ts";
 import { viewOf } from "./control.ts";
@@ -18,15 +19,23 @@ export interface Settings {
   readonly mtuBytes: number;
   readonly dns: readonly Address[];
   readonly searchDomains: readonly string[];
+  /** 32 bits that are equal for equal contents; 0 = not said. */
+  readonly version: number;
+  /** These are the beginning, for a grant: all of it is the message SETTINGS with the same version. */
+  readonly more: boolean;
 }
 
-export const NO_SETTINGS: Settings = { addresses: [], routes: [], mtuBytes: 0, dns: [], searchDomains: [] };
+export const NO_SETTINGS: Settings = {
+  ...{ addresses: [], routes: [], mtuBytes: 0, dns: [], searchDomains: [], version: 0, more: false },
+};
 
 const ADDRESS = 1;
 const ROUTE = 2;
 const MTU = 3;
 const DNS = 4;
 const SEARCH = 5;
+const VERSION = 6;
+const MORE = 7;
 const MAPPED = 0xffff;
 
 const WORDS = ["w0", "w1", "w2", "w3"] as const;
@@ -66,6 +75,9 @@ export function encodeSettings(settings: Settings): Uint8Array {
     const text = new TextEncoder().encode(domain);
     if (text.length <= 253) record(SEARCH, [...text]);
   }
+  const { version } = settings;
+  if (version !== 0) record(VERSION, [version >>> 24, (version >>> 16) & 255, (version >>> 8) & 255, version & 255]);
+  if (settings.more) record(MORE, []);
   return Uint8Array.from(out);
 }
 
@@ -77,6 +89,8 @@ export function decodeSettings(bytes: Uint8Array): Settings | undefined {
   const dns: Address[] = [];
   const searchDomains: string[] = [];
   let mtuBytes = 0;
+  let version = 0;
+  let more = false;
   for (let at = 0; at < bytes.length; ) {
     if (at + 2 > bytes.length) return undefined;
     const [type, length] = [bytes[at], bytes[at + 1]];
@@ -95,8 +109,14 @@ export function decodeSettings(bytes: Uint8Array): Settings | undefined {
       dns.push(server);
     } else if (type === SEARCH) {
       searchDomains.push(new TextDecoder().decode(bytes.subarray(at, at + length)));
+    } else if (type === VERSION) {
+      if (length !== 4) return undefined;
+      version = view.getUint32(at);
+    } else if (type === MORE) {
+      if (length !== 0) return undefined;
+      more = true;
     }
     at += length;
   }
-  return { addresses, routes, mtuBytes, dns, searchDomains };
+  return { addresses, routes, mtuBytes, dns, searchDomains, version, more };
 }

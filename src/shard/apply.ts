@@ -3,7 +3,14 @@
  * put there by this file or by the stages.
  */
 import { ReplayTable } from "../crypto/replay.ts";
-import { activate, insertRoute, joinMembers, leaveMembers, removePrefixes } from "../dataplane/activate.ts";
+import {
+  activate,
+  insertRoute,
+  joinMembers,
+  leaveMembers,
+  removePrefixes,
+  setPrefixes,
+} from "../dataplane/activate.ts";
 import { NEWS_WORDS } from "../dataplane/mac_news.ts";
 import { turnInject, turnSeal, turnSend } from "../dataplane/pipeline.ts";
 import type { Plane, Prefix } from "../dataplane/plane.ts";
@@ -42,6 +49,9 @@ export function apply(p: Plane, message: ToShard, hearers: Hearers = {}): boolea
       return true;
     case "sessions":
       for (const session of sessionsOf(message.sessions)) addSession(p, session, hearers);
+      return true;
+    case "prefixes":
+      setPrefixes(p, message.index, message.routes);
       return true;
     case "sender":
       addSender(p, message, hearers);

@@ -122,6 +122,8 @@ export type ToShard =
       readonly payload: Uint8Array;
       readonly to?: Endpoint;
     }
+  /** The peer of the session in row `index` has these prefixes from now on, and no others. */
+  | { readonly kind: "prefixes"; readonly index: number; readonly routes: readonly PrefixWords[] }
   /** Send a datagram as it is. */
   | { readonly kind: "send"; readonly datagram: Uint8Array; readonly to: Endpoint }
   /** What other shards learnt, NEWS_WORDS an address, see dataplane/mac_news.ts. */

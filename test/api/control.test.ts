@@ -276,6 +276,7 @@ describe("a client's daemon", () => {
     await server.close();
     const listeners = new Set<(event: InstanceEvent) => void>();
     const client: ClientControl = {
+      controls: () => [],
       services: () => [],
       ping: async (service, timeoutMs) => {
         if (service === "example") return timeoutMs / 1000;

@@ -121,7 +121,7 @@ test("sessions: at which node, and nothing said of when a session elsewhere was 
   const none = { packets: 0, bytes: 0 };
   const own = {
     ...{ id: 7, client: "anna", publicKey: "", endpoint: "203.0.113.2:4444", cipher: "aes-256-gcm", sinceMs: 0 },
-    ...{ heardMs: 60_000, foreign: false, owner: 1, rx: none, tx: none },
+    ...{ heardMs: 60_000, foreign: false, owner: 1, settings: null, rx: none, tx: none },
   };
   const rows = (
     ...list: (typeof own | (Omit<typeof own, "heardMs" | "owner"> & { heardMs: null; owner: number | null }))[]

@@ -7,6 +7,7 @@ import { ENVELOPE_OVERHEAD, Envelope } from "../../src/cluster/envelope.ts";
 import { PAYLOAD_ALONE_MAX, PAYLOAD_MAX } from "../../src/cluster/link.ts";
 import {
   FORWARD_MAX,
+  INSIDE_MAX,
   LISTED_MAX,
   type LinkMessage,
   PIECE_MAX,
@@ -69,6 +70,9 @@ const message: fc.Arbitrary<LinkMessage> = fc.oneof(
   fc.record({
     ...{ kind: fc.constant("forward" as const), source: any.endpoint, tos: fc.nat(255) },
     datagram: fc.uint8Array({ maxLength: FORWARD_MAX }),
+  }),
+  fc.record({
+    ...{ kind: fc.constant("inside" as const), index: any.index, payload: fc.uint8Array({ maxLength: INSIDE_MAX }) },
   }),
   fc.record({
     ...{ kind: fc.constant("sender_acked" as const), index: any.index, senderId: any.u16, bootId: any.exactly(8) },

@@ -41,6 +41,8 @@ export class Machine {
   readonly log: LogRecord[];
   /** Calls to the host network, one sentence each. */
   readonly done: string[];
+  /** Its host refuses to be configured. */
+  refuses = false;
   /** What its events told, name and subject. */
   readonly told: string[] = [];
 
@@ -101,6 +103,8 @@ export class World {
   readonly #dead = new Set<MemorySocket>();
   /** Of the network, without a look at who lives. */
   readonly #deliver: MemoryNetwork["deliver"];
+  /** What is lost on the way. */
+  loses: (datagram: Uint8Array) => boolean = () => false;
   #seed = 1;
   #nextKeepaliveMs = 0;
 
@@ -111,6 +115,7 @@ export class World {
     // Keeps a copy of what passes; the network itself does what it always does.
     this.network.deliver = (from, source, w0, w1, w2, w3, port, bytes, at, len, tos) => {
       if (this.#dead.has(from)) return true;
+      if (this.loses(bytes.subarray(at, at + len))) return true;
       const to = this.network.sockets.find((s) => s.port === port && s.address?.[3] === w3 && s.address[2] === w2);
       if (to) this.recorded.push({ from, to, bytes: bytes.slice(at, at + len) });
       return this.#deliver(from, source, w0, w1, w2, w3, port, bytes, at, len, tos);
@@ -131,7 +136,9 @@ export class World {
   }
 
   /** A node at `address`; the same store as nodes before it. `skewMs`: how wrong its clock is. */
-  node(options: { skewMs?: number; timing?: NodeTiming } = {}): Machine & { readonly end: NodeEnd } {
+  node(
+    options: { skewMs?: number; timing?: NodeTiming; networks?: readonly string[] } = {},
+  ): Machine & { readonly end: NodeEnd; readonly spec: NodeSpec } {
     const clock = this.clock(options.skewMs);
     const { records, logger } = this.#log(clock);
     const spec: NodeSpec = {
@@ -151,7 +158,7 @@ export class World {
         ...{ floodPps: 1000, dscp: "copy", stateDir: "/nowhere", socketPath: "/nowhere" },
       },
       ...{ group: "example", privateKey: GROUP.privateKey, publicKey: GROUP.publicKey, addresses: [] },
-      ...{ pool: ["198.51.100.0/24", "2001:db8:9::/64"], networks: [], dns: [], clients: [] },
+      ...{ pool: ["198.51.100.0/24", "2001:db8:9::/64"], networks: options.networks ?? [], dns: [], clients: [] },
       ...{ keepaliveMs: 25_000, rekeyMs: 120_000, sessionsMax: 64, announce: NO_ANNOUNCE, cluster: undefined },
     };
     const host = new Host(this.network, { address: NODE, sessions: "node" });
@@ -168,7 +175,7 @@ export class World {
     const machine = new Machine(host, new NodeEnd(spec, ports, options.timing), records, []);
     events.listen(({ event, subject }) => machine.told.push(`${event} ${subject}`));
     this.machines.push(machine);
-    return machine as Machine & { readonly end: NodeEnd };
+    return Object.assign(machine as Machine & { readonly end: NodeEnd }, { spec });
   }
 
   /** Client number `n`, which the node admits as `recordOf(n)`. */
@@ -211,12 +218,12 @@ export class World {
     const host = new Host(this.network, { address: options.address ?? `192.0.2.${10 + n}`, sessions: "client" });
     const events = new EventHub(clock);
     const end = new ClientEnd(spec, service, {
-      ...{ clock, log: logger, entropy: seededEntropy(1000 + this.#seed++), host: noting(done) },
+      ...{ clock, log: logger, entropy: seededEntropy(1000 + this.#seed++), host: noting(done, () => machine.refuses) },
       ...{ resolve: options.resolve ?? (async (name) => [name]), probe: async () => options.reach ?? "silent" },
       ...{ path: "/bin", events, boot: options.boot ?? "boot" },
       store: options.store ?? createMemoryStore(),
     });
-    const machine = new Machine(host, end, records, done);
+    const machine: Machine = new Machine(host, end, records, done);
     events.listen(({ event, subject }) => machine.told.push(`${event} ${subject}`));
     this.machines.push(machine);
     return machine as Machine & { readonly end: ClientEnd };
@@ -276,10 +283,11 @@ export const recordOf = (n: number, change: Partial<ClientRecord> = {}): ClientR
 });
 
 /** A host network that writes down what it is asked. */
-function noting(done: string[]): HostNetwork {
+function noting(done: string[], refuses: () => boolean): HostNetwork {
   const undo = (what: string) => async () => void done.push(`undo ${what}`);
   return {
     async configure({ name, addresses, routes, mtuBytes }) {
+      if (refuses()) throw new Error("the host refuses");
       done.push(`configure ${name} ${mtuBytes} ${addresses.join(" ")} routes ${routes.join(" ")}`);
       return [`device ${name}: up`];
     },

@@ -42,6 +42,7 @@ const endOf = (node: number): End => {
     ...{ up: nothing, retire: nothing, challenge: nothing, unknown: nothing, announceSender: nothing, acked: nothing },
     ...{ senders: nothing, ticketKeys: nothing, client: nothing, settled: nothing },
     ...{ conflict: nothing, settle: nothing, keep: nothing },
+    ...{ owned: nothing, inside: nothing },
     install: (record) => void learnt.push(record),
     refuse: (error) => void said.push(error.message),
     say: (_, event) => void said.push(event),

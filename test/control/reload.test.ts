@@ -38,7 +38,7 @@ describe("a node", () => {
       "addresses",
       ANNA,
       `${ANNA}addresses = ["10.9.0.9"]\nprefixes = ["198.51.100.0/24"]\n`,
-      ["client anna changed addresses,prefixes ends_session"],
+      ["client anna changed addresses,prefixes live"],
     ],
     ["what clients are told", "", 'dns = ["203.0.113.53"]\n', ["node  changed dns live"]],
     ["device", "", "[device]\nmtu = 1300\n", ["device  changed mtuBytes needs_restart"]],

@@ -102,7 +102,7 @@ describe("refusals", () => {
     expect(group.seen.size).toBe(0);
   });
 
-  test("no address, settings too long", () => {
+  test("no address", () => {
     const group = new Group(5);
     const node = group.node();
     const ask = (name: string) => {
@@ -113,8 +113,26 @@ describe("refusals", () => {
     };
     group.given = undefined;
     expect(ask("a")).toEqual([{ reason: "refused", why: "no_address" }]);
-    group.given = { ...SETTINGS, searchDomains: Array.from({ length: 8 }, () => "x".repeat(200)) };
-    expect(ask("b")).toEqual([{ reason: "refused", why: "settings_too_long" }]);
+  });
+
+  test("settings that have no room: the session is granted, and says that more follows", () => {
+    const route = SETTINGS.routes[0];
+    for (const many of [
+      { ...SETTINGS, version: 7, searchDomains: Array.from({ length: 8 }, () => "x".repeat(200)) },
+      { ...SETTINGS, version: 7, routes: Array.from({ length: 70 }, () => route) },
+      { ...SETTINGS, version: 7, routes: Array.from({ length: 13_000 }, () => route) },
+      { ...SETTINGS, version: 7, addresses: Array.from({ length: 60 }, () => ({ ...route, length: 128 })) },
+    ]) {
+      const group = new Group(5);
+      group.given = many;
+      const client = group.client("a");
+      const out: ClientOutput[] = [];
+      client.start(at(0), out);
+      expect(problems(talk(client, group.node(), 0, out).said)).toEqual([]);
+      const { settings } = client.current!;
+      expect(settings).toMatchObject({ version: 7, more: true, routes: [], searchDomains: [] });
+      expect(settings.addresses).toEqual(many.addresses.length > 1 ? [] : many.addresses);
+    }
   });
 
   test.each([

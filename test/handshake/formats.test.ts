@@ -36,6 +36,8 @@ const settings: fc.Arbitrary<Settings> = fc.record({
   mtuBytes: fc.nat(65_535),
   dns: fc.array(fc.oneof(v4, v6), { maxLength: 3 }),
   searchDomains: fc.array(fc.domain(), { maxLength: 2 }),
+  version: fc.nat(0xffffffff),
+  more: fc.boolean(),
 });
 const aead = fc.constantFrom<Aead>(1, 2, 3);
 const index = fc.integer({ min: 0, max: 2 ** 31 - 1 }).filter((i) => (i & 0x7fff) !== 0x7fff);

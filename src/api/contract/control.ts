@@ -80,6 +80,13 @@ export const sessionSchema = z.object({
     .describe("Last authentic packet at this node; null: none, or the client sends to another node."),
   foreign: z.boolean().describe("Another node of the group has its replay window."),
   owner: z.int().nullable().describe("Node that has it; null: not known, or this node is on its own."),
+  settings: z
+    .object({
+      version: z.int().describe("Of the addresses, networks, name servers and MTU that the client has."),
+      current: z.boolean().describe("Whether it is what this node says now."),
+    })
+    .nullable()
+    .describe("What the client has of what it is told; null: not known at this node."),
   rx: count,
   tx: count,
 });
