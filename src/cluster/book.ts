@@ -210,7 +210,33 @@ export class Book {
     if (claims.some(takes)) return "address_taken";
     const isUnheard = content === undefined && known === undefined;
     const nowMs = Math.floor(wallMs) + (isUnheard ? UNHEARD_MS : 0);
-    const stamp = Math.max(nowMs * STAMPS_PER_MS, (known?.version.stamp ?? 0) + 1);
+    const stamp = Math.max(nowMs * STAMPS_PER_MS, known === undefined ? 0 : known.version.stamp + STAMPS_PER_MS);
+    this.#write(wallMs, clientKey, { stamp, content, claims }, out, keep);
+    return undefined;
+  }
+
+  /**
+   * Writes a client anew that has lost something: as little newer as can be, so that whoever changes or removes it, also
+   * without having heard of this, wins. Known to the disk by and by. Refusals as of `putClient`.
+   */
+  rewriteClient(wallMs: number, clientKey: string, content: Uint8Array, out: BookOutput[]): BookRefusal | undefined {
+    const known = this.#clients.get(clientKey);
+    const claims = this.#options.claimsOf(content);
+    if (known?.content === undefined || claims === undefined) return "malformed";
+    if (content.length > CONTENT_LEN_MAX) return "too_long";
+    if (claims.some((claim) => (this.keeperOf(claim) ?? clientKey) !== clientKey)) return "address_taken";
+    this.#write(wallMs, clientKey, { stamp: known.version.stamp + 1, content, claims }, out);
+    return undefined;
+  }
+
+  #write(
+    wallMs: number,
+    clientKey: string,
+    { stamp, content, claims }: { stamp: number; content: Uint8Array | undefined; claims: readonly string[] },
+    out: BookOutput[],
+    keep?: (value: Uint8Array) => void,
+  ): void {
+    const known = this.#clients.get(clientKey);
     const version = { stamp, node: this.#options.node };
     // A client that keeps its addresses keeps the age of its claim.
     const same = known?.content !== undefined && sameClaims(known.claims, claims);
@@ -220,7 +246,6 @@ export class Book {
     else keep(value);
     out.push({ kind: "put", entry: { key: keyOf(clientKey), value } });
     this.#set(wallMs, clientKey, { ...client, claims, own: true }, value, out);
-    return undefined;
   }
 
   client(clientKey: string): ClientEntry | undefined {

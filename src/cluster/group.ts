@@ -190,6 +190,12 @@ export class Group {
     return this.#book.putClient(clientKey, content, keep);
   }
 
+  /** After `settle`: a client without what it has lost. */
+  rewriteClient(now: Now, clientKey: string, content: Uint8Array): BookRefusal | undefined {
+    this.#core.now = now;
+    return this.#book.rewriteClient(clientKey, content);
+  }
+
   /** An entry from this node's disk, before the group begins. False: it can't be read. */
   restoreClient(now: Now, clientKey: string, value: Uint8Array): boolean {
     this.#core.now = now;

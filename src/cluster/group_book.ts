@@ -58,6 +58,11 @@ export class GroupBook {
     return refusal;
   }
 
+  /** See `Book.rewriteClient`. */
+  rewriteClient(clientKey: string, content: Uint8Array): BookRefusal | undefined {
+    return this.#with((out) => this.book.rewriteClient(this.#core.now.wallMs, clientKey, content, out));
+  }
+
   putTicketKey(key: BookTicketKey): BookRefusal | undefined {
     return this.#with((out) => this.book.putTicketKey(this.#core.now.wallMs, key, out));
   }

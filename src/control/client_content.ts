@@ -16,6 +16,8 @@ export interface Lost {
   readonly what: string;
   /** Name of the client that has it. */
   readonly to: string;
+  /** When that was settled, milliseconds since 1970. */
+  readonly atMs: number;
 }
 
 export type Content = Pick<ClientRecord, "name" | "psk" | "addresses" | "prefixes"> & {
@@ -28,6 +30,8 @@ const ADDRESSES_MAX = 64;
 const PREFIXES_MAX = 128;
 export const LOST_MAX = 4;
 const MODES: ReadonlySet<unknown> = new Set<Mode>(["tunnel", "open", "relay"]);
+/** What a date can show. */
+const TIME_MAX = 8.64e15;
 const NO_LOST: readonly Lost[] = [];
 const KEYS: ReadonlySet<string> = new Set(["name", "psk", "addresses", "prefixes", "modes", "lost"]);
 
@@ -78,7 +82,8 @@ function isPrefix(text: unknown): boolean {
 }
 
 function isLost(one: unknown): boolean {
-  const { what, to } = (one ?? {}) as Record<string, unknown>;
+  const { what, to, atMs } = (one ?? {}) as Record<string, unknown>;
   if (typeof what !== "string" || typeof to !== "string" || !isName(to)) return false;
+  if (!Number.isSafeInteger(atMs) || (atMs as number) < 0 || (atMs as number) > TIME_MAX) return false;
   return what.startsWith("=") ? isName(what.slice(1)) : isPrefix(what);
 }

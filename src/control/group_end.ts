@@ -5,7 +5,7 @@
 import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { isMapped } from "../base/ip.ts";
-import { bookRefusals, type Conflict } from "../cluster/book.ts";
+import { type BookRefusal, bookRefusals, type Conflict } from "../cluster/book.ts";
 import type { Bus, BusListener, BusStatus } from "../cluster/bus.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { Group } from "../cluster/group.ts";
@@ -241,11 +241,12 @@ export class GroupEnd {
 
   /** `content` undefined removes the client. Throws AnyhopError, and what `keep` throws. */
   putClient(clientKey: string, content: Uint8Array | undefined, keep?: (value: Uint8Array) => void): void {
-    this.#in((group) => {
-      const refusal = group.putClient(this.#now(), clientKey, content, keep);
-      if (refusal !== undefined)
-        throw new AnyhopError("group_refused", `The group can't have this client: ${bookRefusals[refusal]}`);
-    });
+    this.#in((group) => must(group.putClient(this.#now(), clientKey, content, keep)));
+  }
+
+  /** A client without what it has lost. Throws AnyhopError. */
+  rewriteClient(clientKey: string, content: Uint8Array): void {
+    this.#in((group) => must(group.rewriteClient(this.#now(), clientKey, content)));
   }
 
   /** Before the start. */
@@ -512,6 +513,11 @@ export class GroupEnd {
   #now() {
     return { ms: this.#use.clock.monotonicMs(), wallMs: this.#use.clock.wallMs() };
   }
+}
+
+function must(refusal: BookRefusal | undefined): void {
+  if (refusal !== undefined)
+    throw new AnyhopError("group_refused", `The group can't have this client: ${bookRefusals[refusal]}`);
 }
 
 const outcomeCounts = ({ outcomes: counts, outcomesLastMs }: GroupStatus): OutcomeCount[] =>

@@ -126,6 +126,11 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     this.#end.putClient(clientKey, content, keep);
   }
 
+  /** A client without what it has lost. Throws AnyhopError when it can't be told. */
+  rewriteClient(clientKey: string, content: Uint8Array): void {
+    this.#end.rewriteClient(clientKey, content);
+  }
+
   /** An entry of the book from this node's disk, before the start. False: it can't be read. */
   restoreClient(clientKey: string, value: Uint8Array): boolean {
     return this.#end.restoreClient(clientKey, value);

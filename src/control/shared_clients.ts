@@ -35,7 +35,10 @@ export interface SharedClientsPorts {
   readonly store: Pick<Store, "book" | "changeBook" | "clients" | "changeClients">;
   /** Number of this node. */
   readonly node: number;
-  readonly group: Pick<NodeGroup, "putClient" | "restoreClient" | "clientEntry" | "clientKeys" | "lostOf">;
+  readonly group: Pick<
+    NodeGroup,
+    "putClient" | "rewriteClient" | "restoreClient" | "clientEntry" | "clientKeys" | "lostOf"
+  >;
   admit(client: ClientRecord): void;
   expel(publicKey: string): void;
   /** For log and events. */
@@ -65,11 +68,6 @@ interface Refused {
   readonly sinceMs: number;
 }
 
-interface Settled {
-  readonly lost: readonly Lost[];
-  readonly atMs: number;
-}
-
 export class SharedClients implements ReplicatedClients {
   readonly #use: SharedClientsPorts;
   /** Of the next write. */
@@ -86,7 +84,7 @@ export class SharedClients implements ReplicatedClients {
   /** By client key, those that can't come in here. */
   readonly #refused = new Map<string, Refused>();
   /** By client key, those that lost something lately, the oldest first. */
-  readonly #settled = new Map<string, Settled>();
+  readonly #settled = new Map<string, readonly Lost[]>();
   /** Whose turn it is in `learn`, which makes way for a client first. */
   readonly #learning = new Set<string>();
   /** Of clients that somebody of this node's file is in the way of: when they are written anew. */
@@ -173,11 +171,11 @@ export class SharedClients implements ReplicatedClients {
     const conflicts = [...this.#contested].map(([what, { keeper, others, sinceMs }]) => {
       return { what, keeper: this.#nameOf(keeper), losers: others.map((key) => this.#nameOf(key)), sinceMs };
     });
-    const settled = [...this.#settled].flatMap(([clientKey, { lost, atMs }]) => {
+    const settled = [...this.#settled].flatMap(([clientKey, lost]) => {
       const loser = this.#nameOf(clientKey);
       const { addresses = NOTHING } = this.#use.book.byPublicKey(base64Of(clientKey)) ?? {};
-      if (now - atMs > SETTLED_MS) return [];
-      return lost.map(({ what, to }) => ({ what, keeper: to, loser, addresses, atMs }));
+      const lately = lost.filter(({ atMs }) => Math.abs(now - atMs) < SETTLED_MS);
+      return lately.map(({ what, to, atMs }) => ({ what, keeper: to, loser, addresses, atMs }));
     });
     return { conflicts, settled, refused: [...this.#refused.values()].slice(0, REFUSED_SHOWN) };
   }
@@ -198,7 +196,7 @@ export class SharedClients implements ReplicatedClients {
     if (before?.origin === "file") return;
     const content = entry?.content === undefined ? undefined : this.#decoded(entry.content);
     if (entry?.content !== undefined) this.#read.delete(entry.content);
-    this.#noteSettled(clientKey, content?.lost ?? [], (entry?.version.stamp ?? 0) / STAMPS_PER_MS);
+    this.#noteSettled(clientKey, content?.lost ?? []);
     const wanted = content && without(content, group.lostOf(clientKey), clientKey);
     if (before !== undefined && wanted !== undefined && isSame(before, wanted)) return;
     if (before !== undefined) book.leave(before);
@@ -228,13 +226,14 @@ export class SharedClients implements ReplicatedClients {
 
   /** It is on this node to write the client anew, without what it has lost. */
   settle(clientKey: string): void {
-    const { group, book, log } = this.#use;
+    const { group, book, log, clock } = this.#use;
+    const atMs = Math.floor(clock.wallMs());
     const entry = group.clientEntry(clientKey);
     const content = entry?.content && decodeContent(entry.content);
     if (content === undefined) return;
-    const keepers = group.lostOf(clientKey).map((what): Lost => ({ what, to: this.#keeperOf(what) }));
+    const keepers = group.lostOf(clientKey).map((what): Lost => ({ what, to: this.#keeperOf(what), atMs }));
     for (const [what, { name, added }] of book.obstacles({ publicKey: base64Of(clientKey), ...content }))
-      if (added === undefined) keepers.push({ what, to: name });
+      if (added === undefined) keepers.push({ what, to: name, atMs });
     const lost = keepers.map(({ what }) => what);
     if (lost.length === 0) return;
     try {
@@ -246,7 +245,7 @@ export class SharedClients implements ReplicatedClients {
       const addresses = [...kept.addresses, ...fresh];
       const next = { ...kept, addresses, lost: [...content.lost, ...keepers].slice(-LOST_MAX) };
       // Not waited for: should it be lost, it is decided again.
-      group.putClient(clientKey, encodeContent(next));
+      group.rewriteClient(clientKey, encodeContent(next));
       const gone = keepers.map(({ what, to }) => `${textOf(what)} belongs to ${to}`).join(", ");
       this.#use.tell("client_conflict", `Client ${next.name} has ${addresses.join(", ")} now: ${gone}`, next.name);
     } catch (error) {
@@ -336,12 +335,12 @@ export class SharedClients implements ReplicatedClients {
     this.#use.log.error("client_refused", `The client ${client} of the group can't come in here: ${why}`);
   }
 
-  #noteSettled(clientKey: string, lost: readonly Lost[], atMs: number): void {
+  #noteSettled(clientKey: string, lost: readonly Lost[]): void {
     if (lost.length === 0 && !this.#settled.has(clientKey)) return;
     this.#settled.delete(clientKey);
-    if (lost.length === 0 || this.#use.clock.wallMs() - atMs > SETTLED_MS) return;
+    if (lost.length === 0) return;
     if (this.#settled.size >= SETTLED_MAX) this.#settled.delete(this.#settled.keys().next().value!);
-    this.#settled.set(clientKey, { lost, atMs });
+    this.#settled.set(clientKey, lost);
   }
 
   /** The book asks for its claims first, and then says that it counts. */

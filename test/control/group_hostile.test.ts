@@ -198,3 +198,23 @@ test("a flood of records and of shouts: the table ends where it is to, and the r
   await vi.advanceTimersByTimeAsync(1500);
   expect(statusOf(1).peers.find(({ node }) => node === 2)).toMatchObject({ alive: true });
 });
+
+test("whatever stumbles over what came from outside does not end the node: it is counted, logged and shown", async () => {
+  const { end, said } = ends.get(2)!;
+  const { group } = end;
+  const before = said.length;
+  // A bug in what reads records, and one in what obeys.
+  const busRecord = vi.spyOn(group, "busRecord").mockImplementationOnce(() => {
+    throw new TypeError("a bug");
+  });
+  const envelope = new Envelope(FLEET, 3, entropy.bytes(8));
+  const key = recordKey(recordOf(3).index);
+  await put(key, envelope.seal(key, encodeRecord(recordOf(3))!));
+  expect(busRecord).toHaveBeenCalled();
+  expect(said.slice(before)).toEqual(["callback_failed"]);
+  expect(statusOf(2).alarms).toMatchObject([
+    { code: "callback_failed", count: 1, sinceMs: Date.now() - 4, text: expect.stringContaining("(a bug)") },
+  ]);
+  expect(counts(2)).toMatchObject({ group_callback_failed: 1 });
+  await goesOn();
+});

@@ -225,6 +225,9 @@ describe("clients that other nodes added", () => {
           keep?.(encodeClient({ version, claimed: version, content }));
           entries.set(clientKey, { clientKey, version, claimed: version, content });
         },
+        rewriteClient(clientKey, content) {
+          entries.set(clientKey, { clientKey, version, claimed: version, content });
+        },
         restoreClient: () => true,
         clientEntry: (clientKey) => entries.get(clientKey),
         clientKeys: () => [...entries.keys()],
@@ -289,7 +292,7 @@ describe("clients that other nodes added", () => {
     expect(shared.report().refused).toMatchObject([{ client: "client3", why: expect.stringContaining("the device") }]);
     await vi.advanceTimersByTimeAsync(6000);
     const content = decodeContent(entries.get(keyOf(3))!.content!)!;
-    expect(content.lost).toEqual([{ what: "10.9.0.1/32", to: "device" }]);
+    expect(content.lost).toEqual([{ what: "10.9.0.1/32", to: "device", atMs: WALL_MS + nowMs }]);
     // Of the part of node 1 of three: numbers that 3 divides.
     expect(content.addresses).toEqual(["10.9.0.3"]);
     shared.learn(keyOf(3));
@@ -337,7 +340,8 @@ test.each<[string, object]>([
   ["no mode", { modes: [] }],
   ["a pre-shared key", { psk: "x" }],
   ["an unknown key", { admin: true }],
-  ["a loss that is none", { lost: [{ what: "\u001b[2J", to: "a" }] }],
+  ["a loss that is none", { lost: [{ what: "\u001b[2J", to: "a", atMs: 0 }] }],
+  ["a time that no date can show", { lost: [{ what: "=a", to: "a", atMs: 9e15 }] }],
   ["a list that is an object", { addresses: { length: 1 } }],
 ])("a client of another node with %s is none", (_, change) => {
   const good = { name: "anna", addresses: ["10.9.0.2"], prefixes: [], modes: ["tunnel"] };
