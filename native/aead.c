@@ -117,13 +117,13 @@ static EVP_CIPHER_CTX *context_of(struct aead_engine *engine, struct aead_key *k
 }
 
 int32_t aead_open(struct aead_engine *engine, struct aead_key *key, struct satp_header header, uint8_t *datagram,
-                  int32_t len, int32_t *type) {
+                  int32_t len, uint8_t *aside, int32_t *type) {
   if (len < SATP_HEADER_LEN + AEAD_TAG_LEN) return DATAGRAM_SHORT;
   const int32_t sealed_len = len - SATP_HEADER_LEN - AEAD_TAG_LEN;
   uint8_t *sealed = datagram + SATP_HEADER_LEN;
   uint8_t nothing[AEAD_TAG_LEN];
   /* An empty packet has nothing to deliver: it stays as it is, like one of SATP. */
-  uint8_t *plain = sealed_len > SATP_TYPE_LEN ? sealed : nothing;
+  uint8_t *plain = sealed_len <= SATP_TYPE_LEN ? nothing : aside != NULL ? aside : sealed;
   int produced = 0;
   const OSSL_PARAM tag[] = {
       OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, sealed + sealed_len, AEAD_TAG_LEN),
@@ -140,7 +140,7 @@ int32_t aead_open(struct aead_engine *engine, struct aead_key *key, struct satp_
     ERR_clear_error();
     return AUTH_FAILED;
   }
-  *type = sealed_len <= SATP_TYPE_LEN ? -1 : sealed[0] << 8 | sealed[1];
+  *type = sealed_len <= SATP_TYPE_LEN ? -1 : plain[0] << 8 | plain[1];
   return LIVE;
 }
 

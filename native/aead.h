@@ -63,9 +63,10 @@ void aead_key_clear(struct aead_engine *engine, struct aead_key *key);
 /*
  * Authenticates datagram[0, len) and decrypts it in place. LIVE with *type (-1: empty packet), or DATAGRAM_SHORT or
  * AUTH_FAILED with the bytes unchanged. The inner packet, when there is one, begins at byte 10.
+ * `aside`: room for `len` bytes that take the plain text; then the datagram stays as it is in any case. Else NULL.
  */
 int32_t aead_open(struct aead_engine *engine, struct aead_key *key, struct satp_header header, uint8_t *datagram,
-                  int32_t len, int32_t *type);
+                  int32_t len, uint8_t *aside, int32_t *type);
 
 /*
  * Seals in place the datagram that `satp_put_plain` wrote, `len` bytes with the tag. 0 or -errno; after a failure the

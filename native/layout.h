@@ -109,9 +109,10 @@
 #define CONTROL_LIMIT 42
 #define STRANGER 43
 #define CONTROL_UNEXPECTED 44
-#define VERDICTS 45
+#define FOREIGN 45
+#define VERDICTS 46
 /* First 32 bits of the SHA-256 of the lines above; the loader compares it. */
-#define LAYOUT_HASH 4002796756u
+#define LAYOUT_HASH 3558563700u
 _Static_assert(SLAB_BYTES == HANDED_BASE + HANDED_BYTES, "the control ring ends the slab");
 _Static_assert(COL_DONE + 1 == COLUMNS, "every column has a number");
 #endif

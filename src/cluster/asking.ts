@@ -1,16 +1,24 @@
 /**
- * Packets of sessions that this node does not know: held while the group is asked. The creator of an index stands in it, so
- * it is asked first, everybody else after 3 ms. Nobody knows it: the client is told, and resumes by its ticket.
+ * Packets of sessions that this node does not know: held while other nodes are asked. The creator of an index stands in it, so
+ * it is asked first; then those after it, one by one and no more than three in all, so that who makes a node ask makes it
+ * say little. None knows it: the client is told, and resumes by its ticket.
+ *
+ * Nothing of such a packet is proven. So what waits here has room of its own, and none of that of known sessions.
  */
-import { creatorOf } from "../crypto/session_index.ts";
+import { creatorOf, NODE_MAX } from "../crypto/session_index.ts";
 import type { Core } from "./core.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
 import { type Endpoint, sameEndpoint } from "./endpoint.ts";
 import type { HeldPacket } from "./group_types.ts";
+import { HoldQueue } from "./hold.ts";
 
-const CREATOR_FIRST_MS = 3;
+/** From one question to the next one. */
+const STEP_MS = 3;
+const ASKED_MAX = 3;
 /** Unknown sessions that are asked about at once. */
 const ASKING_MAX = 4096;
+/** Of one session: 100 ms of 10 Mbit/s, or 10 ms of 100. */
+const HOLD = { perSession: 128, packets: 8192, bytes: 8 << 20, sessions: ASKING_MAX };
 /** How long an answer "nobody knows it" is believed. */
 const UNKNOWN_MS = 1000;
 /** The client is told again so often, since that may be lost: for every packet would keep both from making a session. */
@@ -29,15 +37,16 @@ interface Unknown {
 interface Asking extends Due {
   readonly index: number;
   readonly sinceMs: number;
+  readonly asked: Set<number>;
   /** Nodes whose answer is outstanding. */
   readonly waiting: Set<number>;
-  everybody: boolean;
 }
 
 export class Askings {
   readonly #core: Core;
   readonly #askings = new Map<number, Asking>();
   readonly #deadlines = new Deadlines<Asking>();
+  readonly #hold = new HoldQueue<HeldPacket>(HOLD);
   /** By index, in the order of time. */
   readonly #unknown = new Map<number, Unknown>();
 
@@ -49,8 +58,17 @@ export class Askings {
     return this.#askings.size;
   }
 
+  /** What waits. */
+  get packets(): number {
+    return this.#hold.packets;
+  }
+
+  get bytes(): number {
+    return this.#hold.bytes;
+  }
+
   held(packet: HeldPacket): void {
-    const { outcomes, hold, now } = this.#core;
+    const { outcomes, now } = this.#core;
     const { index } = packet;
     const unknown = this.#unknown.get(index);
     if (unknown !== undefined && unknown.untilMs > now.ms) {
@@ -63,7 +81,7 @@ export class Askings {
       this.#tell([packet]);
       return;
     }
-    if (hold.hold(index, Number.POSITIVE_INFINITY, packet) !== undefined) {
+    if (this.#hold.hold(index, Number.POSITIVE_INFINITY, packet) !== undefined) {
       outcomes.add("hold_full");
       return;
     }
@@ -77,15 +95,14 @@ export class Askings {
     if (asking === undefined) return [];
     this.#end(asking);
     this.#core.outcomes.add("learnt");
-    return this.#core.hold.take(index);
+    return this.#hold.take(index);
   }
 
   /** A node does not know it. */
   absent(node: number, index: number): void {
     const asking = this.#askings.get(index);
-    if (asking === undefined || !asking.waiting.delete(node) || asking.waiting.size > 0) return;
-    if (asking.everybody) this.#giveUp(asking, false);
-    else this.#askEverybody(asking);
+    if (asking === undefined || !asking.waiting.delete(node) || this.#askNext(asking)) return;
+    if (asking.waiting.size === 0) this.#giveUp(asking, false);
   }
 
   /** A forwarded packet of a session that this node does not know either: it is the last to ask. */
@@ -97,8 +114,7 @@ export class Askings {
   tick(): void {
     const { now } = this.#core;
     for (let due = this.#deadlines.take(now.ms); due !== undefined; due = this.#deadlines.take(now.ms)) {
-      if (due.everybody) this.#giveUp(due, true);
-      else this.#askEverybody(due);
+      if (!this.#askNext(due)) this.#giveUp(due, true);
     }
     for (const [index, { untilMs }] of this.#unknown) {
       if (untilMs > now.ms) return;
@@ -113,45 +129,47 @@ export class Askings {
   #begin(index: number): void {
     const { now } = this.#core;
     this.#core.outcomes.add("asked");
-    const asking = {
+    const asking: Asking = {
       index,
       sinceMs: now.ms,
-      waiting: new Set<number>(),
-      everybody: false,
+      asked: new Set(),
+      waiting: new Set(),
       dueMs: 0,
       waitMs: undefined,
     };
     this.#askings.set(index, asking);
+    if (!this.#askNext(asking)) this.#giveUp(asking, false);
+  }
+
+  /** Asks one more node, the last one for the rest of the hold time. False: there is none. */
+  #askNext(asking: Asking): boolean {
+    const node = this.#nextFor(asking);
+    if (node === undefined) return false;
+    const { now, config } = this.#core;
+    asking.asked.add(node);
+    asking.waiting.add(node);
+    this.#core.say(node, { kind: "ask", index: asking.index });
+    const isLast = this.#nextFor(asking) === undefined;
+    const restMs = asking.sinceMs + config.holdMs - now.ms;
+    this.#deadlines.set(now.ms, isLast ? Math.max(1, restMs) : STEP_MS, asking);
+    return true;
+  }
+
+  /** The creator, then the living nodes with the next higher numbers, round the circle. */
+  #nextFor({ index, asked }: Asking): number | undefined {
     const creator = creatorOf(index);
-    if (!this.#core.alive(creator)) {
-      this.#askEverybody(asking);
-      return;
-    }
-    this.#ask(asking, creator);
-    this.#deadlines.set(now.ms, CREATOR_FIRST_MS, asking);
-  }
-
-  /** The creator too, once more: its answer or our question may have been lost. */
-  #askEverybody(asking: Asking): void {
-    asking.everybody = true;
-    for (const node of this.#core.living()) this.#ask(asking, node);
-    if (asking.waiting.size === 0) {
-      this.#giveUp(asking, false);
-      return;
-    }
-    this.#deadlines.set(this.#core.now.ms, Math.max(1, this.#core.config.holdMs - CREATOR_FIRST_MS), asking);
-  }
-
-  #ask({ index, waiting }: Asking, node: number): void {
-    waiting.add(node);
-    this.#core.say(node, { kind: "ask", index });
+    if (asked.size >= ASKED_MAX) return undefined;
+    if (!asked.has(creator) && this.#core.alive(creator)) return creator;
+    const after = (node: number) => (node - creator + NODE_MAX) % NODE_MAX;
+    const others = this.#core.living().filter((node) => !asked.has(node));
+    return others.length === 0 ? undefined : others.reduce((best, node) => (after(node) < after(best) ? node : best));
   }
 
   /** `late`: some have not answered. */
   #giveUp(asking: Asking, late: boolean): void {
     const { index, waiting } = asking;
     this.#end(asking);
-    const packets = this.#core.hold.take(index);
+    const packets = this.#hold.take(index);
     const creator = creatorOf(index);
     if (late && waiting.has(creator) && this.#core.alive(creator)) {
       this.#core.forward(creator, packets);

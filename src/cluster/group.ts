@@ -377,6 +377,8 @@ export class Group {
       tombstones: this.#records.tombstones,
       moving: this.#ownership.flips,
       asking: this.#askings.size,
+      askingPackets: this.#askings.packets,
+      askingBytes: this.#askings.bytes,
       introductions: this.#introductions.waiting,
       book: this.book.size,
     });

@@ -52,6 +52,8 @@ export interface Sizes {
   readonly tombstones: number;
   readonly moving: number;
   readonly asking: number;
+  readonly askingPackets: number;
+  readonly askingBytes: number;
   readonly introductions: number;
 }
 
@@ -62,6 +64,7 @@ export function statusOf(
   sizes: Sizes,
 ): GroupStatus {
   const { config, now, table, hold, outcomes, version } = core;
+  const { askingPackets, askingBytes, ...rest } = sizes;
   const peers = core.link.status().map((peer): GroupPeerStatus => {
     const member = membership.member(peer.node);
     return {
@@ -76,10 +79,10 @@ export function statusOf(
     };
   });
   return {
-    ...{ node: config.node, bootId: config.bootId, version, drain: membership.drain, sessions: table.size, ...sizes },
+    ...{ node: config.node, bootId: config.bootId, version, drain: membership.drain, sessions: table.size, ...rest },
     ...{
-      waitingPackets: hold.packets,
-      waitingBytes: hold.bytes,
+      waitingPackets: hold.packets + askingPackets,
+      waitingBytes: hold.bytes + askingBytes,
       peers,
       outcomes: outcomes.all(),
       alarms: core.alarms.list(now),

@@ -9,6 +9,7 @@
 import { AUTHENTIC, ControlBudget, OF_SESSION, PROVEN_ASK } from "./control_budget.ts";
 import { HANDED_BASE, HANDED_BYTES } from "./layout.ts";
 import { OWN_SHARE, REFUSED, SessionBudget, type SessionRates } from "./session_budget.ts";
+import { SourceBudget } from "./source_budget.ts";
 import { CONTROL, CONTROL_LIMIT, PUNT_FULL } from "./verdict.ts";
 
 /** A datagram with mux 0xFFFF. */
@@ -45,7 +46,9 @@ const HELD_ROOM = HANDED_BYTES - CONTROL_ENTRIES * CONTROL_BYTES;
 const HELD_BURST = 8 << 20;
 const HELD_PER_SECOND = 64 << 20;
 /** The same for unknown sessions: a node without any state must take as much at once, but a stranger can send these. */
-const UNKNOWN_PER_SECOND = 8 << 20;
+const UNKNOWN_PER_SECOND = 2 << 20;
+/** Of the room of held datagrams: the rest is for those that are authentic. */
+const UNKNOWN_SHARE = 0.5;
 /**
  * The same for the own shares of sessions that another node owns: the proof that moves a session to this node is among the
  * first packets of its client, and must not wait behind those of another one that floods.
@@ -64,8 +67,11 @@ const PER_SECOND = Float64Array.of(HELD_PER_SECOND, UNKNOWN_PER_SECOND, RESERVE_
 
 /** A message of the channel comes in up to 64 pages at once (channel/channel.ts); a client that pings sends a few a second. */
 const INSIDE: SessionRates = { ownBurst: 16, ownPerSecond: 16, mostBurst: 96, mostPerSecond: 300 };
-/** Whole datagrams of a session that moves; what is beyond its own share has no limit but the common budget. */
-const HOLD: SessionRates = { ownBurst: 32, ownPerSecond: 64, mostBurst: 1e9, mostPerSecond: 1e9 };
+/**
+ * Whole datagrams of a session that moves: at once as many as the common budget has room for at full size, and then 45 Mbit/s
+ * of a network that sends one session two ways. Who plays authentic datagrams again costs the node no more than that.
+ */
+const HOLD: SessionRates = { ownBurst: 32, ownPerSecond: 64, mostBurst: 8192, mostPerSecond: 4000 };
 
 /** The columns of a batch that say where a packet came from. */
 export interface Origins {
@@ -83,6 +89,8 @@ export class ControlRing {
   count = 0;
   private held = 0;
   private heldBytes = 0;
+  private unknown = 0;
+  private unknownBytes = 0;
   private used = 0;
   private readonly slab: Uint8Array;
   private readonly words = new Int32Array((CONTROL_ENTRIES + HELD_ENTRIES) * CONTROL_WORDS);
@@ -93,9 +101,11 @@ export class ControlRing {
   private readonly budget = new ControlBudget();
   private readonly inside: SessionBudget;
   private readonly holds: SessionBudget;
+  private readonly sources: SourceBudget;
 
-  /** `slab`: the one that packets are in. `rows`: of the tunnel table. */
-  constructor(slab: Uint8Array, rows: number) {
+  /** `slab`: the one that packets are in. `rows`: of the tunnel table. `seed`: 32 bits that strangers do not know. */
+  constructor(slab: Uint8Array, rows: number, seed: number) {
+    this.sources = new SourceBudget(seed);
     this.slab = slab;
     this.inside = new SessionBudget(rows, INSIDE);
     this.holds = new SessionBudget(rows, HOLD);
@@ -137,11 +147,29 @@ export class ControlRing {
   hold(columns: Origins, i: number, row: number, seq: number, at: number, len: number, now: number): boolean {
     const isKnown = row >= 0;
     if (len > HELD_BYTES_MAX || this.held === HELD_ENTRIES || this.heldBytes + len > HELD_ROOM) return false;
-    const isOwn = isKnown && this.holds.take(row, now) === OWN_SHARE && this.spend(OF_RESERVE, len, now);
-    if (!isOwn && !this.spend(isKnown ? OF_OWNED : OF_UNKNOWN, len, now)) return false;
+    if (isKnown ? !this.maySpend(row, len, now) : !this.mayAsk(columns, i, len, now)) return false;
     this.held++;
     this.heldBytes += len;
     this.append(columns, i, isKnown ? HELD : HELD_UNKNOWN, row, seq, at, len);
+    return true;
+  }
+
+  /** From the reserve for the own share of the session, or from what all sessions have together. */
+  private maySpend(row: number, len: number, now: number): boolean {
+    const share = this.holds.take(row, now);
+    if (share === REFUSED) return false;
+    return (share === OWN_SHARE && this.spend(OF_RESERVE, len, now)) || this.spend(OF_OWNED, len, now);
+  }
+
+  /** Of an unknown session: in their part of the room, and within the budgets of its network and of all. */
+  private mayAsk(columns: Origins, i: number, len: number, now: number): boolean {
+    if (this.unknown >= HELD_ENTRIES * UNKNOWN_SHARE || this.unknownBytes + len > HELD_ROOM * UNKNOWN_SHARE)
+      return false;
+    const { addr0, addr1, addr2, addr3 } = columns;
+    if (!this.sources.take(addr0[i], addr1[i], addr2[i], addr3[i], len + HELD_COST, now)) return false;
+    if (!this.spend(OF_UNKNOWN, len, now)) return false;
+    this.unknown++;
+    this.unknownBytes += len;
     return true;
   }
 
@@ -152,6 +180,8 @@ export class ControlRing {
     this.count = 0;
     this.held = 0;
     this.heldBytes = 0;
+    this.unknown = 0;
+    this.unknownBytes = 0;
     this.used = 0;
     return { words, bytes };
   }

@@ -173,7 +173,7 @@ export class Plane {
     this.output = options.memory.output;
     this.io = options.io;
     this.crypto = options.crypto;
-    this.control = new ControlRing(options.memory.slab, options.tunnels.capacity);
+    this.control = new ControlRing(options.memory.slab, options.tunnels.capacity, options.hashSeed);
     this.tunnels = new TunnelTable(options.tunnels);
     this.verdicts = new Float64Array(options.tunnels.verdicts);
     const capacity = options.tunnels.capacity;

@@ -41,7 +41,8 @@ export interface PacketCrypto {
   /**
    * Input rows [0, n) with verdict LIVE: authenticates the datagram at AT/LEN with context KEY, decrypts in place, sets
    * TYPE, AT and LEN to the inner packet; an empty packet gets TYPE -1 and LEN 0. SEQ, SENDER, MUX are read from the
-   * columns, not from the datagram. Refused: DATAGRAM_SHORT or AUTH_FAILED, datagram bytes unchanged.
+   * columns, not from the datagram. Refused: DATAGRAM_SHORT or AUTH_FAILED, datagram bytes unchanged. Rows with verdict
+   * FOREIGN, sessions only, are authenticated and nothing else: FOREIGN still, or refused.
    */
   open(n: number): void;
   /**

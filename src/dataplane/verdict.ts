@@ -57,7 +57,8 @@ export const SESSION_SEQ_LIMIT = 41;
 export const CONTROL_LIMIT = 42;
 export const STRANGER = 43;
 export const CONTROL_UNEXPECTED = 44;
-export const VERDICTS = 45;
+export const FOREIGN = 45;
+export const VERDICTS = 46;
 
 const done = (name: string, help: string): Verdict => ({ name, kind: "done", help });
 const drop = (name: string, help: string): Verdict => ({ name, kind: "drop", help });
@@ -142,4 +143,8 @@ export const verdicts: readonly Verdict[] = [
     "No session has this index, and no node of the group can have made it: not from a client. Many: somebody floods this node.",
   ),
   drop("control_unexpected", "A control datagram of a kind or length that a node does not take: not from a client."),
+  done(
+    "foreign",
+    "Of a session that another node of the group owns, to be authenticated before it is held; never counted.",
+  ),
 ];

@@ -14,6 +14,7 @@ import {
   AUTH_FAILED,
   AUTH_TAG_LENGTH,
   DATAGRAM_SHORT,
+  FOREIGN,
   INNER_MALFORMED,
   LIVE,
   TOO_BIG,
@@ -57,6 +58,18 @@ function openRow({ slab, view, input }: Memory, i: number, key: Key | undefined)
   input.at[i] = innerAt;
   input.len[i] = opened.inner.length;
   return LIVE;
+}
+
+/** Authenticates a row of a session and changes nothing of it. */
+function checkRow({ slab, input }: Memory, i: number, key: Key | undefined): number {
+  const at = input.at[i];
+  const len = input.len[i];
+  if (key?.kind !== "aead") return TUNNEL_GONE;
+  if (!inSlab(at, len)) return DATAGRAM_SHORT;
+  if (len > DATAGRAM_MAX) return AUTH_FAILED;
+  const opened = openWith(key, slab.slice(at, at + len), headerOf(input, i));
+  if (opened.result === "short") return DATAGRAM_SHORT;
+  return opened.result === "forged" ? AUTH_FAILED : FOREIGN;
 }
 
 function sealRow({ slab, output }: Memory, i: number, key: Key | undefined): number {
@@ -144,6 +157,7 @@ export function createTwinCrypto(memory: Memory): PacketCrypto {
       const { input } = memory;
       for (let i = 0; i < rows(input, n); i++) {
         if (input.verdict[i] === LIVE) input.verdict[i] = openRow(memory, i, keys.get(input.key[i]));
+        else if (input.verdict[i] === FOREIGN) input.verdict[i] = checkRow(memory, i, keys.get(input.key[i]));
       }
     },
     seal(n) {

@@ -106,6 +106,41 @@ describe.each([
       expect(input.verdict[0]).toBe(V.LIVE);
     });
 
+    test("a FOREIGN row is authenticated, and its bytes and columns stay as they are whatever comes of it", () => {
+      crypto.setAead(1, peerOf(own));
+      for (const [type, len] of [
+        [0x0800, 1400],
+        [-1, 0],
+      ]) {
+        const datagram = sealAead(own, header, type, new Uint8Array(len).fill(7));
+        for (const broken of [false, true]) {
+          const bytes = datagram.slice();
+          if (broken) bytes[bytes.length - 1] ^= 1;
+          slab.fill(0xa5, 0, SLOT_BYTES);
+          receive(memory, 0, bytes);
+          input.verdict[0] = V.FOREIGN;
+          const before = hex(slab.subarray(0, SLOT_BYTES));
+          crypto.open(1);
+          expect([input.verdict[0], input.at[0]]).toEqual([broken ? V.AUTH_FAILED : V.FOREIGN, 0]);
+          expect(input.len[0]).toBe(bytes.length);
+          expect(hex(slab.subarray(0, SLOT_BYTES))).toBe(before);
+        }
+      }
+      // The next row with this key opens as ever.
+      receive(memory, 0, sealAead(own, header, 0x0800, new Uint8Array(21)));
+      crypto.open(1);
+      expect([input.verdict[0], input.len[0]]).toEqual([V.LIVE, 21]);
+      receive(memory, 0, new Uint8Array(23));
+      input.verdict[0] = V.FOREIGN;
+      crypto.open(1);
+      expect(input.verdict[0]).toBe(V.DATAGRAM_SHORT);
+      receive(memory, 0, sealAead(own, header, 0x0800, new Uint8Array(21)));
+      input.key[0] = 5;
+      input.verdict[0] = V.FOREIGN;
+      crypto.open(1);
+      expect(input.verdict[0]).toBe(V.TUNNEL_GONE);
+    });
+
     test("a forged datagram stays whole, so that another key may open it", () => {
       crypto.setAead(1, peerOf(session(algorithm, 9)));
       crypto.setAead(2, peerOf(own));

@@ -203,6 +203,41 @@ describe("a row whose window another node has", () => {
   });
 });
 
+describe("forged datagrams for a row whose window another node has", () => {
+  test("end at the shard, counted, and nothing is handed over; the genuine one between them is", () => {
+    sessionAt(1);
+    const genuine = sealed(40);
+    for (let k = 0; k < 300; k++) {
+      const forged = genuine.slice();
+      new DataView(forged.buffer).setUint32(0, 0x7fff0000 + k);
+      hand.send(1, k === 150 ? genuine : forged);
+    }
+    settle(...nodes);
+    expect(handed(nodes[1]).map(({ kind, bytes }) => [kind, bytes])).toEqual([[HELD, genuine]]);
+    expect([nodes[1].count("held"), nodes[1].count("auth_failed"), nodes[1].count("foreign")]).toEqual([1, 299, 0]);
+  });
+
+  test("a genuine one that is played again and again has the budget of its session, and others keep theirs", () => {
+    sessionAt(1);
+    const other = indexOf(9);
+    nodes[1].session(ROW + 1, {
+      ...{ remote: CLIENT, routes: ["192.0.2.77/32"], window: WINDOW, foreign: true },
+      ...{ end: "node", sessionIndex: other, receiver: RECEIVER + 1, senderId: SENDERS[1] },
+      key: { algorithm: ALG_AES_256_GCM, sealKey: groupKey(SENDERS[1]), openKey: clientKey },
+    });
+    const replayed = sealed(40, INDEX, new Uint8Array(0));
+    for (let k = 0; k < 9000; k += 500) {
+      for (let j = 0; j < 500; j++) hand.send(1, replayed);
+      settle(...nodes);
+      handed(nodes[1]);
+    }
+    expect([nodes[1].count("held"), nodes[1].count("hold_full")]).toEqual([8192, 808]);
+    for (let k = 0; k < 50; k++) hand.send(1, sealed(k, other));
+    settle(...nodes);
+    expect(handed(nodes[1])).toHaveLength(50);
+  });
+});
+
 describe("an unknown session in a group", () => {
   test("is held whole; what is too short for a session is not", () => {
     const datagram = sealed(17);
@@ -248,10 +283,12 @@ describe("floods", () => {
     expect([node.count("held"), node.count("hold_full")]).toEqual([room, 700 - room]);
     expect([node.count("control"), node.count("punt_full")]).toEqual([96, 104]);
     const entries = handed(node);
-    // In the order in which they came, each with its own bytes.
-    expect(entries.map(({ kind }) => kind)).toEqual([...Array(room).fill(HELD), ...Array(96).fill(CONTROL_DATAGRAM)]);
-    const wrong = entries.findIndex(({ bytes }, k) => Buffer.compare(bytes, k < room ? full(k) : control) !== 0);
-    expect(wrong).toBe(-1);
+    // Of each kind in the order in which they came, each with its own bytes.
+    const held = entries.filter(({ kind }) => kind === HELD);
+    expect(held.findIndex(({ bytes }, k) => Buffer.compare(bytes, full(k)) !== 0)).toBe(-1);
+    const others = entries.filter(({ kind }) => kind === CONTROL_DATAGRAM);
+    expect([held.length, others.length, entries.length]).toEqual([room, 96, room + 96]);
+    expect(others.every(({ bytes }) => Buffer.compare(bytes, control) === 0)).toBe(true);
     for (let k = 0; k < 200; k++) hand.send(1, control);
     for (let k = 0; k < 10; k++) hand.send(1, full(1000 + k));
     settle(...nodes);
@@ -273,14 +310,29 @@ describe("floods", () => {
       }
       return node.count("held") - before;
     };
-    expect(send(6000, stranger)).toBe(Math.floor(BURST / COST));
-    expect(node.count("hold_full")).toBe(6000 - Math.floor(BURST / COST));
+    // A network has 1 MiB at once and 512 KiB a second, whatever addresses it sends from.
+    const OF_NETWORK = Math.floor((1 << 20) / COST);
+    expect(send(1000, stranger)).toBe(OF_NETWORK);
     expect(send(500, full(5))).toBe(500);
+    const near = new Hand("192.0.2.99");
+    const far = Array.from({ length: 12 }, (_, k) => new Hand(`198.18.${k}.1`));
+    const sendFrom = (from: Hand, count: number) => {
+      const before = node.count("held");
+      for (let k = 0; k < count; k += 500) {
+        for (let j = 0; j < Math.min(500, count); j++) from.send(1, stranger);
+        settle(...nodes);
+        handed(node);
+      }
+      return node.count("held") - before;
+    };
+    expect(sendFrom(near, 10)).toBe(0);
+    const all = far.reduce((sum, from) => sum + sendFrom(from, 1000), OF_NETWORK);
+    expect(all).toBe(Math.floor(BURST / COST));
     network.nowMs += 100;
-    // What was left of the burst, and 100 ms of 8 MiB a second.
-    expect(send(1000, stranger)).toBe(Math.floor(((BURST % COST) + BURST / 10) / COST));
+    // All together 2 MiB a second.
+    expect(sendFrom(new Hand("198.18.99.1"), 1000)).toBe(Math.floor(((BURST % COST) + (2 << 20) / 10) / COST));
     network.nowMs += 60_000;
-    expect(send(6000, stranger)).toBe(Math.floor(BURST / COST));
+    expect(send(1000, stranger)).toBe(OF_NETWORK);
   });
 
   test("of one session that moves use up the common budget: the first packets of another one are held all the same", () => {

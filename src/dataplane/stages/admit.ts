@@ -26,6 +26,7 @@ export function admit(p: Plane, n: number): void {
   const { verdict, tunnel, type } = p.input;
   for (let i = 0; i < n; i++) {
     if (verdict[i] === V.AUTH_FAILED) explain(p, i);
+    if (verdict[i] === V.FOREIGN) verdict[i] = hold(p, i, tunnel[i]);
     if (verdict[i] !== V.LIVE) continue;
     const t = tunnel[i];
     if (!commit(p, i, t)) continue;
@@ -102,6 +103,12 @@ function commit(p: Plane, i: number, t: number): boolean {
   if (tunnels.pending[t] === 1 && p.events.push(CONFIRMED, t, 0, addr0[i], addr1[i], addr2[i], addr3[i], port[i]))
     activate(p, t);
   return true;
+}
+
+/** An authentic datagram of a session whose window another node has: it waits for the control plane, as it came. */
+function hold(p: Plane, i: number, t: number): number {
+  const { at, len, seq } = p.input;
+  return p.control.hold(p.input, i, t, seq[i], at[i], len[i], p.now) ? V.HELD : V.HOLD_FULL;
 }
 
 /** Control inside a session: an authentic payload for the control plane. */

@@ -7,13 +7,14 @@ import { FRESH, OLD } from "../../crypto/replay.ts";
 import { fingerprintHi, fingerprintLo, RESTART_ZONE } from "../../crypto/restart.ts";
 import * as satp from "../../wire/satp.ts";
 import { FROM_GROUP, kindOfRequest, NOTHING, UNKNOWN } from "../control_budget.ts";
-import { CONTROL_DATAGRAM, UNKNOWN_SESSION } from "../control_ring.ts";
+import { CONTROL_DATAGRAM, HELD_BYTES_MAX, UNKNOWN_SESSION } from "../control_ring.ts";
 import type { Plane } from "../plane.ts";
 import { IN_CLIENT, IN_NODE, NO_SESSION } from "../tunnels.ts";
 import {
   CONTROL,
   CONTROL_UNEXPECTED,
   DATAGRAM_SHORT,
+  FOREIGN,
   HELD,
   HOLD_FULL,
   LIVE,
@@ -61,15 +62,16 @@ export function classify(p: Plane, n: number): void {
       continue;
     }
     const s = view.getUint32(from + satp.SEQ);
-    if (isSession && tunnels.foreign[t] === 1) {
-      verdict[i] = p.control.hold(p.input, i, t, s, from, len[i], p.now) ? HELD : HOLD_FULL;
-      continue;
-    }
     const id = view.getUint16(from + satp.SENDER_ID);
     seq[i] = s;
     sender[i] = id;
     mux[i] = m;
     key[i] = tunnels.key[t];
+    if (isSession && tunnels.foreign[t] === 1) {
+      // Only what is authentic is worth a question to the owner. What could not be held is not looked at.
+      verdict[i] = len[i] > HELD_BYTES_MAX ? HOLD_FULL : FOREIGN;
+      continue;
+    }
     if (isSession && p.sessions === IN_CLIENT) {
       key[i] = p.senderKeys.find((t << 16) | id);
       if (key[i] < 0) {
