@@ -134,6 +134,29 @@ const service = z.object({
   sessions: z.array(session).describe("The current one first."),
 });
 
+/** Of a node: requests for sessions. */
+const node = z.object({
+  sessions: z.int().describe("Sessions that it knows, those that are not confirmed yet or end soon included."),
+  refused: z
+    .array(
+      z.object({
+        reason: z.string().describe("As a counter handshake_*, or unconfirmed."),
+        detail: z.string().nullable().describe("With refused: which reason the client was told."),
+        help: z.string(),
+        client: z.string().nullable().describe("Name, when the request proved a client's key; null: a stranger."),
+        publicKey: z.string().nullable().describe("A stranger only claims it; null: the request did not say it."),
+        endpoint: z.string().describe("Of the last one; of a stranger it may be forged."),
+        count: z.int(),
+        firstMs: z.number().describe("Milliseconds since 1970."),
+        lastMs: z.number(),
+      }),
+    )
+    .describe("Who asked lately and got no session, the latest first; at most 64 of clients and 64 of strangers."),
+  requests: z
+    .array(z.object({ name: z.string(), count: z.int(), refused: z.boolean(), help: z.string() }))
+    .describe("What became of requests for sessions since the start, zeros included."),
+});
+
 export const statusSchema = z.object({
   name: z.string(),
   version: z.string(),
@@ -169,6 +192,7 @@ export const statusSchema = z.object({
   drops: z
     .array(z.object({ name: z.string(), count: z.int(), help: z.string() }))
     .describe("Every drop reason with its meaning, zeros included."),
+  node: node.nullable().describe("Of a node with sessions; else null."),
   host: z.array(z.string()).describe("What was changed on this machine."),
   faults: z.array(z.string()).describe("What is wrong now and wants a person, a sentence each."),
   announce: announceSchema.nullable().describe("Of a node: what routers are told of it."),

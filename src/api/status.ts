@@ -3,7 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { formatEndpoint } from "../base/ip.ts";
 import type { AnnounceView } from "../control/announcing.ts";
 import type { NodeGroupView } from "../control/book_report.ts";
-import type { ClientControl, ServiceStatus as ServiceView } from "../control/control_port.ts";
+import type { ClientControl, Control, ServiceStatus as ServiceView } from "../control/control_port.ts";
 import type { Supervisor } from "../control/supervisor.ts";
 import { describeTransforms } from "../control/transforms.ts";
 import { verdicts } from "../dataplane/verdict.ts";
@@ -19,6 +19,8 @@ export interface StatusParts {
   readonly announce?: AnnounceView | undefined;
   /** What is wrong now. */
   readonly faults?: readonly string[] | undefined;
+  /** Of a node. */
+  readonly control?: Pick<Control, "handshakes" | "refused" | "sessionCount"> | undefined;
   /** Of a node that is one of several. */
   readonly group?: NodeGroupView | undefined;
   /** Packets for a device that the kernel dropped. */
@@ -61,10 +63,19 @@ export function buildStatus(instance: Supervisor, clock: Clock, parts: StatusPar
       .filter((v) => v.kind === "drop")
       .map(({ name, count, help }) => ({ name, count, help })),
     services: services.map(serviceStatus),
+    node: parts.control === undefined ? null : nodeStatus(parts.control),
     host: [...new Set([...instance.hostChanges, ...services.flatMap(({ host }) => host)])],
     faults: [...(parts.faults ?? [])],
     announce: announce === undefined ? null : copyOf(announce),
     group: group === undefined ? null : groupStatus(group),
+  };
+}
+
+function nodeStatus(control: Pick<Control, "handshakes" | "refused" | "sessionCount">): Status["node"] {
+  return {
+    sessions: control.sessionCount(),
+    refused: control.refused().map((one) => ({ ...one })),
+    requests: control.handshakes().map(({ name, count, done, help }) => ({ name, count, refused: !done, help })),
   };
 }
 

@@ -3,7 +3,7 @@
  * `Actions` from the daemon's main file; what asks a running daemon is in `control.ts`, keys and files in `setup.ts`.
  */
 import { Command, CommanderError, Option } from "commander";
-import { getStatus } from "../api/client.ts";
+import { ask, getStatus } from "../api/client.ts";
 import { SOCKET_DIR } from "../api/contract.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { addControlCommands } from "./control.ts";
@@ -16,6 +16,9 @@ export const EXIT_OK = 0;
 export const EXIT_FAILED = 1;
 /** The command line or the configuration is wrong; nothing was started. */
 export const EXIT_USAGE = 2;
+
+/** Sessions that status shows. */
+const ROWS = 20;
 
 /** Each returns an exit code. An AnyhopError that it throws is printed and is EXIT_FAILED. */
 export interface Actions {
@@ -104,8 +107,12 @@ Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuratio
     .description("show what a running daemon does")
     .addHelpText("after", "\nExamples:\n  anyhop status node\n  anyhop status --json | jq .drops")
     .action(async (name: string | undefined, options: { socket?: string; json?: true }) => {
-      const status = await getStatus(findSocket(name, options.socket, io.socketDir ?? SOCKET_DIR));
-      io.out(options.json ? `${JSON.stringify(status, null, 2)}\n` : renderStatus(status));
+      const socket = findSocket(name, options.socket, io.socketDir ?? SOCKET_DIR);
+      const status = await getStatus(socket);
+      // A node may have 100,000: the others are in sessions list.
+      const first =
+        status.node === null || options.json ? undefined : await ask(socket, "listSessions", { limit: ROWS });
+      io.out(options.json ? `${JSON.stringify(status, null, 2)}\n` : renderStatus(status, first?.sessions));
       done(EXIT_OK);
     });
   addControlCommands(program, { ...io, socketDir: io.socketDir ?? SOCKET_DIR }, done);

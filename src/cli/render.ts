@@ -25,11 +25,11 @@ export function renderSessions(sessions: readonly ApiSession[], nowMs: number): 
     session.endpoint,
     heard(session, nowMs),
     ...(inGroup ? [session.owner === null ? "not known" : String(session.owner)] : []),
-    duration(Math.max(0, nowMs - session.sinceMs)),
+    `${duration(Math.max(0, nowMs - session.sinceMs))} ago`,
     `${session.rx.packets} (${bytes(session.rx.bytes)})`,
     `${session.tx.packets} (${bytes(session.tx.bytes)})`,
   ]);
-  const head = ["SESSION", "CLIENT", "PEER", "HEARD", ...(inGroup ? ["NODE"] : []), "AGE", "RECEIVED", "SENT"];
+  const head = ["SESSION", "CLIENT", "PEER", "HEARD", ...(inGroup ? ["NODE"] : []), "HANDSHAKE", "RECEIVED", "SENT"];
   return lines(align([head, ...rows]));
 }
 

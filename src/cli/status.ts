@@ -1,14 +1,17 @@
 /** `anyhop status` for people: the daemon's answer as lines of text. Pure. Only drops that happened are shown. */
+
+import type { ApiSession } from "../api/contract/control.ts";
 import type { Status, TunnelStatus } from "../api/contract.ts";
 import { progress } from "./drain.ts";
 import { groupCounters, groupLines } from "./group.ts";
+import { renderSessions } from "./render.ts";
 import { answeredMs, serviceLines } from "./services.ts";
 import { align, bytes, duration } from "./text.ts";
 
 const SMALL_TABLE_MAX = 4;
 
-/** Several lines with a newline at the end. */
-export function renderStatus(status: Status): string {
+/** Several lines with a newline at the end. `sessions`: the first ones of a node. */
+export function renderStatus(status: Status, sessions: readonly ApiSession[] = []): string {
   const { device } = status;
   const lines = [
     `${status.name}: anyhop ${status.version}, pid ${status.pid}, up ${duration(status.uptimeS * 1000)}`,
@@ -23,7 +26,9 @@ export function renderStatus(status: Status): string {
   lines.push(...announceLines(status));
   if (status.group !== null) lines.push(...groupLines(status.group));
   if (status.services.length > 0) lines.push("", ...serviceLines(status.services, answeredMs(status)));
-  else lines.push("", ...tunnelTable(status.tunnels));
+  if (status.node !== null) lines.push("", ...nodeLines(status.node, sessions, answeredMs(status)));
+  if (status.tunnels.length > 0 || (status.node === null && status.services.length === 0))
+    lines.push("", ...tunnelTable(status.tunnels));
   for (const tunnel of status.tunnels) lines.push(...tunnelProblem(tunnel));
   if (status.tunnels.length <= SMALL_TABLE_MAX)
     for (const tunnel of status.tunnels) lines.push("", ...tunnelDetails(tunnel));
@@ -31,6 +36,27 @@ export function renderStatus(status: Status): string {
   const between = status.group === null ? [] : groupCounters(status.group);
   if (between.length > 0) lines.push("", ...between);
   return `${lines.map((line) => line.trimEnd()).join("\n")}\n`;
+}
+
+/** Who is connected, as far as there is room, and who was refused. */
+function nodeLines(
+  { sessions: known, refused }: NonNullable<Status["node"]>,
+  sessions: readonly ApiSession[],
+  nowMs: number,
+): string[] {
+  const more = known - sessions.length;
+  const lines = renderSessions(sessions, nowMs).trimEnd().split("\n");
+  if (sessions.length > 0 && more > 0)
+    lines.push(`${more} more, some of them old or not confirmed: anyhop sessions list`);
+  if (refused.length === 0) return lines;
+  const rows = refused.map(({ client, publicKey, endpoint, count, lastMs, reason, detail, help }) => [
+    client ?? (publicKey === null ? "a stranger" : `key ${publicKey}`),
+    endpoint,
+    String(count),
+    `${duration(Math.max(0, nowMs - lastMs))} ago`,
+    `${reason}${detail === null ? "" : ` (${detail})`}: ${help}`,
+  ]);
+  return [...lines, "", ...align([["REFUSED", "FROM", "TIMES", "LAST", "REASON"], ...rows])];
 }
 
 /** Which offloads are on, and the reason for each that is off. */
@@ -117,8 +143,12 @@ function tunnelProblem(tunnel: TunnelStatus): string[] {
 
 function dropTable(status: Status): string[] {
   const happened = status.drops.filter(({ count }) => count > 0).toSorted((a, b) => b.count - a.count);
-  if (happened.length === 0) return ["No packet was dropped."];
-  return align([["DROPPED", "REASON", ""], ...happened.map(({ name, count, help }) => [String(count), name, help])]);
+  const refused = (status.node?.requests ?? []).filter((request) => request.refused && request.count > 0);
+  const drops = happened.map(({ name, count, help }) => [String(count), name, help]);
+  // In the same table: a request that was refused is a packet that came to nothing.
+  const requests = refused.map(({ name, count, help }) => [String(count), `handshake_${name}`, help]);
+  if (drops.length + requests.length === 0) return ["No packet was dropped."];
+  return align([["DROPPED", "REASON", ""], ...drops, ...requests]);
 }
 
 const plural = (word: string, count: number): string => (count === 1 ? word : `${word}s`);

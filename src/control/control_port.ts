@@ -9,7 +9,7 @@ import type { ClientProblemView } from "./client_problems.ts";
 import type { InstanceEvent } from "./event_hub.ts";
 import type { Mode } from "./instance.ts";
 import type { LevelName } from "./log_level.ts";
-import type { OutcomeCount, SessionState } from "./ports.ts";
+import type { OutcomeCount, RefusedView, SessionState } from "./ports.ts";
 import type { Change } from "./reload.ts";
 
 export interface ClientView {
@@ -92,6 +92,10 @@ export interface Control {
   handshakes(): readonly OutcomeCount[];
   /** What became of control messages inside sessions since the start. */
   controls(): readonly OutcomeCount[];
+  /** Who asked lately and got no session, the latest first. */
+  refused(): readonly RefusedView[];
+  /** Sessions that this node knows. */
+  sessionCount(): number;
   routes(): readonly RouteView[];
   /** Reads the file again. Throws "config_faults" and changes nothing when it has errors. */
   reload(): Promise<ReloadView>;

@@ -25,7 +25,7 @@ import type { NodeSpec } from "./instance.ts";
 import { formatKey } from "./keys/key_text.ts";
 import type { LevelName, LogLevel } from "./log_level.ts";
 import type { NodeGroup } from "./node_group.ts";
-import type { ClientRecord, OutcomeCount, Sessions, Store } from "./ports.ts";
+import type { ClientRecord, OutcomeCount, RefusedView, Sessions, Store } from "./ports.ts";
 import { type Change, describeChange, diffNode } from "./reload.ts";
 import { leaveGroup, prefixesOfBook, SharedClients } from "./shared_clients.ts";
 
@@ -134,6 +134,14 @@ export class NodeControl implements Control {
 
   controls(): readonly OutcomeCount[] {
     return this.#use.sessions.controls();
+  }
+
+  refused(): readonly RefusedView[] {
+    return this.#use.sessions.refused();
+  }
+
+  sessionCount(): number {
+    return this.#use.sessions.count();
   }
 
   /** Longest prefixes first, as the data plane chooses. */

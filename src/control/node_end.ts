@@ -4,7 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
-import { formatEndpoint } from "../base/ip.ts";
+import { formatEndpoint, isMapped } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import * as kinds from "../channel/kinds.ts";
 import { type CloseReason, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
@@ -36,7 +36,7 @@ import type { EventHub } from "./event_hub.ts";
 import type { NodeSpec } from "./instance.ts";
 import { Admitted, type ClientSettings, clientSettings, type SharedSettings, sharedSettings } from "./node_clients.ts";
 import { NodeInside } from "./node_inside.ts";
-import type { ClientRecord, OutcomeCount, SessionState, Sessions, Store, TicketKey } from "./ports.ts";
+import type { ClientRecord, OutcomeCount, RefusedView, SessionState, Sessions, Store, TicketKey } from "./ports.ts";
 import { endpointOf, type Handed, Rows, type SessionEnd, type ShardPort, type Source } from "./session_end.ts";
 import { freshTicketKeys, TICKET_LIFETIME_MS } from "./ticket_keys.ts";
 
@@ -51,6 +51,8 @@ const OVERLAP_MS = 30_000;
 const EXPIRE_AFTER_MS = 600_000;
 /** Ticket keys are looked after so often. */
 const TICKET_KEYS_MS = 60_000;
+const UNCONFIRMED =
+  "A session was granted, and its client was never heard in it: another pre-shared key (psk) there, or answers do not reach it.";
 /** Outcomes of requests that got what they asked for. */
 const DONE: ReadonlySet<string> = new Set<NodeOutcome>(["answered", "resumed"]);
 
@@ -448,6 +450,19 @@ export class NodeEnd implements SessionEnd, Sessions {
     return this.#inside.counts();
   }
 
+  refused(): readonly RefusedView[] {
+    return this.responder.refusals.list().map(({ reason, detail, clientName, clientKey, from, ...rest }) => ({
+      ...{ reason, detail: detail || null, client: clientName || null, ...rest },
+      publicKey: clientKey === "" ? null : base64Of(clientKey),
+      help: nodeOutcomes[reason as NodeOutcome] ?? UNCONFIRMED,
+      endpoint: formatEndpoint(from.w0, from.w1, from.w2, from.w3, from.port),
+    }));
+  }
+
+  count(): number {
+    return this.responder.sessions.size;
+  }
+
   list(after = -1, limit = Number.POSITIVE_INFINITY): readonly SessionState[] {
     const { sessions } = this.responder;
     const ids = new Int32Array(sessions.size);
@@ -597,6 +612,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#others?.ended(index, timestamp, reason);
     const row = this.#byIndex.find(index);
     if (row === NO_ROW) return;
+    if (reason === "unconfirmed" && this.#shard.tunnels.foreign[row] === 0) this.#noteUnconfirmed(row, clientName);
     // The others were never up, or a newer one has taken their place.
     if (reason === "expired" || reason === "removed" || reason === "closed")
       this.#use.events.tell("session_down", `Client ${clientName}: its session has ended (${reason})`, clientName);
@@ -605,6 +621,13 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#indices[row - this.#firstRow] = 0;
     this.#post({ kind: "remove", index: row, routes: [] });
     this.#free.give(row);
+  }
+
+  #noteUnconfirmed(row: number, clientName: string): void {
+    const { addr0, addr1, addr2, addr3, port } = this.#shard.tunnels;
+    const [w0, w1, w2, w3] = [addr0[row], addr1[row], addr2[row], addr3[row]];
+    const from = { family: isMapped(w0, w1, w2) ? (4 as const) : (6 as const), w0, w1, w2, w3, port: port[row] };
+    this.responder.refusals.note(this.#now(), "unconfirmed", "", from, { clientName, clientKey: "" });
   }
 
   #close(row: number, reason: CloseReason): void {

@@ -121,12 +121,35 @@ export interface OutcomeCount {
   readonly lastMs?: number | undefined;
 }
 
+/** Requests for sessions of one sender that were refused for one reason. */
+export interface RefusedView {
+  /** Name of an outcome of `handshakes`, or unconfirmed. */
+  readonly reason: string;
+  /** Which refusal a known client was told; null: it was told nothing. */
+  readonly detail: string | null;
+  readonly help: string;
+  /** Name of a client that proved its key; null: a stranger. */
+  readonly client: string | null;
+  /** 44 characters of base64; a stranger only claims it. null: the request did not say it. */
+  readonly publicKey: string | null;
+  /** Of the last request. */
+  readonly endpoint: string;
+  readonly count: number;
+  /** Milliseconds since 1970. */
+  readonly firstMs: number;
+  readonly lastMs: number;
+}
+
 /** What the control layer asks of the sessions; they live in shards and handshakes. */
 export interface Sessions {
   /** Since the start; every outcome, also those that never happened. */
   handshakes(): readonly OutcomeCount[];
   /** What became of control messages inside sessions, likewise. */
   controls(): readonly OutcomeCount[];
+  /** Who asked lately and got no session, the latest first; bounded. */
+  refused(): readonly RefusedView[];
+  /** How many there are, those that are not confirmed yet or end soon included. */
+  count(): number;
   /** Those that are up, in the order of ids: the first `limit` of those above `after`; all without arguments. */
   list(after?: number, limit?: number): readonly SessionState[];
   get(id: number): SessionState | undefined;

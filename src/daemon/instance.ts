@@ -80,7 +80,7 @@ export async function runInstance(
     status: () =>
       buildStatus(supervisor, systemClock, {
         ...{ version: hooks.version, client: parts.client, announce: control?.announcement(), queueDrops },
-        ...{ group: control?.groupStatus(), faults: control?.faults() },
+        ...{ group: control?.groupStatus(), control, faults: control?.faults() },
       }),
     ...(parts.client === undefined ? {} : { client: parts.client }),
     ...(control === undefined ? {} : { control }),

@@ -30,6 +30,8 @@ export function createMemorySessions(clock: Clock): MemorySessions {
     // Nobody asks a twin for a session.
     handshakes: () => [],
     controls: () => [],
+    refused: () => [],
+    count: () => sessions.size,
     get: (id) => sessions.get(id),
     sessionOf: (publicKey) => of(publicKey)[0]?.id,
     end: (id) => sessions.delete(id),

@@ -14,12 +14,13 @@ import { creatorOf, IndexKeys, SESSION_NUMBERS } from "../crypto/session_index.t
 import { KEY_LEN, type KeyPair } from "../crypto/x25519.ts";
 import type { Now } from "./clock.ts";
 import * as control from "./control.ts";
-import { ANSWER_MAX, type Answer, encodeAnswer, type Grant } from "./grant.ts";
+import { ANSWER_MAX, type Answer, encodeAnswer, type Grant, refusedReasons } from "./grant.ts";
 import { type Aead, resumedKeys, resumeKey, resumptionSecret, type Sender, sessionSecret } from "./keys.ts";
 import { type BucketLimits, Buckets, LoadDetector, type LoadLimits, sourceHigh, sourceLow } from "./limits.ts";
 import { Cookies, checkMac1, type Endpoint, hasMac2, mac1Key } from "./macs.ts";
 import { type NodeOutput, type NodeSession, NodeSessions, type SessionLimits } from "./node_sessions.ts";
 import { decodeOffer, groupNameBytes, prologueOf } from "./offer.ts";
+import { type Asker, RefusedRequests } from "./refused_requests.ts";
 import { Announcer } from "./senders.ts";
 import { type InnerPrefix, NO_SETTINGS, type Settings } from "./settings.ts";
 import { openTicket, SALT_LEN, sealingKey, sealTicket, TICKET_LIFETIME_MAX_MS, type TicketRing } from "./ticket.ts";
@@ -98,6 +99,11 @@ export const nodeOutcomes = {
 } as const;
 export type NodeOutcome = keyof typeof nodeOutcomes;
 
+/** Ends of requests that somebody may want to know the sender of. */
+const LISTED: ReadonlySet<NodeOutcome> = new Set([
+  ...(["stale", "refused", "mac1_wrong", "rate_limited", "forged", "client_unknown"] as const),
+]);
+
 /** A client's timestamp is at most so far ahead of this node's clock: one of the far future would shut the client out. */
 const AHEAD_MAX_MS = 600_000;
 /** Of one client: its clock went back once, or somebody plays its old requests. */
@@ -116,6 +122,10 @@ const ROUTES_MAX = Math.floor(ANSWER_MAX / 7);
 export class Responder {
   readonly sessions: NodeSessions;
   readonly counters = new Map<NodeOutcome, number>();
+  readonly refusals = new RefusedRequests();
+  /** Of the request that is being read: who sent it, as far as it has said that, and why it is refused. */
+  #asker: Asker | undefined;
+  #detail = "";
   #config: ResponderConfig;
   readonly #clients: Clients;
   readonly #timestamps: Timestamps;
@@ -164,9 +174,13 @@ export class Responder {
   /** One datagram with mux 0xFFFF. */
   receive(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
     const type = control.check(datagram);
-    if (type === control.INIT) return this.#count(this.#init(now, datagram, from, out));
-    if (type === control.RESUME) return this.#count(this.#resume(now, datagram, from, out));
-    return this.#count(type === 0 ? "malformed" : "unexpected");
+    if (type !== control.INIT && type !== control.RESUME) return this.#count(type === 0 ? "malformed" : "unexpected");
+    this.#asker = undefined;
+    this.#detail = "";
+    const outcome =
+      type === control.INIT ? this.#init(now, datagram, from, out) : this.#resume(now, datagram, from, out);
+    if (LISTED.has(outcome)) this.refusals.note(now, outcome, this.#detail, from, this.#asker);
+    return this.#count(outcome);
   }
 
   /** One datagram of a session that this node does not know. Answers with at most its own length. */
@@ -216,11 +230,13 @@ export class Responder {
     const claimed = openStatic(prologueOf(this.#groupName, datagram), group, noise);
     if (claimed === undefined) return this.#failed(now, from, "forged");
     const clientKey = toHex(claimed.remoteStatic);
+    this.#asker = { clientName: "", clientKey };
     const client = this.#clients.find(clientKey);
     if (client === undefined) return this.#failed(now, from, "client_unknown");
     // A rekey is spared one DH of five.
     const first = openFirst(group, claimed, this.sessions.staticSharedOf(clientKey));
     if (first === undefined) return this.#failed(now, from, "forged");
+    this.#asker = { clientName: client.name, clientKey };
     const offer = decodeOffer(first.payload);
     if (offer === undefined) return this.#failed(now, from, "malformed");
     if (!this.#mayAsk(now, clientKey, claimed.remoteStatic, offer.timestamp)) return "rate_limited";
@@ -265,6 +281,7 @@ export class Responder {
     if (!equalBytes(mac, datagram.subarray(control.MAC1, control.MAC2))) return this.#failed(now, from, "forged");
     const clientKey = toHex(ticket.clientKey);
     const client = this.#clients.find(clientKey);
+    this.#asker = { clientName: client?.name ?? "", clientKey };
     if (client === undefined) return this.#failed(now, from, "client_unknown");
     if (!this.#mayAsk(now, clientKey, ticket.clientKey, timestamp)) return "rate_limited";
     const remote = datagram.subarray(control.EPHEMERAL, control.EPHEMERAL + KEY_LEN);
@@ -397,7 +414,11 @@ export class Responder {
       this.sessions.add(now, session, out, staticShared, told);
     }
     out.push({ kind: "send", datagram, to: from });
-    if (session === undefined) return answer[0] === 1 ? "stale" : "refused";
+    if (session === undefined && answer[0] === 1) return "stale";
+    if (session === undefined) {
+      this.#detail = refusedReasons[answer[1]] ?? "";
+      return "refused";
+    }
     return session.resumed ? "resumed" : "answered";
   }
 

@@ -24,6 +24,7 @@ export function sampleStatus(): Status {
       { name: "device-udp", on: false, why: "The kernel says EINVAL: Linux 6.2 has it." },
     ],
     services: [],
+    node: null,
     tunnels: [
       {
         name: "anna",

@@ -100,6 +100,56 @@ test("of a client: its services with their sessions, and no table of tunnels", (
   expect(all.some((each) => each.startsWith("TUNNEL"))).toBe(false);
 });
 
+test("of a node: who is connected, who was refused and why, and that no packet was dropped only if none was refused", () => {
+  const nowMs = Date.parse(sampleStatus().startedAt) + sampleStatus().uptimeS * 1000;
+  const none = { packets: 0, bytes: 0 };
+  const session = {
+    ...{ id: 4711, client: "anna", publicKey: "K", endpoint: "192.0.2.7:4444", cipher: "aes-256-gcm", foreign: false },
+    ...{
+      sinceMs: nowMs - 61_000,
+      heardMs: nowMs - 1500,
+      owner: null,
+      settings: null,
+      rx: { packets: 12, bytes: 2048 },
+      tx: none,
+    },
+  };
+  const refused = [
+    {
+      ...{ reason: "refused", detail: "no_address", help: "Refused.", client: "bela", publicKey: "B=" },
+      ...{ endpoint: "192.0.2.8:1", count: 3, firstMs: nowMs - 9000, lastMs: nowMs - 2000 },
+    },
+    {
+      ...{ reason: "client_unknown", detail: null, help: "May not come.", client: null, publicKey: "C=" },
+      ...{ endpoint: "192.0.2.9:1", count: 1, firstMs: nowMs - 3000, lastMs: nowMs - 3000 },
+    },
+  ];
+  const requests = [
+    { name: "answered", count: 5, refused: false, help: "Answered." },
+    { name: "client_unknown", count: 3, refused: true, help: "May not come." },
+    { name: "forged", count: 0, refused: true, help: "Forged." },
+  ];
+  const drops = sampleStatus().drops.map((drop) => ({ ...drop, count: 0 }));
+  const status = { ...sampleStatus(), tunnels: [], drops, node: { sessions: 5, refused, requests } };
+  const shown = (text: string) => text.split("\n").map((each) => each.trim().replace(/ {2,}/g, "|"));
+  const all = shown(renderStatus(status, [session]));
+  expect(all.slice(all.indexOf("SESSION|CLIENT|PEER|HEARD|HANDSHAKE|RECEIVED|SENT") + 1)).toEqual([
+    "4711|anna|192.0.2.7:4444|1 s ago|1 min 1 s ago|12 (2.0 KiB)|0 (0 B)",
+    "4 more, some of them old or not confirmed: anyhop sessions list",
+    "",
+    "REFUSED|FROM|TIMES|LAST|REASON",
+    "bela|192.0.2.8:1|3|2 s ago|refused (no_address): Refused.",
+    "key C=|192.0.2.9:1|1|3 s ago|client_unknown: May not come.",
+    "",
+    "DROPPED|REASON",
+    "3|handshake_client_unknown|May not come.",
+    "",
+  ]);
+  const quiet = shown(renderStatus({ ...status, node: { sessions: 0, refused: [], requests: requests.slice(0, 1) } }));
+  expect(quiet).toContain("Nobody is connected.");
+  expect(quiet.at(-2)).toBe("No packet was dropped.");
+});
+
 test("a problem is shown with its hint", () => {
   expect(line("offloads")).toBe("offloads device-tcp");
   expect(line("         device-udp")).toBe("         device-udp is off: The kernel says EINVAL: Linux 6.2 has it.");

@@ -1,8 +1,9 @@
 /** A node's sessions against real clients on virtual time: who comes in, who is put out, and what strangers can't do. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { INIT, MUX, RESUME, RESUME_TICKET, TYPE } from "../../src/handshake/control.ts";
+import { RefusedRequests } from "../../src/handshake/refused_requests.ts";
 import { packet4, packet6 } from "../dataplane/world.ts";
-import { addressOf, type Machine, NODE_INNER, PSK, publicKeyOf, recordOf, World } from "./ends.ts";
+import { addressOf, keyOf, type Machine, NODE_INNER, PSK, publicKeyOf, recordOf, World } from "./ends.ts";
 
 const NOTHING = new Uint8Array(0);
 const YEAR_MS = 365 * 24 * 3_600_000;
@@ -120,6 +121,63 @@ describe("coming in", () => {
       await world.run(60_000);
       expect(talks(client, 0)).toBe(true);
     }
+  });
+});
+
+describe("who was refused", () => {
+  test("with name or key, address, reason, how often and since when; it says nothing of who came in", async () => {
+    expect(node.end.refused()).toEqual([]);
+    const good = world.client(0);
+    const gone = world.client(7);
+    node.end.admit(recordOf(1, { modes: ["relay"] }), PSK);
+    const barred = world.client(1);
+    const stranger = world.client(3, { groupKey: keyOf(50).publicKey });
+    await world.run(60_000);
+    const seen = node.end.refused();
+    expect(seen).toHaveLength(3);
+    const by = (reason: string) => seen.find((one) => one.reason === reason)!;
+    expect(by("client_unknown")).toMatchObject({
+      client: null,
+      publicKey: publicKeyOf(7),
+      endpoint: "192.0.2.17:4444",
+    });
+    expect(by("client_unknown").count).toBe(node.end.responder.counters.get("client_unknown"));
+    expect(by("client_unknown").help).toContain("may not come");
+    expect(by("refused")).toMatchObject({ client: "client1", publicKey: publicKeyOf(1), detail: "mode_not_allowed" });
+    expect(by("refused").lastMs).toBeGreaterThan(by("refused").firstMs + 30_000);
+    expect(by("mac1_wrong")).toMatchObject({ client: null, publicKey: null, endpoint: "192.0.2.13:4444" });
+    expect(node.end.count()).toBe(1);
+    for (const client of [good, gone, barred, stranger]) client.end.stop();
+  });
+
+  test("another psk shows as a session that was never confirmed", async () => {
+    const client = world.client(0, { psk: new Uint8Array(32).fill(1) });
+    await world.run(20_000);
+    expect(node.end.refused()).toMatchObject([
+      {
+        reason: "unconfirmed",
+        client: "client0",
+        endpoint: "192.0.2.10:4444",
+        help: expect.stringContaining("pre-shared key"),
+      },
+    ]);
+    client.end.stop();
+  });
+
+  test("a flood of strangers pushes no client out, and is looked at 20 times a second", () => {
+    const refused = new RefusedRequests();
+    const at = (ms: number) => ({ ms, wallMs: ms });
+    const from = (n: number) => ({ family: 4 as const, w0: 0, w1: 0, w2: 0xffff, w3: n, port: n & 0xffff });
+    refused.note(at(0), "refused", "node_full", from(1), { clientName: "anna", clientKey: "aa" });
+    for (let n = 0; n < 100_000; n++) refused.note(at(n / 5), n % 2 ? "forged" : "mac1_wrong", "", from(n));
+    const list = refused.list();
+    expect(list.filter(({ clientName }) => clientName === "anna")).toHaveLength(1);
+    expect([list.length, list.reduce((sum, { count }) => sum + count, 0)]).toEqual([65, 65]);
+    for (let n = 0; n < 1000; n++)
+      refused.note(at(30_000), "stale", "", from(n), { clientName: `c${n}`, clientKey: String(n) });
+    expect(refused.list()).toHaveLength(128);
+    refused.note(at(40_000), "stale", "", from(5), { clientName: "c999", clientKey: "999" });
+    expect(refused.list()[0]).toMatchObject({ clientName: "c999", count: 2, firstMs: 30_000, lastMs: 40_000 });
   });
 });
 

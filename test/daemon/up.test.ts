@@ -112,6 +112,13 @@ describe.skipIf(why !== undefined)(`anyhop up${why === undefined ? "" : ` (${why
     expect(result.message).toContain(`${publicKey} among its clients`);
     expect(result.status.services[0].asking.tries).toBeGreaterThan(1);
     expect(stdout + stderr).not.toContain(key);
+    // The node tells its operator what it tells nobody else.
+    const atNode = (await world.cli("status")).stdout;
+    expect(atNode).toMatch(
+      new RegExp(`key ${publicKey.replace(/[+]/g, "\\+")} +192\\.0\\.2\\.2:\\d+ .*client_unknown: `),
+    );
+    expect(atNode).toMatch(/\d+ +handshake_client_unknown/);
+    expect(atNode).not.toContain("No packet was dropped");
   });
 
   test.each(["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"] as const)(
