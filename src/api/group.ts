@@ -22,6 +22,8 @@ export function groupStatus({ group, bus, nowMs, own, foreign, counters, book }:
       refused: book.refused.map((one) => ({ ...one })),
     },
     alarms: group.alarms.map((alarm) => ({ ...alarm })),
+    ...{ identity: group.identity, roster: group.roster === 0 ? null : group.roster },
+    fleetRotation: group.fleetRotation,
     peers: group.peers.map((peer) => peerStatus(peer, bus.peers.find(({ node }) => node === peer.node)?.lag, nowMs)),
     counters: counters.map(({ name, help, done, count, lastMs }) => {
       return { name, count, refused: !done, help, lastAgoMs: lastMs === undefined ? null : Math.round(nowMs - lastMs) };

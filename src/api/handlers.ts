@@ -76,6 +76,15 @@ export function createHandlers({ status, control, client }: Answerers): Handlers
     drain: ({ maxS, exit }) => copy(need().drain(maxS * 1000, exit)),
     undrain: () => copy(need().undrain()),
     resync: ({ node }) => ({ nodes: [...need().resync(node)] }),
+    roster: () => copy(need().roster()),
+    applyRoster({ text }) {
+      need().applyRoster(text);
+      return copy(need().roster());
+    },
+    rotate({ what, now }) {
+      need().rotate(what, now);
+      return {};
+    },
     ping: async ({ client: name, timeoutMs }) => ({
       client: name,
       rttMs: await (client ?? need()).ping(name, timeoutMs),

@@ -44,6 +44,8 @@ const httpCodes: Readonly<Record<string, number>> = {
   unknown_session: 404,
   no_group: 409,
   peer_away: 409,
+  roster_refused: 409,
+  no_roster: 409,
   no_sessions: 409,
   no_session: 409,
   client_exists: 409,

@@ -8,6 +8,7 @@ import { type ApiClient, type ApiSession, levelName } from "../api/contract/cont
 import { AnyhopError } from "../base/errors.ts";
 import { addDrainCommands } from "./drain.ts";
 import { renderChanges, renderClient, renderClients, renderRoutes, renderSessions } from "./render.ts";
+import { addRosterControlCommands } from "./roster.ts";
 import { answeredMs, serviceLines } from "./services.ts";
 import { findSocket } from "./sockets.ts";
 import { addSyncCommands } from "./sync.ts";
@@ -118,6 +119,8 @@ export function addControlCommands(program: Command, io: ControlIo, done: (code:
       show(options, await ask(socketOf(options), "routes", {}), ({ routes }) => renderRoutes(routes)),
   );
   addSyncCommands(command, program, socketOf, show);
+  const group = program.command("group").description("which nodes belong to a group: add, evict, show, apply");
+  addRosterControlCommands(command, program, group, socketOf, show);
   command(program, "reload", "read the configuration file again; what did not change goes on", "anyhop reload").action(
     async (options: Common) => show(options, await ask(socketOf(options), "reload", {}, 30_000), renderChanges),
   );

@@ -23,7 +23,7 @@ export function groupLines(group: GroupStatus): string[] {
     ...(introductions > 0 ? [`${introductions} clients still to be told of this start`] : []),
   ];
   if (waiting.length > 0) lines.push(`${INDENT}${waiting.join(", ")}`);
-  lines.push(...engineLines(group), ...bookLines(group), ...peerTable(group.peers));
+  lines.push(...identityLines(group), ...engineLines(group), ...bookLines(group), ...peerTable(group.peers));
   for (const peer of group.peers)
     lines.push(...refusals(peer), ...alarms(peer, group).map((text) => `${ALARM}${text}`));
   lines.push(...[...refusedOfAll(group), ...group.alarms.map(alarmText)].map((text) => `${ALARM}${text}`));
@@ -36,6 +36,17 @@ export function groupCounters({ counters }: GroupStatus): string[] {
   if (happened.length === 0) return [];
   const rows = happened.map(({ name, count, help, refused }) => [String(count), name, refused ? "refused" : "", help]);
   return align([["BETWEEN NODES", "WHAT", "", ""], ...rows]);
+}
+
+function identityLines({ identity, roster, fleetRotation }: GroupStatus): string[] {
+  const times = fleetRotation === 0 ? "that of the files" : `rotated ${fleetRotation} times`;
+  if (identity && roster !== null) return [`roster   version ${roster}, fleet key ${times}`];
+  if (identity)
+    return [`${ALARM}there is no roster here yet, so no other node is believed: anyhop group apply group.roster`];
+  return [
+    `${ALARM}node identity is off: whoever has the fleet key can speak as any node, and none can be put out;`,
+    `${ALARM}  to turn it on see docs/OPERATIONS.md, Node identity`,
+  ];
 }
 
 function engineLines({ engine, peers }: GroupStatus): string[] {
@@ -105,6 +116,13 @@ function alarms(peer: PeerStatus, group: GroupStatus): string[] {
   }
   if (!peer.alive && (peer.refusedBy === "other_group" || (refused["other_group"] ?? 0) > 0))
     found.push(`node ${node} has another group key: private_key must be the same on every node`);
+  if (!peer.alive && (peer.refusedBy === "not_member" || (refused["not_member"] ?? 0) > 0))
+    found.push(`node ${node} or this node is not in the other's roster: anyhop group add, then anyhop group apply`);
+  if ((refused["wrong_signature"] ?? 0) > 0)
+    found.push(
+      `somebody who has the fleet key said ${times(refused["wrong_signature"])} that it is node ${node}, and is not: ` +
+        "see docs/STOLEN-NODE.md",
+    );
   if (peer.refusedBy === "duplicate_node")
     found.push(`node ${node} knows another node ${group.node}: give each its own number in [group] node`);
   if (!peer.alive && (refused["wrong_key"] ?? 0) > 0)

@@ -4,6 +4,7 @@
  */
 import type { Command } from "commander";
 import { collect, wholeNumber } from "./control.ts";
+import { addRosterFileCommands, type RosterActions } from "./roster.ts";
 
 export interface InitNodeOptions {
   readonly dir: string;
@@ -19,6 +20,8 @@ export interface InitNodeOptions {
   readonly link: string | undefined;
   /** undefined: fleet.key in `dir`, made when missing. */
   readonly fleetKeyFile: string | undefined;
+  /** Public key of the operator; undefined: nodes are known by the fleet key alone. */
+  readonly operator: string | undefined;
   readonly force: boolean;
 }
 
@@ -73,7 +76,7 @@ export interface UpOptions {
 }
 
 /** Each returns an exit code. An AnyhopError that it throws is printed. */
-export interface SetupActions {
+export interface SetupActions extends RosterActions {
   genkey(options: { readonly passphraseFile: string | undefined }): Promise<number>;
   pubkey(options: { readonly passphraseFile: string | undefined }): Promise<number>;
   genpsk(): Promise<number>;
@@ -107,6 +110,7 @@ export function addSetupCommands(program: Command, load: LoadSetup, done: (code:
     .option("--peer <node=host:port>", "node link of another node (default port 4445)", collect, [])
     .option("--link <host:port>", "own node link (default: an address of this machine, port 4445)")
     .option("--fleet-key-file <file>", "fleet key of the group (default: fleet.key in --dir, made when missing)")
+    .option("--operator <key>", "public key of the operator: the node gets a signing key, and can be put out")
     .addHelpText(
       "after",
       `
@@ -131,6 +135,7 @@ Examples:
     .addHelpText("after", "\nExample:\n  anyhop init client --address vpn.example.net:4444 --public-key KEY")
     .action(async (options: InitClientOptions) => done(await (await load()).initClient(options)));
   addInitEngine(init, load, done);
+  addRosterFileCommands(init, program.commands.find((one) => one.name() === "group")!, load, done);
   program
     .command("invite")
     .argument("<name>", "name of the new client")
@@ -201,7 +206,13 @@ function addInitEngine(init: Command, load: LoadSetup, done: (code: number) => v
     );
 }
 
-const ON_ITS_OWN = { group: undefined, groupNode: undefined, link: undefined, fleetKeyFile: undefined };
+const ON_ITS_OWN = {
+  group: undefined,
+  groupNode: undefined,
+  link: undefined,
+  fleetKeyFile: undefined,
+  operator: undefined,
+};
 const NO_ENGINE = { address: undefined, ca: undefined, installed: undefined };
 const NO_PLACE = { config: undefined, instance: undefined, socket: undefined, output: undefined };
 

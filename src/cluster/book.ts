@@ -248,6 +248,14 @@ export class Book {
     this.#set(wallMs, clientKey, { ...client, claims, own: true }, value, out);
   }
 
+  /** Puts everything again that the bus has in this node's own subtree. */
+  reseal(out: BookOutput[]): void {
+    for (const [clientKey, held] of this.#clients)
+      if (held.own) out.push({ kind: "put", entry: { key: keyOf(clientKey), value: encodeClient(held) } });
+    for (const key of this.#ring.ownKeys())
+      out.push({ kind: "put", entry: { key: ticketKeyName(key.id), value: this.#ring.encode(key) } });
+  }
+
   client(clientKey: string): ClientEntry | undefined {
     const held = this.#clients.get(clientKey);
     return held && entryOf(clientKey, held);
@@ -321,6 +329,12 @@ export class Book {
     out.push({ kind: "put", entry: { key: ticketKeyName(key.id), value: this.#ring.encode(key) } });
     out.push({ kind: "ticket_keys" });
     return undefined;
+  }
+
+  /** A node was put out by the roster of this version: ticket keys of before are over. */
+  evicted(wallMs: number, roster: number, out: BookOutput[]): void {
+    this.#ring.evicted(roster);
+    this.sweep(wallMs, out);
   }
 
   /** Open with any of these. */

@@ -14,6 +14,7 @@ import { encodeShouts, type Shout } from "./location.ts";
 import type { Now } from "./now.ts";
 import { Outcomes } from "./outcomes.ts";
 import { SessionTable } from "./session_table.ts";
+import type { Trusted } from "./trust_types.ts";
 
 /** Sessions that may wait for another node at once, and what they may keep waiting. */
 export const FLIPS_MAX = 16_384;
@@ -32,6 +33,7 @@ export class Core {
   readonly alarms = new Alarms();
   readonly hold = new HoldQueue<HeldPacket>(HOLD);
   readonly link: Link;
+  readonly trust: Trusted;
   readonly #envelope: Envelope;
   readonly #messages = new Map<number, LinkMessage[]>();
   #shouts: Shout[] = [];
@@ -60,15 +62,17 @@ export class Core {
   /** When the last shout of each node about its sessions came, monotonic ms. */
   readonly shoutMs = new Map<number, number>();
 
-  constructor(now: Now, config: GroupConfig, ports: GroupPorts, envelope: Envelope) {
-    const { node, bootId, fleetKey, groupPublicKey, peers } = config;
+  constructor(now: Now, config: GroupConfig, ports: GroupPorts, envelope: Envelope, trust: Trusted) {
+    const { node, bootId, groupPublicKey, peers } = config;
     this.now = now;
     this.config = config;
     this.ports = ports;
     this.#envelope = envelope;
     this.peers = new Set(peers.map((peer) => peer.node));
     this.table = new SessionTable(config.sessionsMax);
-    this.link = new Link({ node, bootId, fleetKey, groupPublicKey, peers, entropy: ports.entropy });
+    this.trust = trust;
+    const { fleetKeys, identity } = trust;
+    this.link = new Link(now, { node, bootId, fleetKeys, groupPublicKey, peers, entropy: ports.entropy, identity });
   }
 
   emit(output: GroupOutput): void {
@@ -109,7 +113,7 @@ export class Core {
   /** To the bus with the next `flush`; undefined deletes. */
   put(key: string, plain: Uint8Array | undefined): void {
     this.version++;
-    this.#entries.push({ key, value: plain && this.#envelope.seal(key, plain) });
+    this.#entries.push({ key, value: plain && this.#envelope.seal(this.now.ms, key, plain) });
   }
 
   alive(node: number): boolean {
@@ -180,7 +184,7 @@ export class Core {
   #shoutOverBus(shouts: readonly Shout[]): void {
     if (shouts.length === 0 || this.config.tellsOverLink || this.busAway) return;
     for (const plain of encodeShouts(shouts))
-      this.#out.push({ kind: "shout", message: this.#envelope.seal("", plain) });
+      this.#out.push({ kind: "shout", message: this.#envelope.seal(this.now.ms, "", plain) });
   }
 
   /** All but heartbeats: the link has its own. */

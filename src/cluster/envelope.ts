@@ -7,14 +7,18 @@ import { NONCE_LEN, openChaChaPoly, sealChaChaPoly, TAG_LEN } from "../crypto/ch
 import { expand } from "../crypto/kdf.ts";
 import { KEY_LEN_MAX } from "./bus.ts";
 import { Writer } from "./bytes.ts";
+import type { FleetKeys } from "./fleet_keys.ts";
 
 export const BOOT_ID_LEN = 8;
-const NAME_LEN = 2 + BOOT_ID_LEN;
+const FLEET_ID_LEN = 4;
+/** Fleet key, node, start: one key belongs to each. */
+const NAME_LEN = FLEET_ID_LEN + 2 + BOOT_ID_LEN;
+const NODE_AT = 1 + FLEET_ID_LEN;
 const COUNTER_LEN = 6;
 const HEADER_LEN = 1 + NAME_LEN + COUNTER_LEN;
 export const ENVELOPE_OVERHEAD = HEADER_LEN + TAG_LEN;
 
-const FORMAT = 1;
+const FORMAT = 2;
 /** Keys of other starts that are kept; each start of each node of a group has one. */
 const KEYS_MAX = 256;
 
@@ -22,6 +26,7 @@ export const envelopeRefusals = {
   malformed: "Too short to be sealed by a node.",
   version: "Sealed by another version of anyhop.",
   wrong_node: "Sealed by another node than the one under whose name the engine has it.",
+  old_key: "Sealed under a fleet key of before.",
   wrong_seal: "Another fleet key, moved to another key, or changed.",
 } as const;
 export type EnvelopeRefusal = keyof typeof envelopeRefusals;
@@ -38,39 +43,44 @@ export interface Opened {
 const encoder = new TextEncoder();
 
 export class Envelope {
-  readonly #fleetKey: Uint8Array;
+  readonly #fleetKeys: FleetKeys;
   readonly #node: number;
   readonly #bootId: Uint8Array;
-  readonly #ownKey: Uint8Array;
+  #own: Start | undefined;
   readonly #starts = new Map<string, Start>();
   /** The last one that opened something: mostly the next message is of it, too. */
   #last: Start | undefined;
   #counter = 0;
 
-  /** `fleetKey` 32 bytes; `node` 1-63; `bootId` 8 bytes, drawn when the node starts and never used again. */
-  constructor(fleetKey: Uint8Array, node: number, bootId: Uint8Array) {
-    this.#fleetKey = fleetKey;
+  /** `node` 1-63; `bootId` 8 bytes, drawn when the node starts and never used again. */
+  constructor(fleetKeys: FleetKeys, node: number, bootId: Uint8Array) {
+    this.#fleetKeys = fleetKeys;
     this.#node = node;
     this.#bootId = bootId;
-    this.#ownKey = expand(fleetKey, "bus", context(node, bootId));
   }
 
   /** `key` is that of the record, or "" for a shout. */
-  seal(key: string, plain: Uint8Array): Uint8Array {
+  seal(ms: number, key: string, plain: Uint8Array): Uint8Array {
+    const [fleet] = this.#fleetKeys.inUse(ms);
+    if (this.#own?.fleetId !== fleet.id) {
+      const name = new Writer(NAME_LEN).u32(fleet.id).u16(this.#node).raw(this.#bootId).done();
+      this.#own = startOf(name, fleet);
+    }
     const counter = ++this.#counter;
-    const header = new Writer(HEADER_LEN).u8(FORMAT).u16(this.#node).raw(this.#bootId).u48(counter).done();
+    const header = new Writer(HEADER_LEN).u8(FORMAT).raw(this.#own.name).u48(counter).done();
     const sealed = new Uint8Array(ENVELOPE_OVERHEAD + plain.length);
     sealed.set(header);
-    sealed.set(sealChaChaPoly(this.#ownKey, nonceOf(counter), aadOf(header, key), plain), HEADER_LEN);
+    sealed.set(sealChaChaPoly(this.#own.key, nonceOf(counter), aadOf(header, key), plain), HEADER_LEN);
     return sealed;
   }
 
   /** `node` is whose subtree the engine says it is from. Never throws. */
-  open(node: number, key: string, sealed: Uint8Array): Opened | EnvelopeRefusal {
+  open(ms: number, node: number, key: string, sealed: Uint8Array): Opened | EnvelopeRefusal {
     if (sealed.length < ENVELOPE_OVERHEAD || key.length > KEY_LEN_MAX) return "malformed";
     if (sealed[0] !== FORMAT) return "version";
-    if (((sealed[1] << 8) | sealed[2]) !== node) return "wrong_node";
-    const start = this.#startOf(sealed);
+    if (((sealed[NODE_AT] << 8) | sealed[NODE_AT + 1]) !== node) return "wrong_node";
+    const start = this.#startOf(ms, sealed);
+    if (typeof start === "string") return start;
     NONCE.set(sealed.subarray(HEADER_LEN - COUNTER_LEN, HEADER_LEN), NONCE_LEN - COUNTER_LEN);
     const aad = AAD.subarray(0, HEADER_LEN + key.length);
     aad.set(sealed.subarray(0, HEADER_LEN));
@@ -82,13 +92,13 @@ export class Envelope {
     return { node, bootId: start.bootId, counter: counterOf(sealed), plain };
   }
 
-  #startOf(sealed: Uint8Array): Start {
-    if (this.#last !== undefined && hasName(sealed, this.#last.name)) return this.#last;
-    const name = sealed.slice(1, 1 + NAME_LEN);
-    const text = String.fromCharCode(...name);
-    const known = this.#starts.get(text);
-    if (known !== undefined) return known;
-    return { name, text, bootId: name.slice(2), key: expand(this.#fleetKey, "bus", name) };
+  #startOf(ms: number, sealed: Uint8Array): Start | EnvelopeRefusal {
+    const last = this.#last !== undefined && hasName(sealed, this.#last.name) ? this.#last : undefined;
+    const name = last?.name ?? sealed.slice(1, 1 + NAME_LEN);
+    const id = last?.fleetId ?? new DataView(name.buffer, name.byteOffset).getUint32(0);
+    const fleet = this.#fleetKeys.inUse(ms).find((key) => key.id === id);
+    if (fleet === undefined) return this.#fleetKeys.find(id) === undefined ? "wrong_seal" : "old_key";
+    return last ?? this.#starts.get(String.fromCharCode(...name)) ?? startOf(name, fleet);
   }
 
   /** Only keys that opened something are kept, so a flood of invented starts pushes none out. */
@@ -103,6 +113,7 @@ export class Envelope {
 interface Start {
   readonly name: Uint8Array;
   readonly text: string;
+  readonly fleetId: number;
   readonly bootId: Uint8Array;
   readonly key: Uint8Array;
 }
@@ -122,8 +133,11 @@ function counterOf(sealed: Uint8Array): number {
   return counter;
 }
 
-const context = (node: number, bootId: Uint8Array): Uint8Array =>
-  new Writer(2 + BOOT_ID_LEN).u16(node).raw(bootId).done();
+function startOf(name: Uint8Array, { id, key }: { readonly id: number; readonly key: Uint8Array }): Start {
+  const context = name.slice(FLEET_ID_LEN);
+  const text = String.fromCharCode(...name);
+  return { name, text, fleetId: id, bootId: context.subarray(2), key: expand(key, "bus", context) };
+}
 
 const nonceOf = (counter: number): Uint8Array => new Writer(NONCE_LEN).raw(NONCE_HEAD).u48(counter).done();
 const NONCE_HEAD = new Uint8Array(NONCE_LEN - COUNTER_LEN);

@@ -11,7 +11,7 @@ import type { Book, BookRefusal } from "./book.ts";
 import { Contacts } from "./contacts.ts";
 import { Core } from "./core.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { Envelope } from "./envelope.ts";
+import { Envelope, type Opened } from "./envelope.ts";
 import { GroupBook } from "./group_book.ts";
 import type {
   EndReason,
@@ -37,10 +37,12 @@ import { Ownership } from "./ownership.ts";
 import { decodeRecord, indexOfKey, type LiveRecord, type SessionRecord } from "./record.ts";
 import { Records } from "./records.ts";
 import { Resync } from "./resync.ts";
+import type { SignedRoster } from "./roster.ts";
 import { NOBODY, NONE } from "./session_table.ts";
 import { Snapshot } from "./snapshot.ts";
 import { type GroupStatus, statusOf } from "./status.ts";
 import type { BookTicketKey } from "./ticket_keys.ts";
+import { type RosterResult, Trust } from "./trust.ts";
 
 const HEADER_LEN = 8;
 /** What pages are made of. */
@@ -49,6 +51,7 @@ const FETCHED: ReadonlySet<LinkMessage["kind"]> = new Set(["record", "client", "
 export class Group {
   readonly #core: Core;
   readonly #envelope: Envelope;
+  readonly #trust: Trust;
   readonly #contacts: Contacts;
   readonly #records: Records;
   readonly #ownership: Ownership;
@@ -63,8 +66,10 @@ export class Group {
   readonly #book: GroupBook;
 
   constructor(now: Now, config: GroupConfig, ports: GroupPorts) {
-    this.#envelope = new Envelope(config.fleetKey, config.node, config.bootId);
-    const core = new Core(now, config, ports, this.#envelope);
+    const { node, fleetKey, identity, fleetKeys: keptFleetKeys } = config;
+    this.#trust = new Trust({ node, fleetKey, identity, keptFleetKeys });
+    this.#envelope = new Envelope(this.#trust.fleetKeys, node, config.bootId);
+    const core = new Core(now, config, ports, this.#envelope, this.#trust);
     this.#core = core;
     this.#contacts = new Contacts(core);
     this.#records = new Records(core, this.#contacts);
@@ -87,6 +92,13 @@ export class Group {
     this.#ownership.onOwned = (index) => this.#handover.owned(index);
     this.#ownership.gaveTo = (index) => this.#handover.gaveTo(index);
     this.#records.onEnd = (row) => this.#leaves(row);
+    this.#trust.begin(core, {
+      agree: (what, bytes) => ports.agree?.(what, bytes),
+      setPeers: (peers) => this.#setPeers(peers),
+      rekeyed: () => this.#rekeyed(),
+      evicted: (version) => this.#book.evicted(version),
+    });
+    this.book.evicted(now.wallMs, this.#trust.lastEviction, []);
   }
 
   // --- Facts of this node ---
@@ -150,7 +162,19 @@ export class Group {
   /** The configuration names other nodes now. Throws AnyhopError for a number that can't be a peer's. */
   setPeers(now: Now, peers: readonly LinkPeer[]): void {
     this.#core.now = now;
-    this.#membership.setPeers(peers);
+    this.#setPeers(peers);
+  }
+
+  /** The operator's roster, from a person. */
+  learnRoster(now: Now, text: string): RosterResult {
+    this.#core.now = now;
+    return this.#trust.learnRoster(text);
+  }
+
+  /** Makes another fleet key, which all nodes of the roster get. False: there is no roster. */
+  rotateFleetKey(now: Now): boolean {
+    this.#core.now = now;
+    return this.#trust.rotate();
   }
 
   /** What this node says of itself from now on. */
@@ -202,6 +226,12 @@ export class Group {
     return this.#book.restore(clientKey, value);
   }
 
+  /** Makes another ticket key; those of before open tickets for so long yet. */
+  rotateTicketKey(now: Now, overlapMs: number): void {
+    this.#core.now = now;
+    this.#book.rotateTicketKey(overlapMs);
+  }
+
   /** A ticket key that this node has made or kept. */
   putTicketKey(now: Now, key: BookTicketKey): BookRefusal | undefined {
     this.#core.now = now;
@@ -215,11 +245,8 @@ export class Group {
     const { outcomes, config } = this.#core;
     // Deleted: records of sessions end by tombstones, and the book has its own.
     if (value === undefined) return;
-    const opened = this.#envelope.open(node, key, value);
-    if (typeof opened === "string") {
-      outcomes.add("bus_refused");
-      return;
-    }
+    const opened = this.#openBus(node, key, value);
+    if (opened === undefined) return;
     this.#membership.busSays(opened, false);
     if (!key.startsWith("s.")) {
       this.#book.received(node, key, opened.plain);
@@ -242,12 +269,8 @@ export class Group {
 
   busShout(now: Now, node: number, message: Uint8Array): void {
     this.#core.now = now;
-    const { outcomes } = this.#core;
-    const opened = this.#envelope.open(node, "", message);
-    if (typeof opened === "string") {
-      outcomes.add("bus_refused");
-      return;
-    }
+    const opened = this.#openBus(node, "", message);
+    if (opened === undefined) return;
     if (!this.#membership.busSays(opened, true)) {
       this.#membership.twin(opened);
       return;
@@ -301,6 +324,7 @@ export class Group {
     this.#membership.tick();
     this.#joining.tick();
     this.#book.tick();
+    this.#trust.tick();
   }
 
   /** Monotonic time at which `tick` is due. */
@@ -316,6 +340,7 @@ export class Group {
       this.#membership.nextTimeout(),
       this.#joining.nextTimeout(),
       this.#book.nextTimeout(),
+      this.#trust.nextTimeout(),
     );
   }
 
@@ -372,6 +397,16 @@ export class Group {
     this.#core.outcomes.add("unserved");
   }
 
+  /** The operator's roster that is in force; undefined: there is none. */
+  get roster(): SignedRoster | undefined {
+    return this.#trust.roster;
+  }
+
+  /** What opens now what nodes have sealed for all; the first one seals. */
+  fleetKeys(now: Now): readonly Uint8Array[] {
+    return this.#trust.fleetKeys.inUse(now.ms).map(({ key }) => key);
+  }
+
   status(): GroupStatus {
     return statusOf(this.#core, this.#membership, this.#resync, {
       tombstones: this.#records.tombstones,
@@ -381,6 +416,9 @@ export class Group {
       askingBytes: this.#askings.bytes,
       introductions: this.#introductions.waiting,
       book: this.book.size,
+      identity: this.#trust.identity !== undefined,
+      roster: this.#trust.version,
+      fleetRotation: this.#trust.fleetKeys.newest.rotation,
     });
   }
 
@@ -417,7 +455,12 @@ export class Group {
         continue;
       }
       if (output.kind !== "payload") {
+        if (output.kind === "roster") {
+          this.#heardRoster(output);
+          continue;
+        }
         if (output.kind === "alive") {
+          this.#trust.met(output.node);
           this.#contacts.met(output.node);
           this.#book.heard(output.node);
         } else if (output.kind === "dead") {
@@ -480,6 +523,9 @@ export class Group {
         return;
       case "listed":
         this.#resync.listed(node, message);
+        return;
+      case "fleet_keys":
+        this.#trust.learnFleetKeys(message.value);
         return;
       case "fetch":
         this.#snapshot.fetched(node, message);
@@ -570,5 +616,45 @@ export class Group {
     const isNew = table.owner[row] !== config.node && !this.#handover.isRepeated(node, index, window);
     if (isNew) this.#ownership.parted(row, window, endpoint);
     this.#core.say(node, { kind: "taken", index, created, result: "moved", owner: config.node, window: undefined });
+  }
+
+  #openBus(node: number, key: string, sealed: Uint8Array): Opened | undefined {
+    const { now, outcomes } = this.#core;
+    if (!this.#trust.isHeard(node)) {
+      outcomes.add("bus_not_member");
+      return undefined;
+    }
+    const opened = this.#envelope.open(now.ms, node, key, sealed);
+    if (typeof opened !== "string") return opened;
+    outcomes.add(opened === "old_key" ? "bus_old_key" : "bus_refused");
+    return undefined;
+  }
+
+  #heardRoster({ node, text }: Extract<LinkOutput, { kind: "roster" }>): void {
+    const { now, outcomes, alarms } = this.#core;
+    const result = this.#trust.learnRoster(text);
+    if (!("fault" in result)) {
+      if (result.result === "in_force") outcomes.add("roster_taken");
+      return;
+    }
+    outcomes.add("roster_refused");
+    const said = `node ${node}, or somebody who has the fleet key, told a roster that is none: ${result.fault}`;
+    alarms.add(now, "roster_refused", String(node), said);
+  }
+
+  /** Nodes that are not among these are as good as dead: others take their sessions over. */
+  #setPeers(peers: readonly LinkPeer[]): void {
+    for (const { node } of this.#core.config.peers) {
+      if (peers.some((peer) => peer.node === node) || !this.#core.peers.has(node)) continue;
+      this.#contacts.lost(node);
+      this.#joining.lost(node);
+    }
+    this.#membership.setPeers(peers);
+  }
+
+  /** What lasts is sealed again under the key that is in use now, so that nodes that come later can open it. */
+  #rekeyed(): void {
+    this.#core.emit({ kind: "fleet_keys" });
+    this.#book.rekeyed();
   }
 }

@@ -63,6 +63,31 @@ export class GroupBook {
     return this.#with((out) => this.book.rewriteClient(this.#core.now.wallMs, clientKey, content, out));
   }
 
+  /** Makes another ticket key; those of before open tickets for `overlapMs` more, 0 = they are over. */
+  rotateTicketKey(overlapMs: number): void {
+    const { wallMs, ms } = this.#core.now;
+    const notBeforeMs = Math.floor(wallMs) + (overlapMs === 0 ? 0 : SPREAD_MS);
+    this.#with((out) => {
+      this.#makeTicketKey(notBeforeMs, notBeforeMs + overlapMs, out);
+      this.book.sweep(wallMs, out);
+    });
+    this.#sweepMs = Math.min(this.#sweepMs, ms + SPREAD_MS + overlapMs);
+  }
+
+  /** A node was put out by the roster of this version: its ticket keys open nothing any more, and there is another at once. */
+  evicted(version: number): void {
+    const { wallMs } = this.#core.now;
+    this.#with((out) => {
+      this.book.evicted(wallMs, version, out);
+      this.#makeTicketKey(Math.floor(wallMs), 0, out);
+    });
+  }
+
+  /** Puts what lasts again: it is sealed under another fleet key now. */
+  rekeyed(): void {
+    this.#with((out) => this.book.reseal(out));
+  }
+
   putTicketKey(key: BookTicketKey): BookRefusal | undefined {
     return this.#with((out) => this.book.putTicketKey(this.#core.now.wallMs, key, out));
   }
@@ -124,17 +149,23 @@ export class GroupBook {
 
   /** Once a minute: old entries out, and a ticket key when the group has none that is fresh. */
   #tend(): void {
-    const { now, ports } = this.#core;
+    const { now } = this.#core;
     this.#sweepMs = now.ms + SWEEP_MS;
     this.#with((out) => {
       this.book.sweep(now.wallMs, out);
       if (!this.book.wantsTicketKey(now.wallMs)) return;
-      const id = new DataView(ports.entropy.bytes(4).slice().buffer).getUint32(0);
-      const key = ports.entropy.bytes(KEY_LEN);
       const isFirst = this.book.sealingKey(now.wallMs) === undefined;
       const notBeforeMs = isFirst ? now.wallMs : now.wallMs + SPREAD_MS;
-      this.book.putTicketKey(now.wallMs, { id, key, notBeforeMs, notAfterMs: notBeforeMs + KEY_LIFE_MS }, out);
+      this.#makeTicketKey(notBeforeMs, 0, out);
     });
+  }
+
+  /** `endsOthersMs`: when those of before are over; 0 = in their own time. */
+  #makeTicketKey(notBeforeMs: number, endsOthersMs: number, out: BookOutput[]): void {
+    const { now, ports, trust } = this.#core;
+    const id = new DataView(ports.entropy.bytes(4).slice().buffer).getUint32(0);
+    const made = { id, key: ports.entropy.bytes(KEY_LEN), roster: trust.version, endsOthersMs };
+    this.book.putTicketKey(now.wallMs, { ...made, notBeforeMs, notAfterMs: notBeforeMs + KEY_LIFE_MS }, out);
   }
 
   #judge(node: number, merge: (wallMs: number, out: BookOutput[]) => BookRefusal | undefined): void {

@@ -5,6 +5,7 @@ import type { Entry } from "./bus.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { LinkPeer } from "./link_peer.ts";
 import type { LiveRecord, SessionRecord } from "./record.ts";
+import type { IdentityOptions } from "./trust_types.ts";
 import type { Window } from "./window.ts";
 
 export interface GroupConfig {
@@ -14,6 +15,10 @@ export interface GroupConfig {
   readonly bootId: Uint8Array;
   /** 32 bytes. */
   readonly fleetKey: Uint8Array;
+  /** Undefined: the group has no roster, and whoever has the fleet key is any of its nodes. */
+  readonly identity?: IdentityOptions | undefined;
+  /** What `agree` was given as fleet keys before this start. */
+  readonly fleetKeys?: Uint8Array | undefined;
   /** 32 bytes. */
   readonly groupPublicKey: Uint8Array;
   readonly peers: readonly LinkPeer[];
@@ -38,6 +43,8 @@ export interface GroupPorts {
   open(record: LiveRecord, datagram: Uint8Array): OpenedPacket | undefined;
   /** Whether a session of the same client that is newer is up here: then an older record is of no use any more. */
   superseded(record: LiveRecord): boolean;
+  /** Puts what the nodes agreed on to disk before it counts; throws when there is no room. Undefined: nothing lasts. */
+  agree?(what: "roster" | "fleet_keys", bytes: Uint8Array): void;
   /** What a client of the book claims, see BookOptions. */
   claimsOf(content: Uint8Array): readonly string[] | undefined;
 }
@@ -117,6 +124,8 @@ export type GroupOutput =
   | { readonly kind: "conflict"; readonly address: string; readonly keeper: string; readonly others: readonly string[] }
   /** `Group.book` has other ticket keys. */
   | { readonly kind: "ticket_keys" }
+  /** `Group.fleetKeys` has other keys in use. */
+  | { readonly kind: "fleet_keys" }
   /** This node must not go on: it is not who it says. */
   | { readonly kind: "refuse"; readonly code: string; readonly text: string }
   /** For people. `notice`: as it should be; `warning`: somebody should look. */

@@ -45,6 +45,8 @@ export type LinkMessage =
   | { readonly kind: "ticket_key"; readonly value: Uint8Array }
   | BookSumsMessage
   | BookList
+  /** The fleet keys that a node knows, as `FleetKeys.encode` makes them. */
+  | { readonly kind: "fleet_keys"; readonly value: Uint8Array }
   /** From a node that begins: what stands on this page? */
   | ({ readonly kind: "fetch" } & PageName)
   | Piece;
@@ -156,6 +158,7 @@ const BOOK_SUMS = 17;
 const BOOK_LIST = 18;
 const PREFIX_LEN = 8;
 const INSIDE = 19;
+const FLEET_KEYS = 32;
 
 const PIECE_HEAD = 11;
 /** Longest contents of a piece. */
@@ -246,6 +249,7 @@ function encode(message: LinkMessage): Uint8Array | undefined {
   else if (message.kind === "inside")
     writer.u8(INSIDE).u32(message.index).u16(message.payload.length).raw(message.payload);
   else if (message.kind === "ticket_key") writer.u8(TICKET_KEY).u16(message.value.length).raw(message.value);
+  else if (message.kind === "fleet_keys") writer.u8(FLEET_KEYS).u16(message.value.length).raw(message.value);
   else if (message.kind === "fetch") writer.u8(FETCH).u8(parts.indexOf(message.part)).u32(message.page);
   else if (message.kind === "piece") encodePiece(writer, message);
   else if (message.kind === "book_sums") encodeSums(writer, message);
@@ -353,6 +357,7 @@ const decoders: Readonly<Record<number, (reader: Reader) => LinkMessage | undefi
     value: reader.view(reader.u16()),
   }),
   [TICKET_KEY]: (reader) => ({ kind: "ticket_key", value: reader.view(reader.u16()) }),
+  [FLEET_KEYS]: (reader) => ({ kind: "fleet_keys", value: reader.raw(reader.u16()) }),
   [FETCH]: (reader) => ({ kind: "fetch", ...readPageName(reader) }),
   [PIECE]: decodePiece,
   [BOOK_SUMS]: (reader) => {

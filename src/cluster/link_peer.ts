@@ -1,18 +1,18 @@
 /** What a node keeps of each peer of the link, and why it refuses datagrams of one. */
-import type { CounterWindow } from "../crypto/counter_window.ts";
-import { expand } from "../crypto/kdf.ts";
-import { Writer } from "./bytes.ts";
+import type { KeyPair } from "../crypto/x25519.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { BOOT_ID_LEN } from "./envelope.ts";
+import type { Epochs } from "./link_epochs.ts";
+import { type GreetingStatus, greetingKey, type RosterPiece } from "./link_greeting.ts";
 import type { Now } from "./now.ts";
 import type { PeerTiming } from "./timing.ts";
 
-/** Greetings of one peer whose MAC is checked: MACs of strangers must not take the processor. */
+/** Greetings under one fleet key whose MAC is checked: MACs of strangers must not take the processor. 2 ms of a second. */
+const MACS_PER_S = 500;
+/** Of those with a good MAC: signatures that are checked, and answers that are signed. */
 const GREETINGS_PER_S = 50;
-/** Of HELLO_ACK; the first is that all is well. */
-export const statuses = ["", "other_group", "duplicate_node"] as const;
+
 /** Why a peer, with proof, does not talk to this node. */
-export type RefusedBy = Exclude<(typeof statuses)[number], "">;
+export type RefusedBy = Exclude<GreetingStatus, "">;
 
 export const linkRefusals = {
   malformed: "Not a datagram of the link.",
@@ -21,13 +21,16 @@ export const linkRefusals = {
   wrong_address: "Under the number of a peer, but not from its link address.",
   too_many: "More greetings than a peer sends.",
   wrong_key: "Greeting under another fleet key: the nodes have different fleet keys, or it is forged.",
+  wrong_signature:
+    "Greeting under the fleet key that the node of this number has not signed: somebody has the fleet key.",
+  not_member: "A node that is not in the operator's roster, or whose roster has not come here yet.",
   other_group: "The peer has another group key: it serves another group.",
   duplicate_node: "Another start of a peer that is alive, or one that was replaced: two nodes have one number.",
   not_asked: "Answer to a challenge that is not open: late, or a recorded one.",
   unknown_start: "Before the peer has answered a challenge.",
   replay: "Came before, or is too old.",
   late: "Under way for more than a second: the path or this node stood still, or it was held back.",
-  wrong_seal: "Another fleet key, an earlier start of either node, or forged.",
+  wrong_seal: "Another key, an earlier start of either node, or forged.",
 } as const;
 export type LinkRefusal = keyof typeof linkRefusals;
 
@@ -40,19 +43,46 @@ export interface LinkPeer {
 /** What is known with one start of a peer. */
 export interface Life {
   readonly bootId: Uint8Array;
-  readonly sealKey: Uint8Array;
-  readonly openKey: Uint8Array;
-  readonly window: CounterWindow;
+  readonly epochs: Epochs;
   readonly timing: PeerTiming;
+}
+
+/** So many a second, and as many at once. */
+class Budget {
+  readonly #perSecond: number;
+  #left: number;
+  #ms = 0;
+
+  constructor(perSecond: number) {
+    this.#perSecond = perSecond;
+    this.#left = perSecond;
+  }
+
+  take(ms: number): boolean {
+    this.#left = Math.min(this.#perSecond, this.#left + ((ms - this.#ms) / 1000) * this.#perSecond);
+    this.#ms = ms;
+    if (this.#left < 1) return false;
+    this.#left--;
+    return true;
+  }
+}
+
+/** Keys and budgets under one fleet key: who has an old one takes nothing from those who have the new one. */
+export interface Greetings {
+  readonly keyTo: Uint8Array;
+  readonly keyFrom: Uint8Array;
+  readonly macs: Budget;
+  readonly greetings: Budget;
 }
 
 export class Peer {
   readonly node: number;
   endpoint: Endpoint;
-  readonly helloKeyTo: Uint8Array;
-  readonly helloKeyFrom: Uint8Array;
   readonly refused: Partial<Record<LinkRefusal, number>> = {};
   readonly retired: Uint8Array[] = [];
+  /** This node's present half of the keys with this peer, and when it was drawn. */
+  ephemeral: KeyPair;
+  drawnMs: number;
   life: Life | undefined;
   alive = false;
   /** Its host said that nobody listens there, and it was not heard since. Anybody can forge that: it proves nothing. */
@@ -64,35 +94,39 @@ export class Peer {
   /** Our last challenge. */
   challenge: { readonly nonce: Uint8Array; readonly ms: number; answered: boolean } | undefined;
   refusedBy: RefusedBy | undefined;
-  greetings = GREETINGS_PER_S;
-  greetingsMs = 0;
+  /** Pieces of a roster that the peer tells, by number. */
+  roster: { readonly version: number; readonly pieces: Map<number, RosterPiece> } | undefined;
+  rosterToldMs = Number.NEGATIVE_INFINITY;
+  /** Of the roster that it has, as it said last. */
+  rosterVersion = 0;
+  readonly #own: number;
+  readonly #greetings = new Map<number, Greetings>();
 
-  constructor({ node, endpoint }: LinkPeer, own: number, fleetKey: Uint8Array) {
+  constructor({ node, endpoint }: LinkPeer, own: number, ephemeral: KeyPair, ms: number) {
     this.node = node;
     this.endpoint = endpoint;
-    this.helloKeyTo = expand(fleetKey, "link hello", new Writer(4).u16(own).u16(node).done());
-    this.helloKeyFrom = expand(fleetKey, "link hello", new Writer(4).u16(node).u16(own).done());
+    this.#own = own;
+    this.ephemeral = ephemeral;
+    this.drawnMs = ms;
   }
 
-  /** Whether there is room for one more greeting. */
-  takeGreeting(now: Now): boolean {
-    const earned = ((now.ms - this.greetingsMs) / 1000) * GREETINGS_PER_S;
-    this.greetings = Math.min(GREETINGS_PER_S, this.greetings + earned);
-    this.greetingsMs = now.ms;
-    if (this.greetings < 1) return false;
-    this.greetings--;
-    return true;
+  /** Under one fleet key that this node has. */
+  greetingsUnder({ id, key }: { readonly id: number; readonly key: Uint8Array }): Greetings {
+    let found = this.#greetings.get(id);
+    if (found === undefined) {
+      found = {
+        keyTo: greetingKey(key, this.#own, this.node),
+        keyFrom: greetingKey(key, this.node, this.#own),
+        macs: new Budget(MACS_PER_S),
+        greetings: new Budget(GREETINGS_PER_S),
+      };
+      this.#greetings.set(id, found);
+    }
+    return found;
   }
-}
 
-/** 32 bytes: seals what one start of one node sends to one start of another. */
-export function linkKey(
-  fleetKey: Uint8Array,
-  from: number,
-  fromBoot: Uint8Array,
-  to: number,
-  toBoot: Uint8Array,
-): Uint8Array {
-  const context = new Writer(4 + 2 * BOOT_ID_LEN).u16(from).u16(to).raw(fromBoot).raw(toBoot).done();
-  return expand(fleetKey, "link", context);
+  /** Whether there is room for a new own ephemeral key: the present one is old. */
+  isOld(now: Now, afterMs: number): boolean {
+    return now.ms - this.drawnMs >= afterMs;
+  }
 }

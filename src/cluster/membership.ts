@@ -65,7 +65,7 @@ export class Membership {
   /** Other nodes came into the configuration, or went. */
   setPeers(peers: readonly LinkPeer[]): void {
     const { peers: known, link, leaving, deaf } = this.#core;
-    link.setPeers(peers);
+    link.setPeers(this.#core.now, peers);
     const wanted = new Set(peers.map((peer) => peer.node));
     for (const node of [...known]) {
       if (wanted.has(node)) continue;

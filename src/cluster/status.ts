@@ -35,6 +35,11 @@ export interface GroupStatus {
   /** Clients that this node is still to be introduced to. */
   readonly introductions: number;
   readonly engine: { readonly connected: boolean; readonly caughtUp: boolean };
+  /** Nodes are known by keys of their own. */
+  readonly identity: boolean;
+  /** Version of the roster that is in force; 0 = none. */
+  readonly roster: number;
+  readonly fleetRotation: number;
   readonly peers: readonly GroupPeerStatus[];
   /** What happened lately that somebody should look at. */
   readonly alarms: readonly Alarm[];
@@ -55,6 +60,9 @@ export interface Sizes {
   readonly askingPackets: number;
   readonly askingBytes: number;
   readonly introductions: number;
+  readonly identity: boolean;
+  readonly roster: number;
+  readonly fleetRotation: number;
 }
 
 export function statusOf(

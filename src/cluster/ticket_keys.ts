@@ -8,8 +8,8 @@ const NEW_KEY_MS = 86_400_000;
 export const KEY_LIFE_MS = 2 * 86_400_000;
 /** Of clocks that are not the same. */
 const AHEAD_MS = 300_000;
-const FORMAT = 1;
-const LENGTH = 1 + 4 + 32 + 6 + 6;
+const FORMAT = 2;
+const LENGTH = 1 + 4 + 32 + 6 + 6 + 4 + 6;
 
 export const keyRefusals = {
   keys_full: "More ticket keys than a group ever has at a time.",
@@ -28,6 +28,10 @@ export interface BookTicketKey {
   readonly notBeforeMs: number;
   /** Tickets are opened with it until then, ms since 1970. */
   readonly notAfterMs: number;
+  /** Version of the roster under which it was made; a node that was put out later knows it. Left out: 0. */
+  readonly roster?: number | undefined;
+  /** From then on older keys open nothing any more, ms since 1970; left out or 0: this key ends no other. */
+  readonly endsOthersMs?: number | undefined;
 }
 
 /** Key on the bus: "t.0012abcd". */
@@ -37,16 +41,24 @@ export class TicketKeyRing {
   readonly #keys = new Map<number, BookTicketKey>();
   /** Ids that the bus has in this node's own subtree. */
   readonly #own = new Set<number>();
+  /** Keys that were made under an older roster than this are refused. */
+  #roster = 0;
+  /** Ids of keys that are over: another node may still tell of one. */
+  readonly #burnt = new Set<number>();
 
-  encode({ id, key, notBeforeMs, notAfterMs }: BookTicketKey): Uint8Array {
-    return new Writer(LENGTH).u8(FORMAT).u32(id).raw(key).u48(notBeforeMs).u48(notAfterMs).done();
+  encode({ id, key, notBeforeMs, notAfterMs, roster = 0, endsOthersMs = 0 }: BookTicketKey): Uint8Array {
+    const writer = new Writer(LENGTH).u8(FORMAT).u32(id).raw(key).u48(notBeforeMs).u48(notAfterMs);
+    return writer.u32(roster).u48(endsOthersMs).done();
   }
 
   /** Undefined for bytes that no node of this version writes. */
   decode(bytes: Uint8Array): BookTicketKey | undefined {
     const reader = new Reader(bytes);
     reader.must(reader.u8() === FORMAT);
-    const key = { id: reader.u32(), key: reader.raw(32), notBeforeMs: reader.u48(), notAfterMs: reader.u48() };
+    const key = {
+      ...{ id: reader.u32(), key: reader.raw(32), notBeforeMs: reader.u48(), notAfterMs: reader.u48() },
+      ...{ roster: reader.u32(), endsOthersMs: reader.u48() },
+    };
     reader.must(key.notBeforeMs < key.notAfterMs);
     return reader.finish(key);
   }
@@ -56,7 +68,7 @@ export class TicketKeyRing {
    * keys of one id (one in 2^32 each): the greater bytes count everywhere.
    */
   add(wallMs: number, key: BookTicketKey, own: boolean, made: boolean): "added" | "known" | KeyRefusal {
-    if (key.notAfterMs <= wallMs) return "expired";
+    if (key.notAfterMs <= wallMs || (key.roster ?? 0) < this.#roster || this.#burnt.has(key.id)) return "expired";
     if (key.notAfterMs - key.notBeforeMs > KEY_LIFE_MS) return "key_life";
     if (key.notBeforeMs > wallMs + AHEAD_MS) return "key_future";
     const known = this.#keys.get(key.id);
@@ -68,7 +80,12 @@ export class TicketKeyRing {
   }
 
   usable(wallMs: number): BookTicketKey[] {
-    return [...this.#keys.values()].filter(({ notAfterMs }) => notAfterMs > wallMs);
+    return [...this.#keys.values()].filter((key) => !this.#isOver(wallMs, key));
+  }
+
+  /** Those that are in this node's own subtree. */
+  ownKeys(): BookTicketKey[] {
+    return [...this.#keys.values()].filter(({ id }) => this.#own.has(id));
   }
 
   /** Greatest (notBefore, id) of those whose time has come. */
@@ -79,6 +96,25 @@ export class TicketKeyRing {
     return best;
   }
 
+  /** A node was put out by the roster of this version: it knows every key of before. They are over with the next `sweep`. */
+  evicted(roster: number): void {
+    this.#roster = roster;
+  }
+
+  #isOver(wallMs: number, key: BookTicketKey): boolean {
+    if (key.notAfterMs <= wallMs || (key.roster ?? 0) < this.#roster) return true;
+    for (const other of this.#keys.values()) {
+      const { endsOthersMs = 0 } = other;
+      if (endsOthersMs !== 0 && endsOthersMs <= wallMs && isLater(other, key)) return true;
+    }
+    return false;
+  }
+
+  #burn(id: number): void {
+    this.#burnt.add(id);
+    if (this.#burnt.size > TICKET_KEYS_MAX) this.#burnt.delete(this.#burnt.values().next().value!);
+  }
+
   wantsKey(wallMs: number): boolean {
     if (this.sealing(wallMs) === undefined) return true;
     return this.usable(wallMs).every(({ notBeforeMs }) => wallMs - notBeforeMs >= NEW_KEY_MS);
@@ -86,8 +122,11 @@ export class TicketKeyRing {
 
   /** Forgets what is expired; `own`: ids that are to be deleted in this node's own subtree. */
   sweep(wallMs: number): { gone: number; own: number[] } {
-    const expired = [...this.#keys.values()].filter(({ notAfterMs }) => notAfterMs <= wallMs).map(({ id }) => id);
-    for (const id of expired) this.#keys.delete(id);
+    const expired = [...this.#keys.values()].filter((key) => this.#isOver(wallMs, key)).map(({ id }) => id);
+    for (const id of expired) {
+      this.#keys.delete(id);
+      this.#burn(id);
+    }
     return { gone: expired.length, own: expired.filter((id) => this.#own.delete(id)) };
   }
 }

@@ -1,11 +1,13 @@
 /** What [group] and [engine] of a node file mean: rules that need more than one key, secrets, and the `ClusterSpec`. */
+import { signingKeyFrom } from "../crypto/ed25519.ts";
 import { canonical, familyOf, readEndpoint } from "./address_text.ts";
 import type { ClusterTables } from "./cluster_schema.ts";
 import type { Path } from "./config_places.ts";
 import type { Report } from "./config_report.ts";
 import type { Config } from "./config_schema.ts";
-import type { ClusterSpec, EngineSpec, LinkPlace } from "./instance.ts";
+import type { ClusterSpec, EngineSpec, IdentitySpec, LinkPlace } from "./instance.ts";
 import type { KeyReader } from "./key_sources.ts";
+import { explainKey, formatKey, parseKey } from "./keys/key_text.ts";
 
 const LINK_PORT_DEFAULT = 4445;
 /** An nkey of a user: "SU", then 35 bytes in base 32. */
@@ -22,6 +24,7 @@ export function readCluster(
   const { group } = config;
   if (group === undefined) return undefined;
   const fleetKey = keys.fleetKey(group, ["group"]);
+  const identity = readIdentity(group, keys, report);
   const node = required(group.node, ["group"], "node", "add node = 1, and another number on each node", report);
   checkSenderId(config, report);
   const link = readLink(group.link, ["group"], report);
@@ -45,7 +48,49 @@ export function readCluster(
     links.set(text, who);
   }
   if (node === undefined || link === undefined || fleetKey === undefined || engine === undefined) return undefined;
-  return { node, fleetKey, link, holdMs: group.hold, peers: peers.map(({ at: _, ...peer }) => peer), engine };
+  const others = peers.map(({ at: _, ...peer }) => peer);
+  return { node, fleetKey, identity, link, holdMs: group.hold, peers: others, engine };
+}
+
+/** undefined: the group has no roster, or what was reported. */
+function readIdentity(
+  group: NonNullable<ClusterTables["group"]>,
+  keys: KeyReader,
+  report: Report,
+): IdentitySpec | undefined {
+  const at = ["group"];
+  const isNamed = ["", "_file", "_env", "_credential"].some((way) => report.places.has([...at, `signing_key${way}`]));
+  const signingKey = keys.signingKey(group, at);
+  if (group.operator === undefined) {
+    if (isNamed && !report.isTainted([...at, "operator"]))
+      report.error(
+        at,
+        "group has a signing key, and no operator who says that the node belongs to the group",
+        "add operator, the public key that `anyhop init operator` printed",
+      );
+    return undefined;
+  }
+  const operator = parseKey(group.operator);
+  if (operator === undefined) {
+    report.error([...at, "operator"], `group.operator is no key: ${explainKey(group.operator)}`);
+    return undefined;
+  }
+  if (!isNamed) {
+    report.error(
+      at,
+      "group has an operator, and this node no signing key of its own",
+      'add signing_key_file = "signing.key"; `anyhop init node --operator KEY` makes one',
+    );
+    return undefined;
+  }
+  if (signingKey === undefined) return undefined;
+  if (formatKey(signingKeyFrom(signingKey).publicKey) !== group.operator.trim()) return { operator, signingKey };
+  report.error(
+    at,
+    "the signing key of this node is the operator's: who steals the node has the group",
+    "take it off this machine; `anyhop init node --operator KEY` makes a key for the node",
+  );
+  return undefined;
 }
 
 function required<T>(value: T | undefined, at: Path, key: string, advice: string, report: Report): T | undefined {

@@ -1,7 +1,7 @@
 /** The tables of a node file that make it one of several: [group] with its [[group.peer]], and [engine]. */
 import { z } from "zod";
 import { NODE_MAX } from "../crypto/session_index.ts";
-import { fleetKeyKeys } from "./key_sources.ts";
+import { fleetKeyKeys, signingKeyKeys } from "./key_sources.ts";
 import { integer, oneOf, TABLE, text, textList } from "./schema_words.ts";
 
 /** A grant lists every node of the group. */
@@ -25,6 +25,10 @@ export const group = z.strictObject(
       "Number of this node, 1 to 63, different on each node of the group; its sender id, too. Must be given.",
     ),
     ...fleetKeyKeys,
+    operator: text("a key")
+      .optional()
+      .describe("Public key of the operator, who signs which nodes belong to the group. With `signing_key`."),
+    ...signingKeyKeys,
     link: link().describe(
       "Own unicast address and UDP port for the node link; never the service address. Must be given. Default port 4445.",
     ),

@@ -28,14 +28,21 @@ export function parseFile(text: string, file: string, env: ConfigEnv): ParsedFil
 }
 
 /** "node, group example, 3 client(s) and 1 classic tunnel(s)": what a good file is, for `anyhop check`. */
+/** A group without a roster works, and is not safe from its own nodes. */
+export const NO_IDENTITY =
+  "node identity is off: whoever has the fleet key can speak as any node, and none can be put out; " +
+  "to turn it on see docs/OPERATIONS.md, Node identity";
+
 export function describeFile(parsed: ParsedFile): string {
   if (parsed.spec === undefined) return "faulty";
   switch (parsed.kind) {
     case "classic":
       return `${parsed.spec.tunnels.length} tunnel(s) on ${parsed.spec.device.type} device`;
     case "node": {
-      const { group, clients, instance } = parsed.spec;
-      return `node of group ${group}, ${clients.length} client(s) in the file, ${instance.tunnels.length} classic tunnel(s)`;
+      const { group, clients, instance, cluster } = parsed.spec;
+      const counts = `${clients.length} client(s) in the file, ${instance.tunnels.length} classic tunnel(s)`;
+      const open = cluster !== undefined && cluster.identity === undefined ? `; ${NO_IDENTITY}` : "";
+      return `node of group ${group}, ${counts}${open}`;
     }
     case "client":
       return `client of ${parsed.spec.services.map((service) => service.name).join(", ")}`;

@@ -70,6 +70,14 @@ export interface ReloadView {
   readonly warnings: readonly string[];
 }
 
+export interface RosterView {
+  /** 0: there is none. */
+  readonly version: number;
+  readonly members: readonly number[];
+  readonly evicted: readonly number[];
+  readonly text: string;
+}
+
 export interface Control {
   service(): ServiceView;
   /** In the order of names: the first `limit` of those behind `after`; all without arguments. */
@@ -109,6 +117,12 @@ export interface Control {
   groupStatus(): NodeGroupView | undefined;
   /** Asks another node, or all, which sessions they know. Returns those asked. Throws "no_group" or "peer_away". */
   resync(node: number | undefined): readonly number[];
+  /** Which nodes belong to the group. */
+  roster(): RosterView;
+  /** Takes a newer roster. Throws "no_group" or "roster_refused". */
+  applyRoster(text: string): void;
+  /** Other keys for the group. `now`: tickets of before count no more. Throws "no_group" or "no_roster". */
+  rotate(what: "tickets" | "fleet", now: boolean): void;
   /** What routers are told, and how the self-test of the data path goes. */
   announcement(): AnnounceView;
   /** Sends the clients to other nodes; at most `maxMs`. `exit`: the daemon ends afterwards. */

@@ -21,6 +21,7 @@ import { type LinkRefusal, linkRefusals } from "../cluster/link_peer.ts";
 import { outcomeNames, outcomes } from "../cluster/outcomes.ts";
 import type { LiveRecord } from "../cluster/record.ts";
 import type { GroupStatus } from "../cluster/status.ts";
+import type { RosterResult } from "../cluster/trust.ts";
 import type { Yielded } from "../shard/messages.ts";
 import type { LinkSocket, OutcomeCount, TicketKey } from "./ports.ts";
 import { endpointOf, type Handed, type ShardPort } from "./session_end.ts";
@@ -69,6 +70,10 @@ export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | 
   settle(clientKey: string): void;
   /** An entry of the book for the disk; undefined: it is forgotten. */
   keep(clientKey: string, value: Uint8Array | undefined): void;
+  /** Puts what the group agreed on to disk; throws when there is no room. */
+  agree(what: "roster" | "fleet_keys", bytes: Uint8Array): void;
+  /** The fleet keys in use are others, the first one seals. */
+  fleetKeys(keys: readonly Uint8Array[]): void;
   /** This node must not go on. */
   refuse(error: AnyhopError): void;
   /** For log and events. */
@@ -129,6 +134,7 @@ export class GroupEnd {
       open: open.bind(sessions),
       superseded: superseded.bind(sessions),
       claimsOf: claimsOf.bind(sessions),
+      agree: sessions.agree.bind(sessions),
     });
   }
 
@@ -252,6 +258,31 @@ export class GroupEnd {
   /** Before the start. */
   restoreClient(clientKey: string, value: Uint8Array): boolean {
     return this.group.restoreClient(this.#now(), clientKey, value);
+  }
+
+  learnRoster(text: string): RosterResult {
+    let result!: RosterResult;
+    this.#in((group) => {
+      result = group.learnRoster(this.#now(), text);
+    });
+    return result;
+  }
+
+  rotateFleetKey(): boolean {
+    let done = false;
+    this.#in((group) => {
+      done = group.rotateFleetKey(this.#now());
+    });
+    return done;
+  }
+
+  rotateTicketKey(overlapMs: number): void {
+    this.#in((group) => group.rotateTicketKey(this.#now(), overlapMs));
+  }
+
+  /** What opens now what nodes seal for all; the first one seals. */
+  fleetKeys(): readonly Uint8Array[] {
+    return this.group.fleetKeys(this.#now());
   }
 
   putTicketKey(key: TicketKey): void {
@@ -486,6 +517,9 @@ export class GroupEnd {
         break;
       case "keep":
         this.#sessions.keep(output.clientKey, output.value);
+        break;
+      case "fleet_keys":
+        this.#sessions.fleetKeys(this.fleetKeys());
         break;
       case "ticket_keys":
         this.#sessions.ticketKeys();

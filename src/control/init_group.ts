@@ -10,6 +10,8 @@ export interface GroupWishes {
   readonly link: string;
   readonly peers: readonly { readonly node: number; readonly link: string }[];
   readonly fleetKeyFile: string;
+  /** Public key of the operator; undefined: nodes are known by the fleet key alone. */
+  readonly operator?: string | undefined;
   /** Addresses that all nodes share; empty: none is known. */
   readonly service: readonly string[];
 }
@@ -21,7 +23,7 @@ const EXAMPLE: GroupWishes = {
 const SERVICE_EXAMPLE = ["192.0.2.1", "2001:db8::1"];
 
 export function groupTables(wishes: GroupWishes | undefined): string {
-  const { node, link, peers, fleetKeyFile, service } = wishes ?? EXAMPLE;
+  const { node, link, peers, fleetKeyFile, service, operator } = wishes ?? EXAMPLE;
   const mark = wishes === undefined ? "# " : "";
   const announced = service.length > 0 ? "" : "# ";
   return `# One of several nodes that share the service address: docs/OPERATIONS.md, "Several nodes".
@@ -30,7 +32,8 @@ ${mark}[group]
 ${mark}node = ${node}
 # Seals everything between the nodes; the same file on each.
 ${mark}fleet_key_file = ${quote(fleetKeyFile)}
-# This node's own address for the others, never the service address.
+# Who belongs to the group is signed by the operator, and each node has a key of its own: anyhop init operator.
+${operator === undefined ? "" : `${mark}operator = ${quote(operator)}\n${mark}signing_key_file = "signing.key"\n`}# This node's own address for the others, never the service address.
 ${mark}link = ${quote(link)}
 ${peers.map((peer) => `${mark}[[group.peer]]\n${mark}node = ${peer.node}\n${mark}link = ${quote(peer.link)}\n`).join("")}
 # The state engine beside the node; anyhop init engine makes it. Without it the node link alone carries sessions, and

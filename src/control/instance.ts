@@ -96,12 +96,22 @@ export type EngineSpec =
       readonly key: string | undefined;
     };
 
+/** Who this node is to the others, by the operator's word. */
+export interface IdentitySpec {
+  /** Public key of the operator, 32 bytes, Ed25519. */
+  readonly operator: Uint8Array;
+  /** Of this node alone, 32 bytes, Ed25519. Secret. */
+  readonly signingKey: Uint8Array;
+}
+
 /** What makes a node one of several that share the service address. */
 export interface ClusterSpec {
   /** 1-63; the instance's sender id, too. */
   readonly node: number;
   /** 32 bytes, the same at each node. */
   readonly fleetKey: Uint8Array;
+  /** undefined: whoever has the fleet key is any of the nodes. */
+  readonly identity?: IdentitySpec | undefined;
   /** Own unicast address. */
   readonly link: LinkPlace;
   readonly holdMs: number;

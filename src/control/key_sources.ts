@@ -11,11 +11,20 @@ import { isSealed, openKey } from "./keys/sealed.ts";
 import { tooOpen } from "./keys.ts";
 import { text } from "./schema_words.ts";
 
+/** An operator's key file begins with it, so that it is never taken for the key of a node. */
+export const OPERATOR_KEY = "anyhop operator ";
+
 const WAYS = ["", "_file", "_env", "_credential"] as const;
 type Way = (typeof WAYS)[number];
 
 /** Values that must never be shown, by key. */
-export const INLINE_SECRETS: ReadonlySet<string> = new Set(["passphrase", "private_key", "psk", "fleet_key"]);
+export const INLINE_SECRETS: ReadonlySet<string> = new Set([
+  "passphrase",
+  "private_key",
+  "psk",
+  "fleet_key",
+  "signing_key",
+]);
 
 export const privateKeyKeys = {
   private_key: text("a key").optional().describe("Private key, here in the file. Better: one of the next three."),
@@ -43,6 +52,15 @@ export const fleetKeyKeys = {
     .describe("File with the fleet key (mode 0600), as `anyhop genpsk` writes it."),
   fleet_key_env: text("a name").optional().describe("Environment variable with the fleet key."),
   fleet_key_credential: text("a name").optional().describe("Credential of systemd with the fleet key."),
+};
+
+export const signingKeyKeys = {
+  signing_key: text("a key").optional().describe("Signing key of this node, here in the file."),
+  signing_key_file: text("a path")
+    .optional()
+    .describe("File with the signing key of this node alone (mode 0600), from `anyhop init node --operator`."),
+  signing_key_env: text("a name").optional().describe("Environment variable with the signing key."),
+  signing_key_credential: text("a name").optional().describe("Credential of systemd with the signing key."),
 };
 
 type Keys = Readonly<Record<string, unknown>>;
@@ -116,6 +134,21 @@ export class KeyReader {
     }
     const found = this.#read(table, path, "fleet_key", way);
     return found === undefined ? undefined : this.#parse(found, [...path, `fleet_key${way}`]);
+  }
+
+  /** The key that this node signs with, or undefined: none is named, or it was reported. */
+  signingKey(table: Keys, path: Path): Uint8Array | undefined {
+    const way = this.#choose(table, path, "signing_key");
+    const found = way === undefined ? undefined : this.#read(table, path, "signing_key", way);
+    if (found === undefined) return undefined;
+    const at = [...path, `signing_key${way}`];
+    if (!found.startsWith(OPERATOR_KEY)) return this.#parse(found, at);
+    this.#report.error(
+      at,
+      "that is the operator's key: on a node, who steals the node has the group",
+      "take it off this machine; `anyhop init node --operator KEY` makes a key for the node",
+    );
+    return undefined;
   }
 
   /** A file that is no 32-byte key. `secret`: its mode is judged. Undefined when it was reported. */

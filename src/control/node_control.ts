@@ -15,6 +15,7 @@ import type {
   Control,
   NewClient,
   ReloadView,
+  RosterView,
   RouteView,
   ServiceView,
   SessionView,
@@ -237,6 +238,35 @@ export class NodeControl implements Control {
       `Asked for their sessions: ${asked.map((one) => `node ${one}`).join(", ") || "nobody is there"}`,
     );
     return asked;
+  }
+
+  roster(): RosterView {
+    const roster = this.#use.group?.roster();
+    const numbers = (isOut: boolean) =>
+      (roster?.nodes ?? []).filter(({ evictedIn }) => (evictedIn !== undefined) === isOut).map(({ node }) => node);
+    return { version: roster?.version ?? 0, members: numbers(false), evicted: numbers(true), text: roster?.text ?? "" };
+  }
+
+  applyRoster(text: string): void {
+    this.#group().learnRoster(text);
+  }
+
+  rotate(what: "tickets" | "fleet", now: boolean): void {
+    const group = this.#group();
+    if (what === "tickets") group.rotateTicketKey(now);
+    else if (!group.rotateFleetKey())
+      throw new AnyhopError(
+        "no_roster",
+        "There is no roster, so the nodes can't tell each other a fleet key that a stolen node would not hear, too: " +
+          "see docs/OPERATIONS.md, Node identity.",
+      );
+    this.tell("rotated", what === "tickets" ? "There is another ticket key" : "There is another fleet key");
+  }
+
+  #group(): NodeGroup {
+    const { group } = this.#use;
+    if (group !== undefined) return group;
+    throw new AnyhopError("no_group", "This node is on its own: its file has no [group].");
   }
 
   announcement(): AnnounceView {

@@ -2,7 +2,7 @@
  * Between a node's sessions (`node_end.ts`) and its part in the group (`group_end.ts`): turns sessions into records and
  * back, and opens held packets for the group to see whose they are.
  */
-import type { AnyhopError } from "../base/errors.ts";
+import { AnyhopError } from "../base/errors.ts";
 import { isMapped } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import { PING } from "../channel/kinds.ts";
@@ -10,7 +10,10 @@ import type { ClientEntry, Conflict } from "../cluster/book.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { EndReason, GroupSender, OpenedPacket } from "../cluster/group_types.ts";
 import type { LiveRecord } from "../cluster/record.ts";
+import type { SignedRoster } from "../cluster/roster.ts";
+import { signingKeyFrom } from "../crypto/ed25519.ts";
 import type { Entropy } from "../crypto/entropy.ts";
+import { indexKeyOf } from "../crypto/session_index.ts";
 import type { NodeSession, RetireReason } from "../handshake/node_sessions.ts";
 import { NO_SETTINGS } from "../handshake/settings.ts";
 import type { Yielded } from "../shard/messages.ts";
@@ -20,10 +23,12 @@ import { GroupEnd, type GroupEndPorts, type GroupSessions } from "./group_end.ts
 import { openHeld } from "./held_packet.ts";
 import type { ClusterSpec, NodeSpec } from "./instance.ts";
 import type { NodeEnd, NodeOthers } from "./node_end.ts";
-import type { TicketKey } from "./ports.ts";
+import type { Store, TicketKey } from "./ports.ts";
 import type { Handed, ShardPort, Source } from "./session_end.ts";
 import { WaitingSessions } from "./waiting_sessions.ts";
 
+/** Clients get a ticket under the new key with their next rekey, two minutes later; those that are away have some more. */
+const TICKET_OVERLAP_MS = 900_000;
 /** From the answer to the handshake until no node keeps the record: longer than any session lives. */
 const SESSION_LIFE_MS = 900_000;
 
@@ -35,6 +40,9 @@ export interface NodeGroupPorts extends GroupEndPorts {
   readonly peers: readonly { readonly node: number; readonly endpoint: Endpoint }[];
   /** Ticket keys that were on disk. */
   readonly ticketKeys: () => readonly TicketKey[];
+  /** What the group agreed on before this start, and where to keep what it agrees on. */
+  readonly agreed: Store["agreed"];
+  readonly agree: Store["agree"];
 }
 
 /** The clients of the group's book, as bytes that only `SharedClients` can read. */
@@ -74,12 +82,18 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   constructor(node: NodeEnd, spec: NodeSpec, cluster: ClusterSpec, ports: NodeGroupPorts) {
     this.#node = node;
     this.#use = ports;
-    const { fleetKey, holdMs } = cluster;
+    const { fleetKey, holdMs, identity } = cluster;
+    const roster = ports.agreed("roster");
     this.#end = new GroupEnd(
       {
         ...{ node: cluster.node, bootId: node.sender.bootId, fleetKey, groupPublicKey: spec.publicKey },
         ...{ peers: ports.peers, holdMs, sessionLifeMs: SESSION_LIFE_MS, sessionsMax: spec.sessionsMax },
         tellsOverLink: cluster.engine.kind === "embedded",
+        fleetKeys: ports.agreed("fleet_keys"),
+        identity: identity && {
+          ...{ group: spec.group, operator: identity.operator, signing: signingKeyFrom(identity.signingKey) },
+          roster: roster && new TextDecoder().decode(roster),
+        },
       },
       ports.entropy,
       ports,
@@ -92,6 +106,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     this.#end.start(shard, firstRow, rows);
     for (const key of this.#use.ticketKeys()) this.#end.putTicketKey(key);
     this.ticketKeys();
+    this.fleetKeys(this.#end.fleetKeys());
     this.senders(this.#end.group.senders());
   }
 
@@ -174,6 +189,42 @@ export class NodeGroup implements GroupSessions, NodeOthers {
 
   isTaken(index: number): boolean {
     return this.#end.group.isTaken(index);
+  }
+
+  /** The operator's roster, from a person. Throws AnyhopError when it is not taken. */
+  learnRoster(text: string): void {
+    const result = this.#end.learnRoster(text);
+    if ("fault" in result) throw new AnyhopError("roster_refused", `The roster is not taken: ${result.fault}.`);
+    if (result.result === "older")
+      throw new AnyhopError(
+        "roster_refused",
+        `The roster is not taken: version ${this.roster()?.version ?? 0} is in force, and this one is older.`,
+      );
+  }
+
+  /** The operator's roster that is in force. */
+  roster(): SignedRoster | undefined {
+    return this.#end.group.roster;
+  }
+
+  /** False: there is no roster. */
+  rotateFleetKey(): boolean {
+    return this.#end.rotateFleetKey();
+  }
+
+  /** Makes another ticket key. `now`: those of before open nothing any more, instead of a while longer. */
+  rotateTicketKey(now: boolean): void {
+    this.#end.rotateTicketKey(now ? 0 : TICKET_OVERLAP_MS);
+  }
+
+  /** Keeps what the group agreed on, before it counts (GroupSessions). */
+  agree(what: "roster" | "fleet_keys", bytes: Uint8Array): void {
+    this.#use.agree(what, bytes);
+  }
+
+  /** Other fleet keys are in use, the first one seals (GroupSessions). */
+  fleetKeys(keys: readonly Uint8Array[]): void {
+    this.#node.useIndexKeys(keys.map(indexKeyOf));
   }
 
   // --- What this node tells ---

@@ -60,6 +60,8 @@ export interface SavedTicket extends KeptTicket {
   readonly boot: string;
 }
 
+export type Agreed = "roster" | "fleet_keys";
+
 /**
  * Everything that a node must not forget. Whatever a call that changes something has returned from is on disk, and
  * survives kill -9 and a loss of power at any moment; each call is one transaction, all or nothing.
@@ -82,6 +84,10 @@ export interface Store extends SeqStore {
   highWater(name: string): bigint | undefined;
   /** Raises values; smaller ones than are there change nothing. */
   raiseHighWater(values: ReadonlyMap<string, bigint>): void;
+  /** What the nodes of the group agreed on, or the operator signed. Secret: "fleet_keys". */
+  agreed(what: Agreed): Uint8Array | undefined;
+  /** Replaces what is there. */
+  agree(what: Agreed, bytes: Uint8Array): void;
   savedTicket(name: string): SavedTicket | undefined;
   /** Replaces what is there; undefined: forgets it. */
   saveTicket(name: string, ticket: SavedTicket | undefined): void;

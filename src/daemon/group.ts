@@ -38,6 +38,8 @@ export async function prepareGroup(
       engine: cluster.engine.kind,
       openBus,
       ticketKeys: () => store.ticketKeys(),
+      agreed: (what) => store.agreed(what),
+      agree: (what, bytes) => store.agree(what, bytes),
     });
 }
 

@@ -1,4 +1,5 @@
 /** A node in the foreground: an instance with sessions, the client book, its announcer, and the control API over it. */
+import { NO_IDENTITY } from "../control/config_file.ts";
 import { EventHub } from "../control/event_hub.ts";
 import type { NodeSpec } from "../control/instance.ts";
 import type { LogLevel } from "../control/log_level.ts";
@@ -29,6 +30,7 @@ export async function runNode(spec: NodeSpec, file: string, level: LogLevel, hoo
   const { log } = hooks;
   const store = openStore(instance.stateDir, instance.name);
   useNativeHandshake();
+  if (spec.cluster !== undefined && spec.cluster.identity === undefined) log.warning("identity", NO_IDENTITY);
   const entropy = entropyOf(nativePairOf);
   const events = new EventHub(systemClock);
   warmUpSessions(entropy);

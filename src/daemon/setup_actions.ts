@@ -27,7 +27,8 @@ import { systemEntropy } from "../crypto/entropy.ts";
 import * as configEnv from "../drivers/config_env.ts";
 import { writeSecretFiles } from "../drivers/new_files.ts";
 import { systemClock } from "./clock.ts";
-import { addFleetKey, LINK_PORT, memberOf, otherNodes } from "./setup_group.ts";
+import { addFleetKey, addSigningKey, LINK_PORT, memberOf, otherNodes } from "./setup_group.ts";
+import { createRosterActions } from "./setup_roster.ts";
 import { up } from "./up.ts";
 
 export interface SetupIo {
@@ -48,6 +49,8 @@ const SYSLOG = "syslog:3,anyhop,daemon";
 export function createSetupActions(io: SetupIo): SetupActions {
   const { out, err } = io;
   return {
+    ...createRosterActions(io),
+
     async genkey({ passphraseFile }) {
       const key = privateKeyFrom(systemEntropy.bytes(KEY_LEN));
       if (passphraseFile === undefined) out(`${formatKey(key)}\n`);
@@ -73,12 +76,15 @@ export function createSetupActions(io: SetupIo): SetupActions {
       const port = Number(/:(\d+)$/.exec(address[0] ?? "")?.[1] ?? PORT);
       const member = memberOf(options, guessAddress(LINK_PORT)[0]);
       const isFirst = member !== undefined && addFleetKey(options, files, io);
+      const signingKey = member?.operator === undefined ? undefined : addSigningKey(options, files, io);
       const found = address.length > 0 ? address : guessAddress(port);
       const prefixes = pool.length > 0 ? pool : [POOL, uniqueLocalPrefix(systemEntropy.bytes(5))];
       const wishes = { group: group ?? name, keyFile, address: found, port, pool: prefixes };
       files.set(`${name}.toml`, nodeFile(member === undefined ? wishes : { ...wishes, member }));
       writeJudged(dir, `${name}.toml`, files, force, io);
       out(`Public key of the group: ${publicKey}\n`);
+      if (signingKey !== undefined)
+        out(`Where the operator's key is: anyhop group add ${member!.node} ${signingKey}\n`);
       if (address.length === 0)
         out(
           `Clients will be told ${found[0] ?? "no address"}: change address in the file if they find it elsewhere.\n`,

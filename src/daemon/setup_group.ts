@@ -4,13 +4,15 @@ import { AnyhopError } from "../base/errors.ts";
 import type { InitNodeOptions } from "../cli/setup.ts";
 import { familyOf, readEndpoint } from "../control/address_text.ts";
 import type { GroupWishes } from "../control/init_group.ts";
-import { formatKey, KEY_LEN } from "../control/keys/key_text.ts";
+import { explainKey, formatKey, KEY_LEN, parseKey } from "../control/keys/key_text.ts";
+import { signingKeyFrom } from "../crypto/ed25519.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
 import { NODE_MAX } from "../crypto/session_index.ts";
 import * as configEnv from "../drivers/config_env.ts";
 
 export const LINK_PORT = 4445;
 const FLEET_KEY = "fleet.key";
+const SIGNING_KEY = "signing.key";
 
 /** undefined: a node on its own. `guess`: an address of this machine. Throws AnyhopError "usage". */
 export function memberOf(options: InitNodeOptions, guess: string | undefined): GroupWishes | undefined {
@@ -20,15 +22,19 @@ export function memberOf(options: InitNodeOptions, guess: string | undefined): G
       ["--peer", peer[0]],
       ["--link", options.link],
       ["--fleet-key-file", fleetKeyFile],
+      ["--operator", options.operator],
     ])
       if (value !== undefined) throw new AnyhopError("usage", `${flag} is of a node of a group: add --group-node 1.`);
     return undefined;
   }
   const node = nodeNumber(groupNode, "--group-node");
   if (link === undefined) throw new AnyhopError("usage", "Say --link ADDRESS: where the other nodes find this one.");
+  const { operator } = options;
+  if (operator !== undefined && parseKey(operator) === undefined)
+    throw new AnyhopError("usage", `--operator: ${explainKey(operator)}.`);
   const service = address.map((text) => endpoint(text, "--address").host).filter((host) => familyOf(host));
   return {
-    ...{ node, link: shown(endpoint(link, "--link")), service, fleetKeyFile: nameOf(fleetKeyFile) },
+    ...{ node, link: shown(endpoint(link, "--link")), service, fleetKeyFile: nameOf(fleetKeyFile), operator },
     peers: peer.map((text) => {
       const [, number, place] = /^([^=]*)=(.*)$/.exec(text) ?? [];
       if (place === undefined) throw new AnyhopError("usage", `--peer ${text}: write NODE=HOST, as in 2=198.51.100.2.`);
@@ -52,6 +58,22 @@ export function addFleetKey(
   return !kept;
 }
 
+/** Puts a new signing key among the files unless there is one. Returns its public key as text. */
+export function addSigningKey(
+  { dir }: InitNodeOptions,
+  files: Map<string, string>,
+  io: { err(text: string): void },
+): string {
+  const path = `${dir}/${SIGNING_KEY}`;
+  const kept = configEnv.modeOf(path) === undefined ? undefined : parseKey(configEnv.readText(path) ?? "");
+  if (kept === undefined && configEnv.modeOf(path) !== undefined)
+    throw new AnyhopError("usage", `${path} is no signing key; move it away.`);
+  if (kept !== undefined) io.err(`The signing key ${path} is there already and is kept.\n`);
+  const seed = kept ?? systemEntropy.bytes(KEY_LEN);
+  if (kept === undefined) files.set(SIGNING_KEY, `${formatKey(seed)}\n`);
+  return formatKey(signingKeyFrom(seed).publicKey);
+}
+
 /** What to do at the other nodes. */
 export function otherNodes(options: InitNodeOptions, own: GroupWishes, pool: readonly string[]): string {
   const { dir, name, address, group } = options;
@@ -62,6 +84,7 @@ export function otherNodes(options: InitNodeOptions, own: GroupWishes, pool: rea
     ...(group === undefined ? [] : [`--group ${group}`]),
     ...address.map((text) => `--address ${text}`),
     ...pool.map((prefix) => `--pool ${prefix}`),
+    ...(own.operator === undefined ? [] : [`--operator ${own.operator}`]),
   ].join(" ");
   const lines = own.peers.map(({ node, link }) => {
     const peers = all.filter((other) => other.node !== node).map((other) => `--peer ${other.node}=${other.link}`);

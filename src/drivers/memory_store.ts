@@ -7,6 +7,7 @@ export function createMemoryStore(): Store {
   const book = new Map<string, Uint8Array>();
   const marks = new Map<string, bigint>();
   const saved = new Map<string, SavedTicket>();
+  const agreed = new Map<string, Uint8Array>();
   let tickets: TicketKey[] = [];
   const inOrder = (a: ClientRecord, b: ClientRecord) => (a.name < b.name ? -1 : 1);
   return {
@@ -34,6 +35,8 @@ export function createMemoryStore(): Store {
     raiseHighWater(values) {
       for (const [name, value] of values) if (value > (marks.get(name) ?? -1n)) marks.set(name, value);
     },
+    agreed: (what) => agreed.get(what)?.slice(),
+    agree: (what, bytes) => void agreed.set(what, bytes.slice()),
     savedTicket: (name) => structuredClone(saved.get(name)),
     saveTicket(name, ticket) {
       if (ticket === undefined) saved.delete(name);

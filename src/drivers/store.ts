@@ -27,6 +27,7 @@ export function openStore(stateDir: string, scope: string): Store {
     const saved = root.openDB<SavedTicket, string>({ name: `sessions ${scope}` });
     // bigint: timestamps of handshakes have more than 53 bits.
     const marks = root.openDB<Uint8Array, string>({ name: `marks ${scope}`, encoding: "binary" });
+    const agreed = root.openDB<Uint8Array, string>({ name: `agreed ${scope}`, encoding: "binary" });
     const mark = (name: string): bigint | undefined => {
       const bytes = marks.get(name);
       return bytes === undefined ? undefined : Buffer.from(bytes).readBigUInt64BE();
@@ -84,6 +85,13 @@ export function openStore(stateDir: string, scope: string): Store {
             marks.putSync(name, bytes);
           }
         });
+      },
+      agreed(what) {
+        const bytes = agreed.get(what);
+        return bytes && new Uint8Array(bytes);
+      },
+      agree(what, bytes) {
+        durably(() => agreed.putSync(what, bytes));
       },
       savedTicket(name) {
         const found = saved.get(name);

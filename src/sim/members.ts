@@ -126,6 +126,8 @@ export function makeNode(
           peers,
           events,
           ticketKeys: () => store.ticketKeys(),
+          agreed: store.agreed,
+          agree: store.agree,
         };
         group = new NodeGroup(self, spec, cluster, ports);
         return group;

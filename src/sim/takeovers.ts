@@ -4,6 +4,7 @@
  * accepted twice must have been accepted by two windows, above where the younger one began.
  */
 import { Envelope } from "../cluster/envelope.ts";
+import { FleetKeys } from "../cluster/fleet_keys.ts";
 import { decodeShouts } from "../cluster/location.ts";
 import { NODE_MAX } from "../crypto/session_index.ts";
 import type { ToShard, Yielded } from "../shard/messages.ts";
@@ -69,7 +70,7 @@ export class Takeovers {
     this.#nodes = nodes;
     this.#inTrouble = inTrouble;
     this.#nowMs = nowMs;
-    this.#envelope = new Envelope(fleetKey, NODE_MAX, new Uint8Array(8));
+    this.#envelope = new Envelope(new FleetKeys(fleetKey), NODE_MAX, new Uint8Array(8));
   }
 
   /** A node lost its memory. */
@@ -80,7 +81,7 @@ export class Takeovers {
 
   /** `node` hears a shout of another one through the engine. Counts what it can know: numbers of sessions that it has. */
   shout(node: number, from: number, sealed: Uint8Array): void {
-    const opened = this.#envelope.open(from, "", sealed);
+    const opened = this.#envelope.open(this.#nowMs(), from, "", sealed);
     const shouts = typeof opened === "string" ? undefined : decodeShouts(opened.plain);
     for (const shout of shouts ?? []) {
       if (shout.kind === "heartbeat") continue;

@@ -90,7 +90,14 @@ export function sampleGroup(change: Partial<GroupStatus["peers"][number]> = {}):
   };
   return {
     ...{ node: 1, bootId: "fedcba9876543210", drain: "serving", version: 9, tombstones: 3, moving: 0, asking: 0 },
-    ...{ sessions: { known: 42, own: 12, foreign: 30 }, held: { packets: 0, bytes: 0 }, introductions: 0 },
+    ...{
+      sessions: { known: 42, own: 12, foreign: 30 },
+      identity: true,
+      roster: 4,
+      fleetRotation: 0,
+      held: { packets: 0, bytes: 0 },
+      introductions: 0,
+    },
     engine: {
       ...{ kind: "nats", connected: true, why: "", server: "nats-server 2.9.10", caughtUp: true, outbox: 0 },
       errors: [],

@@ -12,11 +12,16 @@ test("all is well: who is there, how far behind, no alarm", () => {
   expect(groupLines(sampleGroup()).map((line) => line.trimEnd())).toEqual([
     "group    node 1, serving, start fedcba9876543210, 2 nodes",
     "         12 sessions here, 30 at other nodes; 9 records told",
+    "roster   version 4, fleet key that of the files",
     "engine   nats, connected to nats-server 2.9.10, outbox 0",
     "peers    NODE  STATE    LINK               RTT     CLOCK   ENGINE      RECORD  SESSIONS  TABLES",
     "         2     serving  198.51.100.2:4445  0.3 ms  -12 ms  800 ms ago  77      42        agree",
   ]);
   expect(alarms({})).toEqual([]);
+  const open = groupLines({ ...sampleGroup(), identity: false, roster: null }).join("\n");
+  expect(open).toMatch(/! node identity is off: whoever has the fleet key can speak as any node/);
+  const without = groupLines({ ...sampleGroup(), roster: null }).join("\n");
+  expect(without).toMatch(/! there is no roster here yet.*anyhop group apply/);
   expect(renderStatus({ ...sampleStatus(), group: sampleGroup() })).toContain("group    node 1, serving");
 });
 

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { decodeClient, encodeClient } from "../../src/cluster/book_record.ts";
 import { Reader, Writer } from "../../src/cluster/bytes.ts";
 import { ENVELOPE_OVERHEAD, Envelope } from "../../src/cluster/envelope.ts";
+import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
 import { PAYLOAD_ALONE_MAX, PAYLOAD_MAX } from "../../src/cluster/link.ts";
 import {
   FORWARD_MAX,
@@ -345,40 +346,48 @@ test("clients of the book", () => {
 });
 
 test("envelopes: opened in their place only, by nodes with the fleet key", () => {
-  const fleetKey = new Uint8Array(32).fill(1);
+  const fleetKey = new FleetKeys(new Uint8Array(32).fill(1));
   const seals = new Envelope(fleetKey, 7, new Uint8Array(8).fill(2));
   const opens = new Envelope(fleetKey, 8, new Uint8Array(8).fill(3));
   fc.assert(
     fc.property(fc.stringMatching(/^[A-Za-z0-9_-]{0,100}$/), fc.uint8Array({ maxLength: 500 }), (key, plain) => {
-      const sealed = seals.seal(key, plain);
+      const sealed = seals.seal(0, key, plain);
       expect(sealed.length).toBe(plain.length + ENVELOPE_OVERHEAD);
-      expect(opens.open(7, key, sealed)).toMatchObject({ node: 7, bootId: new Uint8Array(8).fill(2), plain });
+      expect(opens.open(0, 7, key, sealed)).toMatchObject({ node: 7, bootId: new Uint8Array(8).fill(2), plain });
       const otherKey = `${key.startsWith("x") ? "y" : "x"}${key.slice(1)}`;
-      expect(opens.open(7, otherKey, sealed)).toBe("wrong_seal");
-      expect(opens.open(6, key, sealed)).toBe("wrong_node");
-      expect(new Envelope(new Uint8Array(32), 8, new Uint8Array(8)).open(7, key, sealed)).toBe("wrong_seal");
+      expect(opens.open(0, 7, otherKey, sealed)).toBe("wrong_seal");
+      expect(opens.open(0, 6, key, sealed)).toBe("wrong_node");
+      expect(new Envelope(new FleetKeys(new Uint8Array(32)), 8, new Uint8Array(8)).open(0, 7, key, sealed)).toBe(
+        "wrong_seal",
+      );
     }),
   );
-  const sealed = seals.seal("s.00000001", Uint8Array.of(1, 2, 3));
+  const sealed = seals.seal(0, "s.00000001", Uint8Array.of(1, 2, 3));
   for (let n = 0; n < sealed.length; n++) {
-    expect(opens.open(7, "s.00000001", sealed.subarray(0, n))).toBe(n < ENVELOPE_OVERHEAD ? "malformed" : "wrong_seal");
+    expect(opens.open(0, 7, "s.00000001", sealed.subarray(0, n))).toBe(
+      n < ENVELOPE_OVERHEAD ? "malformed" : "wrong_seal",
+    );
     const changed = sealed.slice();
     changed[n] ^= 1;
-    expect(opens.open(7, "s.00000001", changed)).toBe(n === 0 ? "version" : n < 3 ? "wrong_node" : "wrong_seal");
+    expect(opens.open(0, 7, "s.00000001", changed)).toBe(
+      n === 0 ? "version" : n === 5 || n === 6 ? "wrong_node" : "wrong_seal",
+    );
   }
-  expect(opens.open(7, "k".repeat(101), sealed)).toBe("malformed");
-  expect(opens.open(7, "ä", sealed)).toBe("wrong_seal");
-  const counters = [1, 2, 3].map(() => opens.open(7, "", seals.seal("", new Uint8Array(0))));
+  expect(opens.open(0, 7, "k".repeat(101), sealed)).toBe("malformed");
+  expect(opens.open(0, 7, "ä", sealed)).toBe("wrong_seal");
+  const counters = [1, 2, 3].map(() => opens.open(0, 7, "", seals.seal(0, "", new Uint8Array(0))));
   expect(counters.map((opened) => typeof opened === "object" && opened.counter)).toEqual(
-    [1, 2, 3].map((n) => (opens.open(7, "s.00000001", sealed) as { counter: number }).counter + n),
+    [1, 2, 3].map((n) => (opens.open(0, 7, "s.00000001", sealed) as { counter: number }).counter + n),
   );
 });
 
 test("envelopes: a flood of starts pushes no key out that opens something, and memory stays", () => {
-  const fleetKey = new Uint8Array(32).fill(1);
+  const fleetKey = new FleetKeys(new Uint8Array(32).fill(1));
   const opens = new Envelope(fleetKey, 8, new Uint8Array(8));
   for (let i = 0; i < 1000; i++) {
     const bootId = Uint8Array.of(1, 1, 1, 1, 1, 1, i >> 8, i);
-    expect(opens.open(7, "k", new Envelope(fleetKey, 7, bootId).seal("k", bootId))).toMatchObject({ plain: bootId });
+    expect(opens.open(0, 7, "k", new Envelope(fleetKey, 7, bootId).seal(0, "k", bootId))).toMatchObject({
+      plain: bootId,
+    });
   }
 });

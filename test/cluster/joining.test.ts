@@ -1,6 +1,7 @@
 /** A node that begins is told by another one what the group knows, whatever the weather, and follows the engine then. */
 import { describe, expect, test } from "vitest";
 import { encodeClient } from "../../src/cluster/book_record.ts";
+import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
 import { Link, type LinkOutput } from "../../src/cluster/link.ts";
 import { PIECE_MAX, packMessages } from "../../src/cluster/link_message.ts";
 import { PAGE } from "../../src/cluster/snapshot.ts";
@@ -153,9 +154,9 @@ describe("a node that begins", () => {
 function impostor(world: World, id: number, victim: Node): (...payloads: Uint8Array[]) => void {
   world.kill(id);
   world.run(1500);
-  const link = new Link({
+  const link = new Link(world.now(), {
     ...{ node: id, bootId: new Uint8Array(8).fill(id), entropy: world.entropy },
-    ...{ fleetKey: new Uint8Array(32).fill(9), groupPublicKey: new Uint8Array(32).fill(3) },
+    ...{ fleetKeys: new FleetKeys(new Uint8Array(32).fill(9)), groupPublicKey: new Uint8Array(32).fill(3) },
     peers: [{ node: victim.id, endpoint: endpoint(victim.id) }],
   });
   const exchange = (out: LinkOutput[]) => {

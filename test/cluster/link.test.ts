@@ -2,7 +2,15 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Endpoint } from "../../src/cluster/endpoint.ts";
-import { BEAT_MS, DEAD_MS, Link, type LinkOutput, PAYLOAD_ALONE_MAX } from "../../src/cluster/link.ts";
+import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
+import {
+  BEAT_MS,
+  DEAD_MS,
+  Link,
+  type LinkIdentity,
+  type LinkOutput,
+  PAYLOAD_ALONE_MAX,
+} from "../../src/cluster/link.ts";
 import { COUNTER_WINDOW, CounterWindow } from "../../src/crypto/counter_window.ts";
 import { systemEntropy } from "../../src/crypto/entropy.ts";
 
@@ -17,6 +25,7 @@ interface Options {
   readonly fleetKey?: Uint8Array;
   readonly groupPublicKey?: Uint8Array;
   readonly clockMs?: number;
+  readonly identity?: LinkIdentity;
 }
 
 class World {
@@ -28,9 +37,11 @@ class World {
   readonly wire: { from: number; to: number; bytes: Uint8Array }[] = [];
   #flying: { dueMs: number; from: number; to: number; bytes: Uint8Array }[] = [];
 
-  start({ node, bootId = boot(node), fleetKey = FLEET, groupPublicKey = GROUP, clockMs = 0 }: Options): void {
+  start({ node, bootId = boot(node), fleetKey = FLEET, groupPublicKey = GROUP, clockMs = 0, identity }: Options): void {
     const peers = [1, 2].filter((peer) => peer !== node).map((peer) => ({ node: peer, endpoint: at(peer) }));
-    const link = new Link({ node, bootId, fleetKey, groupPublicKey, peers, entropy: systemEntropy });
+    const fleetKeys = new FleetKeys(fleetKey);
+    const now = { ms: this.ms, wallMs: 1e12 + this.ms + clockMs };
+    const link = new Link(now, { node, bootId, fleetKeys, groupPublicKey, peers, entropy: systemEntropy, identity });
     this.ends.set(node, { link, clockMs, seen: [] });
   }
 
@@ -183,7 +194,7 @@ test("recorded datagrams of an earlier life, of either node, are worth nothing",
 test("what was held back for more than a second is late", () => {
   const world = pair();
   world.run(500);
-  world.passes = (_from, _to, bytes) => bytes.length < 60;
+  world.passes = (_from, _to, bytes) => bytes[0] !== 3 || bytes.length < 60;
   world.send(1, 2, new Uint8Array(100).fill(5));
   const held = world.wire.at(-1)!;
   world.passes = () => true;
@@ -241,6 +252,9 @@ test("hostile datagrams: cut, changed, from elsewhere, in floods", () => {
     world.deliver(2, at(3), bytes);
   }
   fc.assert(fc.property(fc.uint8Array({ maxLength: 100 }), (noise) => world.deliver(2, at(1), noise)));
+  const forged = kinds[0].slice();
+  forged[forged.length - 1] ^= 1;
+  for (let n = 0; n < 600; n++) world.deliver(2, at(1), forged);
   expect(world.payloads(2).length).toBe(before);
   const refused = world.refused(2);
   for (const reason of ["malformed", "version", "stranger", "wrong_address", "wrong_key", "wrong_seal", "too_many"])
@@ -270,10 +284,10 @@ test("a start that follows a dead one at once is believed when its host has refu
 test("peers come and go; impossible ones are refused in words", () => {
   const world = pair();
   world.run(50);
-  world.link(1).setPeers([{ node: 2, endpoint: at(2) }]);
+  world.link(1).setPeers(world.now(1), [{ node: 2, endpoint: at(2) }]);
   expect(world.link(1).isAlive(2)).toBe(true);
-  expect(() => world.link(1).setPeers([{ node: 1, endpoint: at(1) }])).toThrow(/number 1/);
-  world.link(1).setPeers([]);
+  expect(() => world.link(1).setPeers(world.now(1), [{ node: 1, endpoint: at(1) }])).toThrow(/number 1/);
+  world.link(1).setPeers(world.now(1), []);
   expect(world.link(1).status()).toEqual([]);
   expect(world.link(1).nextTimeout()).toBe(Number.POSITIVE_INFINITY);
 });

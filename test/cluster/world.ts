@@ -379,12 +379,16 @@ export class World {
   readonly #events = new Events();
   #created = 1;
 
-  constructor(seed: number, ids: readonly number[], changes: Partial<GroupConfig> = {}) {
+  constructor(
+    seed: number,
+    ids: readonly number[],
+    changes: Partial<GroupConfig> | ((id: number) => Partial<GroupConfig>) = {},
+  ) {
     this.random = new Prng(seed);
     this.ids = ids;
     const bytes = (n: number) => Uint8Array.from({ length: n }, () => this.random.nextU32() & 255);
     this.entropy = { bytes, keyPair: () => keyPairFromPrivate(bytes(32)) };
-    for (const id of ids) this.start(id, changes);
+    for (const id of ids) this.start(id, typeof changes === "function" ? changes(id) : changes);
     this.run(1500);
   }
 

@@ -8,6 +8,7 @@ import { groupCounters } from "../../src/cli/group.ts";
 import type { Bus } from "../../src/cluster/bus.ts";
 import type { Endpoint } from "../../src/cluster/endpoint.ts";
 import { Envelope } from "../../src/cluster/envelope.ts";
+import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
 import { encodeShouts } from "../../src/cluster/location.ts";
 import { encodeRecord, type LiveRecord, recordKey } from "../../src/cluster/record.ts";
 import { GroupEnd, type GroupSessions } from "../../src/control/group_end.ts";
@@ -40,7 +41,7 @@ const endOf = (node: number): End => {
     ...{ open: () => ({ pong: undefined }), superseded: () => false, claimsOf: () => [], rowOf: () => undefined },
     rowsEnd: () => 0,
     ...{ up: nothing, retire: nothing, challenge: nothing, unknown: nothing, announceSender: nothing, acked: nothing },
-    ...{ senders: nothing, ticketKeys: nothing, client: nothing, settled: nothing },
+    ...{ senders: nothing, ticketKeys: nothing, fleetKeys: nothing, agree: nothing, client: nothing, settled: nothing },
     ...{ conflict: nothing, settle: nothing, keep: nothing },
     ...{ owned: nothing, inside: nothing },
     install: (record) => void learnt.push(record),
@@ -119,15 +120,19 @@ const put = async (key: string, value: Uint8Array) => {
 };
 
 test.each([
-  ["wrong fleet key", () => new Envelope(new Uint8Array(32).fill(8), 3, entropy.bytes(8)), "group_bus_refused"],
-  ["under another node's name", () => new Envelope(FLEET, 1, entropy.bytes(8)), "group_bus_refused"],
+  [
+    "wrong fleet key",
+    () => new Envelope(new FleetKeys(new Uint8Array(32).fill(8)), 3, entropy.bytes(8)),
+    "group_bus_refused",
+  ],
+  ["under another node's name", () => new Envelope(new FleetKeys(FLEET), 1, entropy.bytes(8)), "group_bus_refused"],
 ] as const)("%s: records and shouts", async (_, envelope, name) => {
   const sealer = envelope();
   const record = recordOf(3);
   const key = recordKey(record.index);
-  await put(key, sealer.seal(key, encodeRecord(record)!));
+  await put(key, sealer.seal(0, key, encodeRecord(record)!));
   hostile.shout(
-    sealer.seal("", encodeShouts([{ kind: "progress", sessions: [{ index: record.index, life: 5, seq: 9 }] }])[0]),
+    sealer.seal(0, "", encodeShouts([{ kind: "progress", sessions: [{ index: record.index, life: 5, seq: 9 }] }])[0]),
   );
   await vi.advanceTimersByTimeAsync(5);
   for (const node of [1, 2]) {
@@ -139,7 +144,7 @@ test.each([
 });
 
 test("sealed rightly, wrong inside: other versions, other keys, huge, cut", async () => {
-  const sealer = new Envelope(FLEET, 3, entropy.bytes(8));
+  const sealer = new Envelope(new FleetKeys(FLEET), 3, entropy.bytes(8));
   const good = recordOf(3);
   const bytes = encodeRecord(good)!;
   const key = recordKey(good.index);
@@ -147,46 +152,47 @@ test("sealed rightly, wrong inside: other versions, other keys, huge, cut", asyn
   const version = bytes.slice();
   version[0] = 99;
   const wrong = [version, bytes.subarray(0, 20), new Uint8Array(4000).fill(1), new Uint8Array(0)];
-  for (const value of wrong) await put(key, sealer.seal(key, value));
-  await put(otherKey, sealer.seal(otherKey, bytes));
-  await put("x.unknown", sealer.seal("x.unknown", bytes));
-  await put("c.zz", sealer.seal("c.zz", new Uint8Array(100)));
-  hostile.shout(sealer.seal("", new Uint8Array([77, 1, 2])));
+  for (const value of wrong) await put(key, sealer.seal(0, key, value));
+  await put(otherKey, sealer.seal(0, otherKey, bytes));
+  await put("x.unknown", sealer.seal(0, "x.unknown", bytes));
+  await put("c.zz", sealer.seal(0, "c.zz", new Uint8Array(100)));
+  hostile.shout(sealer.seal(0, "", new Uint8Array([77, 1, 2])));
   await vi.advanceTimersByTimeAsync(5);
   const seen = counts(1) as unknown as Record<string, number>;
   expect(seen["group_record_malformed"]).toBeGreaterThanOrEqual(wrong.length);
   expect(seen["group_record_misplaced"]).toBe(1);
   expect(seen["group_shout_malformed"]).toBe(1);
   expect(ends.get(1)!.learnt).toEqual([]);
-  await put(key, sealer.seal(key, bytes));
+  await put(key, sealer.seal(0, key, bytes));
   expect(ends.get(1)!.learnt.map(({ index }) => index)).toEqual([good.index]);
   await goesOn();
 });
 
 test("an old record of a session that is known changes nothing, an expired one comes in nowhere", async () => {
-  const sealer = new Envelope(FLEET, 3, entropy.bytes(8));
+  const sealer = new Envelope(new FleetKeys(FLEET), 3, entropy.bytes(8));
   const record = recordOf(3);
   const key = recordKey(record.index);
-  await put(key, sealer.seal(key, encodeRecord({ ...record, created: 9 })!));
-  await put(key, sealer.seal(key, encodeRecord(record)!));
+  await put(key, sealer.seal(0, key, encodeRecord({ ...record, created: 9 })!));
+  await put(key, sealer.seal(0, key, encodeRecord(record)!));
   const late = { ...recordOf(3), expiryMs: Date.now() - 1 };
-  await put(recordKey(late.index), sealer.seal(recordKey(late.index), encodeRecord(late)!));
+  await put(recordKey(late.index), sealer.seal(0, recordKey(late.index), encodeRecord(late)!));
   expect(ends.get(1)!.learnt.map(({ created }) => created)).toEqual([9]);
   expect(counts(1)["group_record_old" as never]).toBe(2);
   await goesOn();
 });
 
 test("a flood of records and of shouts: the table ends where it is to, and the rest is counted", async () => {
-  const sealer = new Envelope(FLEET, 3, entropy.bytes(8));
+  const sealer = new Envelope(new FleetKeys(FLEET), 3, entropy.bytes(8));
   const records = Array.from({ length: 300 }, () => recordOf(3));
   hostile.put(
     records.map((record) => {
       const key = recordKey(record.index);
-      return { key, value: sealer.seal(key, encodeRecord(record)!) };
+      return { key, value: sealer.seal(0, key, encodeRecord(record)!) };
     }),
   );
   const sessions = records.map(({ index }, seq) => ({ index, life: 5, seq }));
-  for (const one of sessions) hostile.shout(sealer.seal("", encodeShouts([{ kind: "progress", sessions: [one] }])[0]));
+  for (const one of sessions)
+    hostile.shout(sealer.seal(0, "", encodeShouts([{ kind: "progress", sessions: [one] }])[0]));
   for (let i = 0; i < 300; i++) hostile.shout(entropy.bytes(100));
   await vi.advanceTimersByTimeAsync(50);
   const { group } = ends.get(1)!.end.status()!;
@@ -207,9 +213,9 @@ test("whatever stumbles over what came from outside does not end the node: it is
   const busRecord = vi.spyOn(group, "busRecord").mockImplementationOnce(() => {
     throw new TypeError("a bug");
   });
-  const envelope = new Envelope(FLEET, 3, entropy.bytes(8));
+  const envelope = new Envelope(new FleetKeys(FLEET), 3, entropy.bytes(8));
   const key = recordKey(recordOf(3).index);
-  await put(key, envelope.seal(key, encodeRecord(recordOf(3))!));
+  await put(key, envelope.seal(0, key, encodeRecord(recordOf(3))!));
   expect(busRecord).toHaveBeenCalled();
   expect(said.slice(before)).toEqual(["callback_failed"]);
   expect(statusOf(2).alarms).toMatchObject([

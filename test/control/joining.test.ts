@@ -9,6 +9,7 @@ import type { ClientEntry } from "../../src/cluster/book.ts";
 import { decodeClient, encodeClient } from "../../src/cluster/book_record.ts";
 import type { BusListener } from "../../src/cluster/bus.ts";
 import { Envelope } from "../../src/cluster/envelope.ts";
+import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
 import { encodeRecord, type LiveRecord, recordKey, tombstoneOf } from "../../src/cluster/record.ts";
 import { ClientBook, prefixesOf } from "../../src/control/client_book.ts";
 import { decodeContent, encodeContent } from "../../src/control/client_content.ts";
@@ -78,7 +79,7 @@ afterEach(() => {
 
 describe("sessions of clients that are not known yet", () => {
   const entropy = seededEntropy(7);
-  const other = new Envelope(FLEET, 2, entropy.bytes(8));
+  const other = new Envelope(new FleetKeys(FLEET), 2, entropy.bytes(8));
   let listener: BusListener;
   let group: NodeGroup;
   let node: NodeEnd;
@@ -95,7 +96,7 @@ describe("sessions of clients that are not known yet", () => {
       ...{ clock, log: logger(), entropy, store: createMemoryStore(), pairOf: keyPairFromPrivate, events },
       join(self) {
         group = new NodeGroup(self, spec, cluster, {
-          ...{ clock, log: logger(), entropy, events, ticketKeys: () => [] },
+          ...{ clock, log: logger(), entropy, events, ticketKeys: () => [], agreed: () => undefined, agree: () => {} },
           peers: [{ node: 2, endpoint: { family: 4, w0: 0, w1: 0, w2: 0xffff, w3: 1, port: 1 } }],
           link: { onDatagram: () => {}, onRefused: () => {}, send: () => {}, close: () => {} },
           engine: "memory",
@@ -130,7 +131,7 @@ describe("sessions of clients that are not known yet", () => {
   });
   const hear = async (record: LiveRecord | ReturnType<typeof tombstoneOf>): Promise<void> => {
     const key = recordKey(record.index);
-    listener.record(2, key, other.seal(key, encodeRecord(record)!));
+    listener.record(2, key, other.seal(0, key, encodeRecord(record)!));
     await Promise.resolve();
     await Promise.resolve();
   };

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { createLogger } from "../../src/base/log.ts";
 import { Envelope } from "../../src/cluster/envelope.ts";
+import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
 import { encodeRecord, type LiveRecord, recordKey } from "../../src/cluster/record.ts";
 import { EventHub } from "../../src/control/event_hub.ts";
 import type { NodeSpec } from "../../src/control/instance.ts";
@@ -66,7 +67,7 @@ test("its client is told of this start of the node as soon as it may come", asyn
       ...{ clock, log, entropy, store, pairOf: keyPairFromPrivate, events },
       join: (self) =>
         new NodeGroup(self, spec, spec.cluster!, {
-          ...{ clock, log, entropy, events, peers: [], ticketKeys: () => [] },
+          ...{ clock, log, entropy, events, peers: [], ticketKeys: () => [], agreed: () => undefined, agree: nothing },
           link: { onDatagram: nothing, onRefused: nothing, send: nothing, close: nothing },
           engine: "memory",
           openBus: (listener) => hub.open(1, listener),
@@ -84,7 +85,11 @@ test("its client is told of this start of the node as soon as it may come", asyn
     endpoint: { family: 4, w0: 0, w1: 0, w2: 0xffff, w3: 0xcb007102, port: 4444 },
   };
   const other = hub.open(2, { record: nothing, shout: nothing, state: nothing, caughtUp: nothing });
-  const sealed = new Envelope(FLEET, 2, entropy.bytes(8)).seal(recordKey(record.index), encodeRecord(record)!);
+  const sealed = new Envelope(new FleetKeys(FLEET), 2, entropy.bytes(8)).seal(
+    0,
+    recordKey(record.index),
+    encodeRecord(record)!,
+  );
   other.put([{ key: recordKey(record.index), value: sealed }]);
   await vi.advanceTimersByTimeAsync(1000);
   const introductions = () =>

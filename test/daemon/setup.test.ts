@@ -39,7 +39,7 @@ const check = (path: string) => parseFile(readFileSync(path, "utf8"), path, conf
 const mode = (path: string) => statSync(path).mode & 0o777;
 const node = {
   ...{ name: "node", group: undefined, address: ["192.0.2.1:4444"], pool: [], force: false },
-  ...{ groupNode: undefined, peer: [], link: undefined, fleetKeyFile: undefined },
+  ...{ groupNode: undefined, peer: [], link: undefined, fleetKeyFile: undefined, operator: undefined },
 };
 const guest: InviteOptions = {
   ...{ config: undefined, instance: undefined, socket: undefined, output: undefined, address: [] },

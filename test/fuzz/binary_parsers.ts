@@ -5,11 +5,14 @@ import { decodeUnnumbered, encodeUnnumbered, type Unnumbered } from "../../src/c
 import { decodeClient, encodeClient } from "../../src/cluster/book_record.ts";
 import { Reader, Writer } from "../../src/cluster/bytes.ts";
 import { Envelope } from "../../src/cluster/envelope.ts";
+import { decodeFleetKeys, FleetKeys } from "../../src/cluster/fleet_keys.ts";
 import { readHeartbeat, writeHeartbeat } from "../../src/cluster/heartbeat.ts";
 import { type LinkMessage, packMessages, unpackMessages } from "../../src/cluster/link_message.ts";
 import { decodeShouts, encodeShouts, type Shout } from "../../src/cluster/location.ts";
 import { decodeRecord, encodeRecord } from "../../src/cluster/record.ts";
+import { readRoster, signRoster } from "../../src/cluster/roster.ts";
 import { readWindow, writeWindow } from "../../src/cluster/window.ts";
+import { signingKeyFrom } from "../../src/crypto/ed25519.ts";
 import { MemoryNetwork } from "../../src/drivers/memory_network.ts";
 import { parseHeartbeat } from "../../src/drivers/nats_peers.ts";
 import { parseInner, splitPacket } from "../../src/drivers/twin_split.ts";
@@ -284,8 +287,16 @@ const shouts: fc.Arbitrary<Shout> = fc.oneof(
     sessions: fc.array(fc.record({ index: any.index, life: any.u16, seq: any.u32 }), { minLength: 1, maxLength: 9 }),
   }),
 );
-const fleetKey = new Uint8Array(32).fill(1);
-const [one, two] = [1, 2].map((number) => new Envelope(fleetKey, number, new Uint8Array(8).fill(number)));
+const fleetKeys = new FleetKeys(new Uint8Array(32).fill(1));
+const operator = signingKeyFrom(new Uint8Array(32).fill(2));
+const roster = signRoster(
+  {
+    ...{ group: "example", version: 3, operator: operator.publicKey },
+    nodes: [{ node: 1, publicKey: operator.publicKey, name: "n1", evictedIn: 2 }],
+  },
+  operator,
+);
+const [one, two] = [1, 2].map((number) => new Envelope(fleetKeys, number, new Uint8Array(8).fill(number)));
 const records = sample(any.record).map((record) => encodeRecord(record)!);
 const clients = sample(fc.tuple(any.node, any.time, fc.option(any.exactly(60), { nil: undefined }))).map(
   ([by, stamp, content]) => {
@@ -307,6 +318,10 @@ const group: Parser[] = [
   ),
   bytes("session record", records, decodeRecord),
   bytes("client of the book", clients, decodeClient),
+  bytes("fleet keys", [fleetKeys.encode()], decodeFleetKeys),
+  bytes("roster", [new TextEncoder().encode(roster)], (input) =>
+    readRoster(new TextDecoder().decode(input), "example", operator.publicKey),
+  ),
   bytes(
     "window",
     sample(any.window).map((window) => {
@@ -327,15 +342,15 @@ const group: Parser[] = [
   ),
   bytes(
     "envelope",
-    records.map((record) => one.seal("s.1", record)),
-    (input) => two.open(1, "s.1", input),
+    records.map((record) => one.seal(0, "s.1", record)),
+    (input) => two.open(0, 1, "s.1", input),
     { weight: 0.3, sealed: true },
   ),
   bytes(
     "record in an envelope",
     records,
     (input) => {
-      const opened = two.open(1, "s.1", one.seal("s.1", input));
+      const opened = two.open(0, 1, "s.1", one.seal(0, "s.1", input));
       return typeof opened === "string" ? opened : decodeRecord(opened.plain);
     },
     { weight: 0.3 },

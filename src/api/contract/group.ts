@@ -25,7 +25,7 @@ const peer = z.object({
   disagreements: z
     .array(z.object({ creator: z.int(), forMs: z.number(), ours: digest, theirs: digest }))
     .describe("By the node that made the sessions: what the two have disagreed about for more than 3 s."),
-  refusedBy: z.enum(["other_group", "duplicate_node"]).nullable().describe("Why it refuses this node."),
+  refusedBy: z.enum(["other_group", "duplicate_node", "not_member"]).nullable().describe("Why it refuses this node."),
   refused: z.record(z.string(), z.int()).describe("Datagrams of it that were refused, by reason."),
 });
 
@@ -85,6 +85,9 @@ export const groupSchema = z.object({
   alarms: z
     .array(z.object({ code: z.string(), text: z.string(), count: z.int(), sinceMs: wallMs, lastMs: wallMs }))
     .describe("What happened within the last ten minutes that somebody should look at."),
+  identity: z.boolean().describe("Nodes are known by keys of their own, and can be put out."),
+  roster: z.int().nullable().describe("Version of the operator's roster that is in force; null: there is none."),
+  fleetRotation: z.int().describe("How often the fleet key was rotated, 0 = it is that of the file."),
   peers: z.array(peer),
   counters: z
     .array(
@@ -98,6 +101,20 @@ export const groupSchema = z.object({
 
 export type GroupStatus = z.output<typeof groupSchema>;
 export type PeerStatus = GroupStatus["peers"][number];
+
+export const rosterSchema = z.object({
+  version: z.int().describe("Of the roster that is in force; 0: there is none."),
+  members: z.array(z.int()).describe("Nodes that belong to the group."),
+  evicted: z.array(z.int()).describe("Nodes that were put out."),
+  text: z.string().describe('As the operator signed it; "" when there is none. No secret.'),
+});
+export const applyRosterSchema = z.strictObject({
+  text: z.string().max(8192).describe("A roster that the operator signed."),
+});
+export const rotateRequestSchema = z.strictObject({
+  what: z.enum(["tickets", "fleet"]).describe("Which keys."),
+  now: z.boolean().default(false).describe("Tickets of before count no more, instead of 15 minutes."),
+});
 
 export const resyncRequestSchema = z.strictObject({
   node: z.int().min(1).max(63).optional().describe("Only this one; left out: every living one."),

@@ -24,7 +24,7 @@ import {
   sessionPageSchema,
   sessionQuery,
 } from "./control.ts";
-import { resyncRequestSchema, resyncSchema } from "./group.ts";
+import { applyRosterSchema, resyncRequestSchema, resyncSchema, rosterSchema, rotateRequestSchema } from "./group.ts";
 
 const EMPTY = z.strictObject({});
 
@@ -185,6 +185,29 @@ export const operations = {
     body: resyncRequestSchema,
     summary: "Asks the other nodes which sessions they know, and for what is missing here.",
     answer: resyncSchema,
+  },
+  roster: {
+    ...quiet,
+    method: "GET",
+    path: "/v1/roster",
+    summary: "Which nodes belong to the group, as the operator signed it.",
+    answer: rosterSchema,
+  },
+  applyRoster: {
+    ...quiet,
+    method: "PUT",
+    path: "/v1/roster",
+    body: applyRosterSchema,
+    summary: "Takes a newer roster of the operator; the other nodes get it from this one.",
+    answer: rosterSchema,
+  },
+  rotate: {
+    ...quiet,
+    method: "POST",
+    path: "/v1/rotate",
+    body: rotateRequestSchema,
+    summary: "Makes other keys for the group while it runs.",
+    answer: emptySchema,
   },
   undrain: {
     ...quiet,

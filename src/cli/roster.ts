@@ -1,0 +1,106 @@
+/**
+ * `anyhop group` and `anyhop rotate`: who belongs to a group, and other keys for it. `add`, `evict` and `show` work on the
+ * operator's files, away from the nodes; `apply` and `rotate` ask a running node. What is done with files comes in as
+ * `RosterActions`.
+ */
+import { readFileSync } from "node:fs";
+import type { Command } from "commander";
+import { ask } from "../api/client.ts";
+import { AnyhopError } from "../base/errors.ts";
+
+export interface RosterOptions {
+  /** Folder with operator.key and group.roster. */
+  readonly dir: string;
+}
+
+export interface RosterActions {
+  initOperator(options: RosterOptions & { readonly group: string }): Promise<number>;
+  addNode(
+    node: string,
+    publicKey: string,
+    options: RosterOptions & { readonly name: string | undefined },
+  ): Promise<number>;
+  evictNode(node: string, options: RosterOptions): Promise<number>;
+  showRoster(options: RosterOptions): Promise<number>;
+}
+
+type MakeCommand = (parent: Command, words: string, description: string, example: string) => Command;
+
+/** Longest file that is looked at. */
+const FILE_MAX = 65_536;
+
+/** Commands on the operator's files. `group`: the command that they stand below. */
+export function addRosterFileCommands(
+  init: Command,
+  group: Command,
+  load: () => Promise<RosterActions>,
+  done: (code: number) => void,
+): void {
+  const folder = (command: Command): Command =>
+    command.option("--dir <folder>", "where operator.key and group.roster are", ".");
+  folder(init.command("operator"))
+    .description("the key that signs which nodes belong to a group; never on a node")
+    .requiredOption("--group <name>", "name of the group, as in [node]")
+    .addHelpText("after", "\nExample:\n  anyhop init operator --group example --dir ~/example")
+    .action(async (options: RosterOptions & { group: string }) => done(await (await load()).initOperator(options)));
+  folder(group.command("add <node> <key>"))
+    .description("take a node into the group; KEY is what `anyhop init node --operator` printed there")
+    .option("--name <name>", "name for people (default: nodeN)")
+    .addHelpText("after", "\nExample:\n  anyhop group add 3 KEY --name frankfurt --dir ~/example")
+    .action(async (node: string, key: string, options: RosterOptions & { name?: string }) =>
+      done(await (await load()).addNode(node, key, { name: undefined, ...options })),
+    );
+  folder(group.command("evict <node>"))
+    .description("put a node out of the group for ever; a machine that takes its place gets another number")
+    .addHelpText("after", "\nExample:\n  anyhop group evict 3 --dir ~/example")
+    .action(async (node: string, options: RosterOptions) => done(await (await load()).evictNode(node, options)));
+  folder(group.command("show"))
+    .description("show who belongs to the group")
+    .addHelpText("after", "\nExample:\n  anyhop group show --dir ~/example")
+    .action(async (options: RosterOptions) => done(await (await load()).showRoster(options)));
+}
+
+/** Commands that ask a running node. */
+export function addRosterControlCommands<T>(
+  command: MakeCommand,
+  program: Command,
+  group: Command,
+  socketOf: (options: T) => string,
+  show: <A>(options: T, answer: A, render: (answer: A) => string) => void,
+): void {
+  command(
+    group,
+    "apply <file>",
+    "give the operator's roster to a node, which tells the others; once is enough",
+    "anyhop group apply group.roster",
+  ).action(async (file: string, options: T) => {
+    const answer = await ask(socketOf(options), "applyRoster", { text: readRosterFile(file) });
+    show(options, answer, ({ version, members, evicted }) => {
+      const out = evicted.length === 0 ? "" : `; put out: ${evicted.join(", ")}`;
+      return `Roster ${version} is in force: nodes ${members.join(", ")}${out}. Node by node: anyhop sync\n`;
+    });
+  });
+  const rotate = program.command("rotate").description("other keys for the group, while it runs");
+  command(rotate, "tickets", "another ticket key; tickets of before count for 15 minutes more", "anyhop rotate tickets")
+    .option("--now", "tickets of before count no more; their clients make a full handshake")
+    .action(async (options: T & { readonly now?: true }) => {
+      const answer = await ask(socketOf(options), "rotate", { what: "tickets", now: options.now === true });
+      show(options, answer, () => "There is another ticket key; all nodes get it now.\n");
+    });
+  command(rotate, "fleet", "another fleet key, for all nodes of the roster", "anyhop rotate fleet").action(
+    async (options: T) => {
+      const answer = await ask(socketOf(options), "rotate", { what: "fleet", now: false });
+      show(options, answer, () => "There is another fleet key; all nodes of the roster get it now.\n");
+    },
+  );
+}
+
+function readRosterFile(file: string): string {
+  try {
+    const text = readFileSync(file, "utf8");
+    if (text.length <= FILE_MAX) return text;
+    throw new Error(`it is longer than ${FILE_MAX} bytes`);
+  } catch (cause) {
+    throw new AnyhopError("usage", `${file} cannot be used: ${(cause as Error).message}.`, { cause });
+  }
+}

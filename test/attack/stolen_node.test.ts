@@ -1,0 +1,285 @@
+/**
+ * Node 3 was stolen, with all that it has: fleet key, its signing key, the roster, ticket keys, session secrets. It goes on
+ * talking to the others, and the operator puts it out. Three nodes on virtual time; the thief speaks with the project's own
+ * link and envelope.
+ */
+import { describe, expect, test } from "vitest";
+import { Envelope } from "../../src/cluster/envelope.ts";
+import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
+import { Link, type LinkOutput } from "../../src/cluster/link.ts";
+import { type LinkMessage, packMessages, unpackMessages } from "../../src/cluster/link_message.ts";
+import { encodeRecord, recordKey } from "../../src/cluster/record.ts";
+import { type RosterNode, readRoster, type SignedRoster, signRoster } from "../../src/cluster/roster.ts";
+import { type BookTicketKey, TicketKeyRing } from "../../src/cluster/ticket_keys.ts";
+import { signingKeyFrom } from "../../src/crypto/ed25519.ts";
+import { endpoint, World } from "../cluster/world.ts";
+
+const FLEET = new Uint8Array(32).fill(9);
+const GROUP = new Uint8Array(32).fill(3);
+const operator = signingKeyFrom(new Uint8Array(32).fill(1));
+const signing = (node: number) => signingKeyFrom(new Uint8Array(32).fill(10 + node));
+
+function rosterText(version: number, out: readonly number[] = [], signer = operator): string {
+  const nodes = [1, 2, 3].map(
+    (node): RosterNode => ({
+      ...{ node, publicKey: signing(node).publicKey, name: `n${node}` },
+      evictedIn: out.includes(node) ? version : undefined,
+    }),
+  );
+  return signRoster({ group: "example", version, operator: operator.publicKey, nodes }, signer);
+}
+const read = (text: string) => readRoster(text, "example", operator.publicKey) as SignedRoster;
+
+/** `tellsOverLink` false: there is an engine. */
+function worldOf(roster: string | undefined, tellsOverLink = false): World {
+  return new World(1, [1, 2, 3], (node) => ({
+    tellsOverLink,
+    identity: { group: "example", operator: operator.publicKey, signing: signing(node), roster },
+  }));
+}
+
+/** Who has node 3, or less of it. Takes its place on the link. */
+class Thief {
+  readonly link: Link;
+  readonly heard: LinkMessage[] = [];
+  readonly said: LinkOutput[] = [];
+  readonly world: World;
+  readonly envelope: Envelope;
+
+  constructor(world: World, node: number, seed: number, roster: string | undefined) {
+    this.world = world;
+    const fleetKeys = new FleetKeys(FLEET);
+    const bootId = new Uint8Array(8).fill(77);
+    this.envelope = new Envelope(fleetKeys, node, bootId);
+    this.link = new Link(world.now(), {
+      ...{ node, bootId, fleetKeys, groupPublicKey: GROUP, entropy: world.entropy },
+      peers: [1, 2].filter((peer) => peer !== node).map((peer) => ({ node: peer, endpoint: endpoint(peer) })),
+      identity: {
+        signing: signingKeyFrom(new Uint8Array(32).fill(seed)),
+        roster: roster === undefined ? undefined : read(roster),
+      },
+    });
+    this.node = node;
+  }
+  readonly node: number;
+
+  /** So long, in steps of 10 ms. */
+  run(forMs: number): void {
+    for (let ms = 0; ms < forMs; ms += 10) {
+      const out: LinkOutput[] = [];
+      this.link.tick(this.world.now(), out);
+      this.#exchange(out);
+      this.world.run(10);
+    }
+  }
+
+  say(to: number, ...messages: LinkMessage[]): boolean {
+    const out: LinkOutput[] = [];
+    const sent = packMessages(messages).every((payload) => this.link.send(this.world.now(), to, payload, out));
+    this.#exchange(out);
+    return sent;
+  }
+
+  #exchange(first: LinkOutput[]): void {
+    for (let more = first; more.length > 0; ) {
+      const next: LinkOutput[] = [];
+      for (const output of more) {
+        if (output.kind === "beat") this.link.send(this.world.now(), output.node, new Uint8Array(0), next);
+        if (output.kind === "payload") this.heard.push(...(unpackMessages(output.payload) ?? []));
+        if (output.kind !== "datagram") {
+          this.said.push(output);
+          continue;
+        }
+        const victim = this.world.node(output.to.w3 - endpoint(0).w3);
+        const from = victim.outputs.length;
+        victim.group.linkDatagram(this.world.now(), endpoint(this.node), output.bytes);
+        victim.settle();
+        for (const answer of victim.outputs.slice(from))
+          if (answer.kind === "link" && answer.to.w3 === endpoint(this.node).w3)
+            this.link.receive(
+              this.world.now(),
+              endpoint(answer.to.w3 - endpoint(0).w3 === this.node ? victim.id : 0),
+              answer.bytes,
+              next,
+            );
+      }
+      more = next;
+    }
+  }
+}
+
+const ring = new TicketKeyRing();
+const keyOf = (change: Partial<BookTicketKey>, world: World): BookTicketKey => {
+  const wallMs = world.now().wallMs;
+  return {
+    ...{ id: 0xdeadbeef, key: new Uint8Array(32).fill(7), notBeforeMs: wallMs - 1000, notAfterMs: wallMs + 86_400_000 },
+    ...{ roster: 1, endsOthersMs: 0, ...change },
+  };
+};
+const ticketKeys = (world: World, node: number) =>
+  world
+    .node(node)
+    .group.book.ticketKeys(world.now().wallMs)
+    .map(({ id }) => id);
+const alive = (world: World, node: number, peer: number) =>
+  world
+    .node(node)
+    .group.status()
+    .peers.find((one) => one.node === peer)?.alive;
+
+describe("the roster", () => {
+  test("without one no node is believed; given to one node, all have it, and all are believed", () => {
+    const world = worldOf(undefined);
+    expect(alive(world, 1, 2)).toBe(false);
+    expect(world.node(1).group.learnRoster(world.now(), rosterText(1))).toEqual({ result: "in_force" });
+    world.node(1).settle();
+    world.run(3000);
+    for (const node of [1, 2, 3])
+      for (const peer of [1, 2, 3]) if (peer !== node) expect(alive(world, node, peer), `${node} ${peer}`).toBe(true);
+    expect([1, 2, 3].map((node) => world.node(node).group.roster?.version)).toEqual([1, 1, 1]);
+  });
+
+  test("a newer one goes from any node to all; an older one, a forged one, a second one of the version do not", () => {
+    const world = worldOf(rosterText(1));
+    const learn = (text: string) => world.node(2).group.learnRoster(world.now(), text);
+    expect(learn(rosterText(5))).toEqual({ result: "in_force" });
+    world.node(2).settle();
+    world.run(3000);
+    expect([1, 2, 3].map((node) => world.node(node).group.roster?.version)).toEqual([5, 5, 5]);
+    expect(learn(rosterText(5))).toEqual({ result: "known" });
+    expect(learn(rosterText(4))).toEqual({ result: "older" });
+    expect(learn(rosterText(5, [1]))).toMatchObject({ fault: expect.stringMatching(/two rosters of version 5/) });
+    for (const text of [rosterText(9, [1], signing(3)), rosterText(9).replace("n2", "n4"), "", "x".repeat(9000)])
+      expect(learn(text)).toHaveProperty("fault");
+    expect([1, 2, 3].map((node) => world.node(node).group.roster?.version)).toEqual([5, 5, 5]);
+  });
+});
+
+test("the fleet key alone makes nobody a node, under no number", () => {
+  const world = worldOf(rosterText(1));
+  world.kill(3);
+  world.run(2000);
+  const impostor = new Thief(world, 3, 99, rosterText(1));
+  impostor.run(2000);
+  expect(impostor.said.some(({ kind }) => kind === "alive" || kind === "payload")).toBe(false);
+  expect(alive(world, 1, 3)).toBe(false);
+  expect(world.node(1).group.status().linkRefusals.wrong_signature).toBeGreaterThan(0);
+});
+
+test("node 3 speaks until it is put out; then nothing that it says is taken, and what it knew opens nothing", () => {
+  const world = worldOf(rosterText(1));
+  world.kill(3);
+  world.run(2000);
+  const thief = new Thief(world, 3, 13, rosterText(1));
+  thief.run(1000);
+  // The attack is right: as long as it belongs to the group, it is believed.
+  expect(alive(world, 1, 3)).toBe(true);
+  const planted = keyOf({}, world);
+  for (const to of [1, 2]) expect(thief.say(to, { kind: "ticket_key", value: ring.encode(planted) })).toBe(true);
+  thief.run(50);
+  expect(ticketKeys(world, 1)).toContain(planted.id);
+  const before = { keys: ticketKeys(world, 1), fleet: world.node(1).group.fleetKeys(world.now())[0] };
+  expect(before.fleet).toEqual(FLEET);
+
+  expect(world.node(2).group.learnRoster(world.now(), rosterText(2, [3]))).toEqual({ result: "in_force" });
+  world.node(2).settle();
+  thief.heard.length = 0;
+  thief.said.length = 0;
+  thief.run(8000);
+
+  for (const node of [1, 2]) {
+    const { group } = world.node(node);
+    expect(group.roster?.version).toBe(2);
+    expect(alive(world, node, 3)).toBeUndefined();
+    expect(group.senders().map(({ senderId }) => senderId)).not.toContain(3);
+    // Ticket keys of before are over; there are others, the same at both.
+    const keys = ticketKeys(world, node);
+    expect(keys.length).toBeGreaterThan(0);
+    for (const id of before.keys) expect(keys).not.toContain(id);
+    expect([...keys].sort()).toEqual([...ticketKeys(world, 1)].sort());
+    // Another fleet key seals, the same at both.
+    expect(group.fleetKeys(world.now())[0]).not.toEqual(FLEET);
+    expect(group.fleetKeys(world.now())[0]).toEqual(world.node(1).group.fleetKeys(world.now())[0]);
+  }
+  expect(alive(world, 1, 2)).toBe(true);
+  // It was told nothing meanwhile: no fleet key, no ticket key, no session.
+  expect(thief.heard.filter(({ kind }) => kind !== "heartbeat")).toEqual([]);
+  expect(thief.said.some(({ kind }) => kind === "alive")).toBe(false);
+
+  // What it says now: over the link, and through the engine under its own and another name, with the key that it had.
+  thief.say(1, { kind: "ticket_key", value: ring.encode(keyOf({ id: 5 }, world)) });
+  const wallMs = world.now().wallMs;
+  world.run(60_000);
+  const session = {
+    ...{
+      index: (1 << 25) | 0x1234,
+      created: wallMs,
+      phase: "up" as const,
+      creator: 1,
+      clientKey: new Uint8Array(32).fill(4),
+    },
+    ...{ instance: new Uint8Array(8), receiver: 1, aead: 1 as const, modes: 1, secret: new Uint8Array(32) },
+    ...{ expiryMs: wallMs + 800_000, addresses: [], endpoint: endpoint(9) },
+  };
+  const sessions = world.node(1).group.status().sessions;
+  for (const name of [3, 1] as const) {
+    const envelope = name === 3 ? thief.envelope : new Envelope(new FleetKeys(FLEET), 1, new Uint8Array(8).fill(5));
+    const key = recordKey(session.index);
+    const sealed = envelope.seal(world.ms, key, encodeRecord(session)!);
+    world.node(2).group.busRecord(world.now(), name, key, sealed);
+    const value = ring.encode(keyOf({ id: 6, roster: 2 }, world));
+    world.node(2).group.busRecord(world.now(), name, "t.00000006", envelope.seal(world.ms, "t.00000006", value));
+    world.node(2).settle();
+  }
+  expect(world.node(2).group.status().sessions).toBe(sessions);
+  expect(ticketKeys(world, 2)).not.toContain(6);
+  expect(ticketKeys(world, 2)).not.toContain(5);
+  expect(world.node(2).outcomes).toMatchObject({ bus_not_member: 2, bus_old_key: 2 });
+  // A key of before that another node tells again stays over.
+  world.node(1).group.putTicketKey(world.now(), planted);
+  world.node(1).settle();
+  world.run(100);
+  for (const node of [1, 2]) expect(ticketKeys(world, node)).not.toContain(planted.id);
+});
+
+test("sessions go on while a node is put out: no packet of any client is lost or doubled", () => {
+  const world = worldOf(rosterText(1));
+  const clients = [1, 2, 1, 2, 1, 2].map((at) => world.session(at));
+  world.run(500);
+  const sent: [(typeof clients)[number], number][] = [];
+  for (let step = 0; step < 400; step++) {
+    if (step === 100) {
+      world.node(1).group.learnRoster(world.now(), rosterText(2, [3]));
+      world.node(1).settle();
+    }
+    for (const client of clients) {
+      if (step % 50 === 0) client.at = 3 - client.at;
+      sent.push([client, client.send()]);
+    }
+    world.run(10);
+  }
+  world.run(1000);
+  expect(sent.filter(([client, seq]) => world.acceptedAt(client, seq).length !== 1)).toEqual([]);
+});
+
+test("the fleet key is rotated while the group runs: all have the new one, and a node that was away gets it", () => {
+  const world = worldOf(rosterText(1), true);
+  world.kill(3);
+  world.run(2000);
+  expect(world.node(2).group.rotateFleetKey(world.now())).toBe(true);
+  world.node(2).settle();
+  world.run(5000);
+  const key = () => world.node(1).group.fleetKeys(world.now())[0];
+  expect(key()).not.toEqual(FLEET);
+  expect(world.node(2).group.fleetKeys(world.now())[0]).toEqual(key());
+  // It comes back with the key of its file.
+  world.start(3, {
+    ...{ tellsOverLink: true },
+    identity: { group: "example", operator: operator.publicKey, signing: signing(3), roster: rosterText(1) },
+  });
+  world.run(8000);
+  expect(world.node(3).group.fleetKeys(world.now())[0]).toEqual(key());
+  expect(alive(world, 1, 3)).toBe(true);
+  const without = new World(2, [1, 2]);
+  expect(without.node(1).group.rotateFleetKey(without.now())).toBe(false);
+});
