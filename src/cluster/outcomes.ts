@@ -53,6 +53,9 @@ export const outcomes = {
   ),
   unserved: refused("Sessions of other nodes that this node knows and has no row of the data plane for."),
   record_old: refused("Records of sessions that ended, expired or were replaced; harmless."),
+  record_implausible: refused(
+    "Records of sessions from the far future, that last too long, or of a node that never belonged to the group.",
+  ),
   record_malformed: refused("Bus records that are authentic but can't be read: another version of anyhop?"),
   record_misplaced: refused("Bus records whose key, creator or contents contradict each other."),
   book_too_long: refused("Clients of the book that other nodes told of, longer than 2048 bytes."),

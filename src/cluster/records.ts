@@ -19,6 +19,13 @@ import {
 } from "./record.ts";
 import { NOBODY, NONE, PENDING, STRANGE, UP } from "./session_table.ts";
 
+/**
+ * A node takes no request of a client that is more than 10 minutes ahead of its clock. Another 10 for clocks of nodes, which
+ * are complained about when they are 5 s apart.
+ */
+const CREATED_AHEAD_MS = 1_200_000;
+/** By so much a clock may be wrong before the sessions of its node are not believed. */
+const CLOCKS_MS = 3_600_000;
 /** Sessions that ended, at most; the oldest are forgotten first. */
 const TOMBSTONES_MAX = 131_072;
 
@@ -93,6 +100,10 @@ export class Records {
   learn(record: SessionRecord, encoded: Uint8Array, owner: number, endpoint: Endpoint | undefined): boolean {
     const { table, outcomes } = this.#core;
     if (record.expiryMs <= this.#core.now.wallMs) return this.#old();
+    if (!this.#isPlausible(record)) {
+      outcomes.add("record_implausible");
+      return false;
+    }
     const row = table.find(record.index);
     if (row !== NONE && table.created[row] > record.created) return this.#old();
     if (!live(record)) return this.#learnEnd(row, record);
@@ -110,6 +121,14 @@ export class Records {
     if (!this.#contacts.isListed(record.index, record.expiryMs)) table.flags[added] |= STRANGE;
     this.#core.emit({ kind: "install", record, endpoint: table.endpoint(added) });
     return true;
+  }
+
+  /** What no node of this version says, whoever says it: it would shut a client out, or last for ever. */
+  #isPlausible({ created, expiryMs, creator }: SessionRecord): boolean {
+    const { now, config, trust } = this.#core;
+    if (created > now.wallMs + CREATED_AHEAD_MS) return false;
+    if (expiryMs > now.wallMs + config.sessionLifeMs + CLOCKS_MS) return false;
+    return trust.isListed(creator);
   }
 
   #learnPhase(row: number, record: LiveRecord, owner: number): boolean {

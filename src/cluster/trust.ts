@@ -81,6 +81,10 @@ export class Trust implements Trusted {
     return this.#options.identity === undefined || (this.#roster !== undefined && isMember(this.#roster, node));
   }
 
+  isListed(node: number): boolean {
+    return this.#roster === undefined || this.#roster.nodes.some((one) => one.node === node);
+  }
+
   /** A key that is made now is marked with it. */
   get version(): number {
     return this.#roster?.version ?? 0;

@@ -18,4 +18,6 @@ export interface Trusted {
   readonly identity: LinkIdentity | undefined;
   /** Of the roster that is in force, 0 = none. A key that is made now is marked with it. */
   readonly version: number;
+  /** Whether a node of this number may have made sessions: it belongs to the group, or did. */
+  isListed(node: number): boolean;
 }

@@ -242,6 +242,59 @@ test("node 3 speaks until it is put out; then nothing that it says is taken, and
   for (const node of [1, 2]) expect(ticketKeys(world, node)).not.toContain(planted.id);
 });
 
+test("a record that would shut a client out, or last for ever, is taken from no node; a usual one is", () => {
+  const world = worldOf(rosterText(1));
+  world.kill(3);
+  world.run(2000);
+  const thief = new Thief(world, 3, 13, rosterText(1));
+  thief.run(1000);
+  const { wallMs } = world.now();
+  let number = 1;
+  const say = (
+    change: Partial<{ created: number; expiryMs: number; creator: number; phase: "up" | "ended" }>,
+  ): boolean => {
+    const creator = change.creator ?? 3;
+    const session = {
+      ...{ index: ((creator << 25) | (number++ << 8)) >>> 0, created: wallMs, phase: "up" as const, creator },
+      ...{
+        clientKey: new Uint8Array(32).fill(4),
+        instance: new Uint8Array(8),
+        receiver: 1,
+        aead: 1 as const,
+        modes: 1,
+      },
+      ...{ secret: new Uint8Array(32), expiryMs: wallMs + 800_000, addresses: [], endpoint: endpoint(9) },
+      ...change,
+    };
+    const before = world.node(1).group.status();
+    const message = {
+      kind: "record",
+      encoded: encodeRecord(session)!,
+      owner: 3,
+      seq: -1,
+      endpoint: undefined,
+    } as const;
+    thief.say(1, message);
+    thief.run(20);
+    const after = world.node(1).group.status();
+    return after.sessions + after.tombstones > before.sessions + before.tombstones;
+  };
+  expect(say({})).toBe(true);
+  expect(say({ phase: "ended" })).toBe(true);
+  const refused = [
+    { created: 2 ** 48 - 2 },
+    { created: wallMs + 1_300_000 },
+    { expiryMs: 2 ** 48 - 1 },
+    { expiryMs: wallMs + 86_400_000 },
+    { creator: 9 },
+    { phase: "ended", created: 2 ** 48 - 2 },
+    { phase: "ended", expiryMs: 2 ** 48 - 1 },
+  ] as const;
+  for (const change of refused) expect(say(change), JSON.stringify(change)).toBe(false);
+  expect(world.node(1).outcomes.record_implausible).toBe(refused.length);
+  expect(say({})).toBe(true);
+});
+
 test("sessions go on while a node is put out: no packet of any client is lost or doubled", () => {
   const world = worldOf(rosterText(1));
   const clients = [1, 2, 1, 2, 1, 2].map((at) => world.session(at));

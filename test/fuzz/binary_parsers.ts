@@ -319,8 +319,11 @@ const group: Parser[] = [
   bytes("session record", records, decodeRecord),
   bytes("client of the book", clients, decodeClient),
   bytes("fleet keys", [fleetKeys.encode()], decodeFleetKeys),
-  bytes("roster", [new TextEncoder().encode(roster)], (input) =>
-    readRoster(new TextDecoder().decode(input), "example", operator.publicKey),
+  bytes(
+    "roster",
+    [new TextEncoder().encode(roster)],
+    (input) => readRoster(new TextDecoder().decode(input), "example", operator.publicKey),
+    { sealed: true },
   ),
   bytes(
     "window",
