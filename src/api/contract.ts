@@ -95,6 +95,23 @@ const session = z.object({
   tx: counts,
 });
 
+const hostChange = z.object({
+  what: z.string(),
+  state: z
+    .enum(["ok", "restored", "missing", "left_out"])
+    .describe("restored: it is there, somebody had removed it; left_out: this host has nothing of this family."),
+  sinceMs: z.number().describe("Milliseconds since 1970 at which this state began."),
+  why: z.string().nullable().describe("Why it is missing or left out."),
+  restored: z.int().describe("How often it was removed and set again."),
+  restoredMs: z.number().nullable().describe("When last, milliseconds since 1970."),
+});
+
+const hostProblem = z.object({
+  text: z.string(),
+  sinceMs: z.number().describe("Milliseconds since 1970."),
+  leaks: z.boolean().describe("Packets that belong into the tunnel leave this host in clear."),
+});
+
 const service = z.object({
   name: z.string(),
   state: z
@@ -132,6 +149,13 @@ const service = z.object({
   dns: z.array(z.string()),
   mtu: z.int().nullable().describe("Largest inner packet; null: not known before the first session."),
   sessions: z.array(session).describe("The current one first."),
+  host: z.array(hostChange).describe("What was changed on this machine for it, as the kernel has it now."),
+  hooks: z.array(z.string()).describe("What hooks did."),
+  beside: z.array(z.string()).describe("Networks of this machine inside of the routes, which stay beside the tunnel."),
+  protected: z
+    .boolean()
+    .describe("All that belongs into the tunnel goes there, or nowhere; false before the first session."),
+  hostProblems: z.array(hostProblem).describe("What is not as the file and the node ask for it."),
 });
 
 /** Of a node: requests for sessions. */
@@ -193,7 +217,8 @@ export const statusSchema = z.object({
     .array(z.object({ name: z.string(), count: z.int(), help: z.string() }))
     .describe("Every drop reason with its meaning, zeros included."),
   node: node.nullable().describe("Of a node with sessions; else null."),
-  host: z.array(z.string()).describe("What was changed on this machine."),
+  host: z.array(z.string()).describe("What was changed on this machine and is there."),
+  changes: z.array(hostChange).describe("The same and what is missing, as the kernel has it now."),
   faults: z.array(z.string()).describe("What is wrong now and wants a person, a sentence each."),
   announce: announceSchema.nullable().describe("Of a node: what routers are told of it."),
   group: groupSchema.nullable().describe("Of a node that is one of several: the others, and how well they agree."),
@@ -203,12 +228,24 @@ export type AnnounceStatus = z.output<typeof announceSchema>;
 export type Status = z.output<typeof statusSchema>;
 export type ShardStatus = Status["perShard"][number];
 export type ServiceStatus = Status["services"][number];
+export type HostChange = Status["changes"][number];
 export type TunnelStatus = Status["tunnels"][number];
 
-export const healthSchema = z.object({ name: z.string(), pid: z.int(), ok: z.literal(true) });
+export const healthSchema = z.object({
+  name: z.string(),
+  pid: z.int(),
+  ok: z.boolean().describe("Everything that was asked of this machine is there, and nothing leaves it unprotected."),
+  problems: z.array(z.string()).describe("Why not."),
+});
 export type Health = z.output<typeof healthSchema>;
 
 export const STATUS_PATH = "/v1/status";
 export const HEALTH_PATH = "/v1/health";
 /** Where sockets are when nobody says otherwise: SOCKET_DIR/NAME.sock. */
 export const SOCKET_DIR = "/run/anyhop";
+
+/** What is not on the machine as it was asked for, a sentence each; `GET /v1/health` and the exit code of status tell of it. */
+export function problemsOfHost({ services, changes }: Pick<Status, "services" | "changes">): string[] {
+  if (services.length > 0) return services.flatMap(({ hostProblems }) => hostProblems.map(({ text }) => text));
+  return changes.filter(({ state }) => state === "missing").map(({ what, why }) => `${what}: missing; ${why}`);
+}

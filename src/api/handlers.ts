@@ -3,7 +3,7 @@ import { AnyhopError } from "../base/errors.ts";
 import type { ClientControl, Control } from "../control/control_port.ts";
 import { verdicts } from "../dataplane/verdict.ts";
 import type { Answer, Given, OperationName } from "./contract/operations.ts";
-import type { Status } from "./contract.ts";
+import { problemsOfHost, type Status } from "./contract.ts";
 
 type Handler<K extends OperationName> = (given: Given<K>) => Answer<K> | Promise<Answer<K>>;
 export type Handlers = { readonly [K in OperationName]: Handler<K> } & { follow: Control["follow"] };
@@ -26,7 +26,11 @@ export function createHandlers({ status, control, client }: Answerers): Handlers
   return {
     follow: (listener) => (client ?? need()).follow(listener),
     status,
-    health: () => ({ name: status().name, pid: process.pid, ok: true }),
+    health() {
+      const now = status();
+      const problems = problemsOfHost(now);
+      return { name: now.name, pid: process.pid, ok: problems.length === 0, problems };
+    },
     counters() {
       const counts = status().verdicts;
       const packets = verdicts.slice(1).map(({ name, kind, help }) => ({ name, kind, help, count: counts[name] ?? 0 }));

@@ -7,7 +7,7 @@ import type { ClientControl, Control, ServiceStatus as ServiceView } from "../co
 import type { Supervisor } from "../control/supervisor.ts";
 import { describeTransforms } from "../control/transforms.ts";
 import { verdicts } from "../dataplane/verdict.ts";
-import type { AnnounceStatus, ServiceStatus, Status, TunnelStatus } from "./contract.ts";
+import type { AnnounceStatus, HostChange, ServiceStatus, Status, TunnelStatus } from "./contract.ts";
 import { groupStatus } from "./group.ts";
 import { bestKnown, countersOf, dropsOf, latest, shardStatus, total } from "./totals.ts";
 
@@ -34,6 +34,8 @@ export function buildStatus(instance: Supervisor, clock: Clock, parts: StatusPar
   const { spec } = instance;
   const counters = countersOf(instance.shards);
   const now = clock.wallMs();
+  const own = instance.hostChanges.map((change) => ({ ...change }));
+  const changes = [...own, ...services.flatMap(({ host }) => host.map((change) => ({ ...change })))];
   return {
     name: spec.name,
     version,
@@ -64,8 +66,9 @@ export function buildStatus(instance: Supervisor, clock: Clock, parts: StatusPar
       .map(({ name, count, help }) => ({ name, count, help })),
     services: services.map(serviceStatus),
     node: parts.control === undefined ? null : nodeStatus(parts.control),
-    host: [...new Set([...instance.hostChanges, ...services.flatMap(({ host }) => host)])],
-    faults: [...(parts.faults ?? [])],
+    host: [...new Set([...changes.filter(isThere).map(({ what }) => what), ...services.flatMap(({ hooks }) => hooks)])],
+    changes,
+    faults: [...(parts.faults ?? []), ...own.filter((change) => change.state === "missing").map(missing)],
     announce: announce === undefined ? null : copyOf(announce),
     group: group === undefined ? null : groupStatus(group),
   };
@@ -79,10 +82,16 @@ function nodeStatus(control: Pick<Control, "handshakes" | "refused" | "sessionCo
   };
 }
 
+const isThere = ({ state }: HostChange): boolean => state === "ok" || state === "restored";
+const missing = ({ what, why, sinceMs }: HostChange): string =>
+  `${what}: missing since ${new Date(sinceMs).toISOString()}; ${why}`;
+
 function serviceStatus(service: ServiceView): ServiceStatus {
-  const { addresses, routes, dns, sessions, asking, problem } = service;
+  const { addresses, routes, dns, sessions, asking, problem, host, hooks, beside, hostProblems } = service;
   return {
     ...service,
+    ...{ hooks: [...hooks], beside: [...beside] },
+    ...{ host: host.map((change) => ({ ...change })), hostProblems: hostProblems.map((one) => ({ ...one })) },
     ...{ addresses: [...addresses], routes: [...routes], dns: [...dns] },
     ...{ asking: asking && { ...asking }, problem: problem && { ...problem } },
     sessions: sessions.map((session) => ({ ...session })),

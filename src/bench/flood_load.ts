@@ -36,7 +36,7 @@ export async function runFlood(order: FloodOrder): Promise<void> {
   const memory = createMemory();
   const io = createNativeIo(memory);
   const name = io.openDevice("flood0", false);
-  await hostNetwork.configure({ name, mtuBytes: 1400, addresses: [], routes: [] });
+  await hostNetwork.add([{ kind: "link", device: name, mtuBytes: 1400, linkLocal: false }]);
   const key = mac1Key(new Uint8Array(Buffer.from(order.groupKey, "base64")));
   const packets = Array.from({ length: INITS }, () => forged(key, order.port));
   const { input, slab, view } = memory;

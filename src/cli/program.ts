@@ -4,7 +4,7 @@
  */
 import { Command, CommanderError, Option } from "commander";
 import { ask, getStatus } from "../api/client.ts";
-import { SOCKET_DIR } from "../api/contract.ts";
+import { problemsOfHost, SOCKET_DIR } from "../api/contract.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { addControlCommands } from "./control.ts";
 import { addSetupCommands, type LoadSetup } from "./setup.ts";
@@ -16,6 +16,8 @@ export const EXIT_OK = 0;
 export const EXIT_FAILED = 1;
 /** The command line or the configuration is wrong; nothing was started. */
 export const EXIT_USAGE = 2;
+/** `status`: the daemon runs, but something that was asked of this machine is missing. */
+const EXIT_PROBLEMS = 3;
 
 /** Sessions that status shows. */
 const ROWS = 20;
@@ -78,7 +80,7 @@ Examples:
   anyhop classic -r 192.0.2.1 -d tun0 -n 10.9.0.2/24 -e right --passphrase-file /etc/anyhop/phrase
   anyhop status
 
-Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuration.`,
+Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuration, 3 something is missing on this machine (status).`,
     );
   // A subcommand of its own, so that help lists it; its words never come here (see runCli).
   program.command("classic").description("run with the command line of anytun or uanytun; see classic --help");
@@ -105,7 +107,11 @@ Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuratio
     .option("--socket <path>", "control socket, instead of a name")
     .option("--json", "the whole answer as JSON")
     .description("show what a running daemon does")
-    .addHelpText("after", "\nExamples:\n  anyhop status node\n  anyhop status --json | jq .drops")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  anyhop status node\n  anyhop status --json | jq .drops\n\n" +
+        "Exit code 3: something that was asked of this machine is missing, or a client does not protect it; the lines with ! say what.",
+    )
     .action(async (name: string | undefined, options: { socket?: string; json?: true }) => {
       const socket = findSocket(name, options.socket, io.socketDir ?? SOCKET_DIR);
       const status = await getStatus(socket);
@@ -113,7 +119,7 @@ Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuratio
       const first =
         status.node === null || options.json ? undefined : await ask(socket, "listSessions", { limit: ROWS });
       io.out(options.json ? `${JSON.stringify(status, null, 2)}\n` : renderStatus(status, first?.sessions));
-      done(EXIT_OK);
+      done(problemsOfHost(status).length > 0 ? EXIT_PROBLEMS : EXIT_OK);
     });
   addControlCommands(program, { ...io, socketDir: io.socketDir ?? SOCKET_DIR }, done);
   if (actions.setup !== undefined) addSetupCommands(program, actions.setup, done);

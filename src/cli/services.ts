@@ -19,6 +19,7 @@ function oneService(service: ServiceStatus, nowMs: number): string[] {
   if (addresses.length > 0) lines.push(`  ${device} (MTU ${mtu})   ${addresses.join(", ")}`);
   if (routes.length > 0) lines.push(`  routes ${routes.join(", ")}`);
   if (dns.length > 0) lines.push(`  name servers ${dns.join(", ")}`);
+  lines.push(...protection(service, nowMs));
   if (sessions.length === 0) return lines;
   const head = ["  SESSION", "NODE", "USE", "HEARD", "AGE", "REKEY", "BY", "CIPHER", "SENDERS", "RECEIVED", "SENT"];
   return [...lines, ...align([head, ...sessions.map((session) => row(session, nowMs))])];
@@ -42,6 +43,23 @@ function contact(service: ServiceStatus, nowMs: number): string[] {
   }
   return lines;
 }
+
+/** Whether something leaves in clear, since when, and what is wrong. */
+function protection(
+  { protected: isProtected, state, hostProblems: problems, beside }: ServiceStatus,
+  nowMs: number,
+): string[] {
+  const since = Math.min(...problems.filter(({ leaks }) => leaks).map(({ sinceMs }) => sinceMs));
+  const lines = problems.map(({ text, sinceMs }) => `  ! ${text} (since ${when(sinceMs, nowMs)})`);
+  if (Number.isFinite(since)) lines.unshift(`  NOT protected since ${when(since, nowMs)}`);
+  else if (isProtected) lines.unshift("  protected: what belongs into the tunnel goes there, or nowhere");
+  else if (state !== "replaced") lines.unshift("  not protected yet: there was no session so far, and no kill switch");
+  if (beside.length > 0) lines.push(`  beside the tunnel, as networks of this machine: ${beside.join(", ")}`);
+  return lines;
+}
+
+const when = (ms: number, nowMs: number): string =>
+  `${new Date(ms).toISOString()}, ${duration(Math.max(0, nowMs - ms))} ago`;
 
 export const STATES: Readonly<Record<ServiceStatus["state"], string>> = {
   connecting: "asking for a session",

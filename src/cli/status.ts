@@ -21,7 +21,7 @@ export function renderStatus(status: Status, sessions: readonly ApiSession[] = [
   if ((device.queueDropped ?? 0) > 0)
     lines.push(`         ${device.queueDropped} packets found its queue full: the shard had no time on the processor`);
   lines.push(...shardLines(status), ...offloadLines(status), ...bufferLines(status));
-  if (status.host.length > 0) lines.push(`host     ${status.host.join("\n         ")}`);
+  lines.push(...hostLines(status));
   lines.push(...status.faults.map((fault) => `       ! ${fault}`));
   lines.push(...announceLines(status));
   if (status.group !== null) lines.push(...groupLines(status.group));
@@ -57,6 +57,18 @@ function nodeLines(
     `${reason}${detail === null ? "" : ` (${detail})`}: ${help}`,
   ]);
   return [...lines, "", ...align([["REFUSED", "FROM", "TIMES", "LAST", "REASON"], ...rows])];
+}
+
+/** What was changed on this machine, and what somebody had removed. */
+function hostLines({ host, changes, ...status }: Status): string[] {
+  if (host.length === 0) return [];
+  const lines = host.map((what) => {
+    const change = changes.find((one) => one.what === what);
+    if (change === undefined || change.restoredMs === null) return what;
+    const ago = duration(Math.max(0, answeredMs({ host, changes, ...status }) - change.restoredMs));
+    return `${what} (removed by somebody and set again ${change.restored} ${plural("time", change.restored)}, last ${ago} ago)`;
+  });
+  return [`host     ${lines.join("\n         ")}`];
 }
 
 /** Which offloads are on, and the reason for each that is off. */

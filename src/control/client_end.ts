@@ -119,6 +119,8 @@ export class ClientEnd implements SessionEnd {
   #handshakeMs: number | undefined;
   #isStopped = false;
   #isHostReady = false;
+  /** What the host was to have when it could not. */
+  #refused: Settings | undefined;
   #isReplaced = false;
   #firstUp!: () => void;
   /** Settles when the host is set up and the node was heard in a session. */
@@ -129,7 +131,7 @@ export class ClientEnd implements SessionEnd {
   constructor(spec: ClientSpec, service: ServiceSpec, ports: ClientEndPorts) {
     this.#service = service;
     this.#use = ports;
-    this.#host = new ClientHost(service, ports);
+    this.#host = new ClientHost(service, { ...ports, journal: ports.store.hostJournal });
     this.#pings = new Pings(ports.clock, ports.entropy);
     this.#inside = new ClientInside({
       ...{ clock: ports.clock, pings: this.#pings },
@@ -169,7 +171,7 @@ export class ClientEnd implements SessionEnd {
 
   /** With a kill switch nothing for the routes of the file leaves the host outside the tunnel, not even before it is up. */
   async #begin(): Promise<void> {
-    await this.#host.blockNamed();
+    await this.#host.begin(this.#shard.deviceName);
     await this.#nextRemote();
     await this.#host.blockEverything();
     if (this.#remote === undefined) this.#lookUpLater();
@@ -201,9 +203,9 @@ export class ClientEnd implements SessionEnd {
     this.#write();
   }
 
-  /** Takes back what was changed on the host beyond the device, and says post_down. */
-  leave(): Promise<void> {
-    return this.#host.leave();
+  /** Takes back what was changed on the host beyond the device, and says post_down. `failed`: nobody wanted the end. */
+  leave(failed = false): Promise<void> {
+    return this.#host.leave(failed);
   }
 
   /** What `status` shows. */
@@ -232,7 +234,8 @@ export class ClientEnd implements SessionEnd {
       ...{ node: this.#node || null, nodeSinceMs: this.#node === 0 ? null : this.#nodeSinceMs, moves: this.#moves },
       ...{ upSinceMs: this.#upSinceMs ?? null, handshakeMs: this.#handshakeMs ?? null, asking: this.#asking() },
       problem: this.#problems.worst,
-      host: this.#host.changes,
+      ...{ host: this.#host.changes, hooks: this.#host.hooks, beside: this.#host.beside },
+      ...{ protected: this.#host.isProtected, hostProblems: this.#host.problems },
     };
   }
 
@@ -321,7 +324,16 @@ export class ClientEnd implements SessionEnd {
     }
     this.#carry((out) => this.#initiator.tick(now, out));
     this.#inside.tick();
+    this.#tryHostAgain();
     this.#nowUp();
+  }
+
+  /** What stood in the way on this host may be gone. */
+  #tryHostAgain(): void {
+    const settings = this.#refused;
+    if (settings === undefined || this.#isHostReady || !this.#host.isUsable) return;
+    this.#refused = undefined;
+    this.#configure(settings).catch(() => {});
   }
 
   #heardNode(node: number): void {
@@ -520,6 +532,7 @@ export class ClientEnd implements SessionEnd {
     try {
       await this.#host.configure(deviceName, remote, settings);
     } catch (error) {
+      this.#refused = settings;
       this.#trouble("host", (error as Error).message);
       throw error;
     }
@@ -543,7 +556,7 @@ export class ClientEnd implements SessionEnd {
       words: [address.w0, address.w1, address.w2, address.w3],
       ...{ port, sock: this.#shard.socketFor(address.family) },
     };
-    await this.#host.pin(text, this.#shard.deviceName, () => this.#moved());
+    await this.#host.pin(text, () => this.#moved());
     return this.#place() !== before;
   }
 

@@ -5,8 +5,10 @@
 
 import type { AnnounceView } from "./announcing.ts";
 import type { NodeGroupView } from "./book_report.ts";
+import type { HostProblem } from "./client_host.ts";
 import type { ClientProblemView } from "./client_problems.ts";
 import type { InstanceEvent } from "./event_hub.ts";
+import type { HostChange } from "./host_keeper.ts";
 import type { Mode } from "./instance.ts";
 import type { LevelName } from "./log_level.ts";
 import type { OutcomeCount, RefusedView, SessionState } from "./ports.ts";
@@ -181,8 +183,16 @@ export interface ServiceStatus {
   readonly dns: readonly string[];
   readonly mtu: number | null;
   readonly sessions: readonly ServiceSession[];
-  /** What was changed on this host, one sentence each. */
-  readonly host: readonly string[];
+  /** What was changed on this host, and how each of it is now, by what the kernel says. */
+  readonly host: readonly HostChange[];
+  /** What hooks did, one sentence each. */
+  readonly hooks: readonly string[];
+  /** Networks of this host inside of the routes, which stay beside the tunnel: "192.0.2.0/24 dev eth0". */
+  readonly beside: readonly string[];
+  /** Everything that belongs into the tunnel goes there, or nowhere. False before the first session. */
+  readonly protected: boolean;
+  /** What is not as the file and the node ask for it. */
+  readonly hostProblems: readonly HostProblem[];
 }
 
 /** What can be asked of a client. */

@@ -1,6 +1,8 @@
 /** What the programs named by dns_hook, post_up and post_down find in their environment. Nothing secret is in it. */
 import type { ServiceSpec } from "./instance.ts";
 
+export type HookEvent = "dns" | "post_up" | "post_down";
+
 /** What is known once a service is up. */
 export interface ServiceState {
   readonly device: string;
@@ -30,7 +32,7 @@ export const hookVariables = {
 
 /** The whole environment of a hook. `path`: the daemon's PATH. */
 export function hookEnvironment(
-  event: "dns" | "post_up" | "post_down",
+  event: HookEvent,
   service: ServiceSpec,
   state: ServiceState,
   path: string,

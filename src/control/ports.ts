@@ -91,6 +91,8 @@ export interface Store extends SeqStore {
   savedTicket(name: string): SavedTicket | undefined;
   /** Replaces what is there; undefined: forgets it. */
   saveTicket(name: string, ticket: SavedTicket | undefined): void;
+  /** Changes of this host that outlive the process. */
+  readonly hostJournal: HostJournal;
 }
 
 /** A session as the data plane knows it. */
@@ -175,24 +177,71 @@ export interface Sessions {
   ping(publicKey: string, timeoutMs: number): Promise<number>;
 }
 
-/** The host's network configuration. Everything done here hangs on the device and goes away with it. */
+/** One thing that is set on this host. Prefixes and addresses are canonical text. */
+export type HostItem =
+  /** MTU and up. `linkLocal`: the kernel may give it an IPv6 address of its own. */
+  | { readonly kind: "link"; readonly device: string; readonly mtuBytes: number; readonly linkLocal: boolean }
+  /** With prefix length, "10.9.0.2/24". */
+  | { readonly kind: "address"; readonly device: string; readonly address: string }
+  | { readonly kind: "route"; readonly device: string; readonly prefix: string }
+  /** Packets for the prefix go nowhere when no better route takes them. */
+  | { readonly kind: "unreachable"; readonly prefix: string }
+  /**
+   * The way to an outer address beside the tunnel: a host route of its own. `way`: "via 192.0.2.254 dev eth0". `replaces`: ours
+   * is there already and leads elsewhere.
+   */
+  | { readonly kind: "pin"; readonly prefix: string; readonly way: string; readonly replaces: boolean };
+
+/** A route of the main table. */
+export interface HostRoute {
+  /** "10.9.0.0/24", "0.0.0.0/0", "203.0.113.1/32". */
+  readonly prefix: string;
+  /** unicast; nowhere: unreachable, blackhole or prohibit; other: whatever else there is. */
+  readonly type: "unicast" | "nowhere" | "other";
+  /** Empty when it has none. */
+  readonly device: string;
+  /** As `ip route` takes it, of several next hops the first. */
+  readonly way: string;
+  /** The prefix is a network that the device is connected to. */
+  readonly direct: boolean;
+  readonly metric: number;
+  /** Made by anyhop and not bound to its device: `unreachable` and `pin`. */
+  readonly own: boolean;
+}
+
+/** What the kernel has. */
+export interface HostFacts {
+  /** Undefined: it is gone. `addresses`: with prefix length. */
+  readonly device:
+    | { readonly up: boolean; readonly mtuBytes: number; readonly addresses: readonly string[] }
+    | undefined;
+  /** IPv6 is switched off on the device. */
+  readonly ipv6Off: boolean;
+  readonly routes: readonly HostRoute[];
+  /** Rules that are asked before the main table, as `ip rule` has them; the kernel's own are left out. */
+  readonly rules: readonly string[];
+}
+
+/** The network configuration of this host: looks at it, changes it, and tells when somebody else does. */
 export interface HostNetwork {
-  /** Sets MTU, addresses and routes of a device and brings it up. Returns what was done, one sentence each. */
-  configure(device: {
-    readonly name: string;
-    readonly mtuBytes: number;
-    readonly addresses: readonly string[];
-    readonly routes: readonly string[];
-  }): Promise<string[]>;
+  /** `allRoutes` false: those of the device alone, since a router may have a million others. */
+  look(device: string, allRoutes: boolean): Promise<HostFacts>;
+  /** Device that a packet to this address leaves by, rules and all tables counted; undefined: none. */
+  deviceTo(address: string): Promise<string | undefined>;
+  /** Adds each by itself, never in place of what somebody else set. The kernel's complaints, in order. */
+  add(items: readonly HostItem[]): Promise<readonly (string | undefined)[]>;
+  /** As `add`. What is not there any more is no complaint worth reading. */
+  remove(items: readonly HostItem[]): Promise<readonly (string | undefined)[]>;
+  /** Calls `changed` whenever links, addresses, routes or rules have changed. Returns what ends it. */
+  watch(changed: () => void): () => void;
   /** Runs a program to its end; rejects with a sentence when it fails. `environment`: all of it; PATH alone without. */
   run(program: string, args: readonly string[], environment?: Readonly<Record<string, string>>): Promise<void>;
-  /** Makes packets for these prefixes go nowhere when no better route takes them. Returns what undoes that. */
-  block(prefixes: readonly string[]): Promise<() => Promise<void>>;
-  /**
-   * Gives an outer address a host route beside `device`, and follows the host's other routes when they change. `told`:
-   * the way, as a sentence, at first and whenever it is another one. Returns what undoes it all.
-   */
-  pin(address: string, device: string, told: (way: string) => void): Promise<() => Promise<void>>;
+}
+
+/** What was changed on this host and would stay after `kill -9`, on disk before it is done. */
+export interface HostJournal {
+  read(): readonly HostItem[];
+  write(items: readonly HostItem[]): void;
 }
 
 /** The packet driver's numbers of own addresses, and which addresses there are. */

@@ -11,6 +11,7 @@ import { CONFIRMED, ENDPOINT_MOVED, EVENT_WORDS } from "../dataplane/events.ts";
 import { AUTH_NULL, ROLE_LEFT, ROLE_RIGHT } from "../dataplane/layout.ts";
 import type { Offload } from "../dataplane/ports.ts";
 import type { Endpoint, FromShard, KeyRefused, PrefixWords } from "../shard/messages.ts";
+import { changeOf, type HostChange, HostKeeper, keepDevice } from "./host_keeper.ts";
 import type { InstanceSpec, TunnelSpec } from "./instance.ts";
 import { noteEvents, type Problem } from "./notices.ts";
 import { OwnAddresses } from "./own_addresses.ts";
@@ -56,8 +57,8 @@ export class Supervisor {
   private sockets: readonly number[] = [];
   /** The last packet of each tunnel that failed in a way that a person can mend. */
   readonly problems = new Map<number, Problem>();
-  /** What was changed on this host, one sentence each. */
-  readonly hostChanges: string[] = [];
+  /** Keeps what was set on this host; a service of a client has its own. */
+  private readonly hostKeepers: HostKeeper[] = [];
   /** Settles when the instance has ended on its own, with the reason. */
   readonly failed: Promise<AnyhopError>;
 
@@ -102,15 +103,8 @@ export class Supervisor {
       this.store = store;
       this.keepers = this.shards.map(({ tunnels }) => new SeqKeeper(store, tunnels));
       await this.startShards();
-      const { device } = this.spec;
-      this.hostChanges.push(
-        ...(await this.use.host.configure({
-          name: this.deviceName,
-          mtuBytes: device.mtuBytes,
-          addresses: device.addresses,
-          routes: device.hostRoutes,
-        })),
-      );
+      const { mtuBytes, addresses, hostRoutes } = this.spec.device;
+      if (this.sessions?.side !== "client") await this.keep(this.deviceName, mtuBytes, addresses, hostRoutes);
       this.addTunnels();
       this.sessions?.start(this.shardPort(), this.spec.tunnels.length);
       this.sessionsRun = true;
@@ -118,7 +112,8 @@ export class Supervisor {
         for (const keeper of this.keepers) keeper.extend();
       });
       this.every(1000, () => this.limiter.flush());
-      if (device.postUp !== undefined) await this.use.host.run(device.postUp, [this.deviceName, "/dev/net/tun"]);
+      const { postUp } = this.spec.device;
+      if (postUp !== undefined) await this.use.host.run(postUp, [this.deviceName, "/dev/net/tun"]);
     } catch (error) {
       await this.stop();
       throw error;
@@ -131,6 +126,7 @@ export class Supervisor {
     this.ending = true;
     for (const timer of this.timers) clearInterval(timer);
     if (this.sessionsRun) this.sessions?.stop();
+    for (const keeper of this.hostKeepers) await keeper.stop();
     const late = await this.set.stop(STOP_TIMEOUT_MS);
     // A shard that does not answer may still be sealing: its reserved numbers stay used.
     this.keepers.forEach((keeper, index) => {
@@ -143,6 +139,21 @@ export class Supervisor {
       );
     this.stopped();
     await this.store?.close();
+  }
+
+  /** What was changed on this host, and how each of it is now. */
+  get hostChanges(): readonly HostChange[] {
+    return this.hostKeepers.flatMap((keeper) => keeper.kept.map(changeOf));
+  }
+
+  /**
+   * Keeps a device up, with addresses and routes. Throws AnyhopError when nothing of it can be had; what is missing beside other
+   * things is said, and tried again.
+   */
+  async keep(device: string, mtuBytes: number, addresses: readonly string[], routes: readonly string[] = []) {
+    const keeper = new HostKeeper(device, { ...this.use, journal: undefined, label: this.spec.name });
+    this.hostKeepers.push(keeper);
+    await keepDevice(keeper, device, mtuBytes, addresses, routes);
   }
 
   private async startShards(): Promise<void> {

@@ -11,7 +11,6 @@ import type { NodeGroup } from "../control/node_group.ts";
 import type { Supervisor } from "../control/supervisor.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
 import { PUNT_FULL } from "../dataplane/verdict.ts";
-import { hostNetwork } from "../drivers/host_network.ts";
 import { openProbeSocket } from "../drivers/probe_socket.ts";
 import { openServiceDevice, type ServiceDevice } from "../drivers/service_device.ts";
 import { systemClock } from "./clock.ts";
@@ -35,6 +34,8 @@ export interface AnnouncePorts {
   readonly log: Logger;
 }
 
+/** Nothing is sent over it, so its size does not matter; this one fits every tool. */
+const SERVICE_DEVICE_MTU = 1500;
 /** After a drain, for handing over the sessions that clients left here. */
 const HAND_OVER_MS = 3000;
 
@@ -77,8 +78,8 @@ export function createAnnouncing(
     async arrive() {
       await announcing.prepare();
       if (announce.device === undefined) return;
-      device = await openServiceDevice(announce.device, announce.addresses, hostNetwork);
-      supervisor.hostChanges.push(...device.changes);
+      device = openServiceDevice(announce.device);
+      await supervisor.keep(announce.device, SERVICE_DEVICE_MTU, announce.addresses);
       log.info("service_device", `The device ${announce.device} holds ${announce.addresses.join(", ")}`);
     },
     async leave() {

@@ -38,7 +38,7 @@ export async function runClient(spec: ClientSpec, hooks: InstanceHooks): Promise
       // Ready is when all of them are up; the socket of the first one speaks for all.
       { version, log, onReady: () => {}, ...(k === 0 && onListening !== undefined ? { onListening } : {}) },
       {
-        ...{ sessions, store, stop, leave: () => sessions.leave() },
+        ...{ sessions, store, stop, leave: (failed) => sessions.leave(failed) },
         // Who asks for the client by its name hears of all its services.
         client: createClientControl(k === 0 ? ends : [sessions], events),
       },

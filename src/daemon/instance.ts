@@ -46,8 +46,8 @@ export interface InstanceParts {
   readonly client?: ClientControl;
   /** Ends the instance when it settles, with the reason. */
   readonly stop?: Promise<string>;
-  /** Undoes what was done on the host beyond the device. */
-  readonly leave?: () => Promise<void>;
+  /** Undoes what was done on the host beyond the device. `failed`: the instance ends though nobody wanted it to. */
+  readonly leave?: (failed: boolean) => Promise<void>;
 }
 
 /** Runs until a signal or a failure. Returns the exit code. */
@@ -87,6 +87,7 @@ export async function runInstance(
     onBug: bugLog(log, systemClock),
   });
   hooks.onListening?.(spec.socketPath);
+  let failed = true;
   try {
     await parts.arrive?.();
     await supervisor.start();
@@ -104,10 +105,11 @@ export async function runInstance(
       log.error("failed", end.message);
       return 1;
     }
+    failed = false;
     log.notice("stopping", `${spec.name}: stopping on ${end}`);
     return 0;
   } finally {
-    await parts.leave?.();
+    await parts.leave?.(failed);
     await supervisor.stop();
     await api.close();
   }

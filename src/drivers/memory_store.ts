@@ -1,5 +1,5 @@
 /** The store in memory: twin of `store.ts` for tests and simulations. What it is given it copies, as a disk would. */
-import type { ClientRecord, SavedTicket, Store, TicketKey } from "../control/ports.ts";
+import type { ClientRecord, HostItem, SavedTicket, Store, TicketKey } from "../control/ports.ts";
 
 export function createMemoryStore(): Store {
   const numbers = new Map<string, number>();
@@ -9,6 +9,7 @@ export function createMemoryStore(): Store {
   const saved = new Map<string, SavedTicket>();
   const agreed = new Map<string, Uint8Array>();
   let tickets: TicketKey[] = [];
+  let journal: HostItem[] = [];
   const inOrder = (a: ClientRecord, b: ClientRecord) => (a.name < b.name ? -1 : 1);
   return {
     next: (identity) => numbers.get(identity) ?? 0,
@@ -41,6 +42,12 @@ export function createMemoryStore(): Store {
     saveTicket(name, ticket) {
       if (ticket === undefined) saved.delete(name);
       else saved.set(name, structuredClone(ticket));
+    },
+    hostJournal: {
+      read: () => structuredClone(journal),
+      write(items) {
+        journal = structuredClone([...items]);
+      },
     },
     async close() {},
   };

@@ -7,7 +7,7 @@ import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { open } from "lmdb";
 import { AnyhopError } from "../base/errors.ts";
-import type { ClientRecord, SavedTicket, Store, TicketKey } from "../control/ports.ts";
+import type { ClientRecord, HostItem, SavedTicket, Store, TicketKey } from "../control/ports.ts";
 import { makeFolder } from "./folders.ts";
 
 /** First size of the map; lmdb grows it. */
@@ -25,6 +25,7 @@ export function openStore(stateDir: string, scope: string): Store {
     const book = root.openDB<Uint8Array, string>({ name: `book ${scope}`, encoding: "binary" });
     const tickets = root.openDB<TicketKey, number>({ name: `tickets ${scope}` });
     const saved = root.openDB<SavedTicket, string>({ name: `sessions ${scope}` });
+    const journal = root.openDB<HostItem[], string>({ name: `host ${scope}` });
     // bigint: timestamps of handshakes have more than 53 bits.
     const marks = root.openDB<Uint8Array, string>({ name: `marks ${scope}`, encoding: "binary" });
     const agreed = root.openDB<Uint8Array, string>({ name: `agreed ${scope}`, encoding: "binary" });
@@ -104,6 +105,10 @@ export function openStore(stateDir: string, scope: string): Store {
       saveTicket(name, ticket) {
         if (ticket === undefined) saved.removeSync(name);
         else saved.putSync(name, ticket);
+      },
+      hostJournal: {
+        read: () => journal.get("host") ?? [],
+        write: (items) => durably(() => void journal.putSync("host", [...items])),
       },
       close: () => root.close(),
     };

@@ -9,9 +9,10 @@ import type { ClientSpec, ClusterSpec, EngineSpec, NodeSpec, ServiceSpec } from 
 import { formatKey } from "../control/keys/key_text.ts";
 import { NodeEnd } from "../control/node_end.ts";
 import { NodeGroup } from "../control/node_group.ts";
-import type { ClientRecord, HostNetwork, LinkSocket, Store } from "../control/ports.ts";
+import type { ClientRecord, LinkSocket, Store } from "../control/ports.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { keyPairFromPrivate } from "../crypto/x25519.ts";
+import { createMemoryHost } from "../drivers/memory_host.ts";
 import { SERVICE_PORT } from "./machine.ts";
 import type { Plan } from "./plan.ts";
 import type { VirtualTime } from "./virtual_time.ts";
@@ -153,8 +154,8 @@ export function makeClient(client: number, { time, entropy, log, skewMs, store }
     ...{ stateDir: "/nowhere", socketPath: "/nowhere" },
   };
   return new ClientEnd(spec, service, {
-    ...{ clock, log, entropy, host: HOST, resolve: async (name) => [name], path: "/bin", store, boot: "boot" },
-    ...{ events: new EventHub(clock), probe: async () => "silent" },
+    ...{ clock, log, entropy, host: createMemoryHost(), resolve: async (name) => [name], path: "/bin", store },
+    ...{ boot: "boot", events: new EventHub(clock), probe: async () => "silent" },
   });
 }
 
@@ -162,14 +163,6 @@ const recordOf = (client: number): ClientRecord => ({
   ...{ name: `client${client}`, publicKey: keyTextOfClient(client), psk: formatKey(PSK) },
   ...{ addresses: [innerOfClient(client)], prefixes: [], modes: ["tunnel"], origin: "file", createdMs: 0 },
 });
-
-/** A host that lets everything be done to it. */
-const HOST: HostNetwork = {
-  configure: async () => [],
-  run: async () => {},
-  block: async () => async () => {},
-  pin: async () => async () => {},
-};
 
 /** Routes are the simulator's. */
 const NO_ANNOUNCE: NodeSpec["announce"] = {

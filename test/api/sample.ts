@@ -69,7 +69,13 @@ export function sampleStatus(): Status {
     ],
     verdicts: Object.fromEntries(verdicts.map(({ name }) => [name, count(name)])),
     drops: verdicts.filter(({ kind }) => kind === "drop").map(({ name, help }) => ({ name, help, count: count(name) })),
-    host: ["address 10.9.0.1/24 on anyhop0"],
+    host: ["address 10.9.0.1/24 on anyhop0", "post_up hook: /bin/true was run"],
+    changes: [
+      {
+        ...{ what: "address 10.9.0.1/24 on anyhop0", state: "restored" as const, why: null },
+        ...{ sinceMs: 0, restored: 2, restoredMs: 0 },
+      },
+    ],
     announce: {
       ...{ kind: "bird", prefixes: ["192.0.2.1/32"], device: "anyc0", phase: "draining", inForce: "draining" },
       ...{ problem: null, wish: "drain", healthy: true },

@@ -37,7 +37,7 @@ async function listenRaw(path: string, onData: string): Promise<Server> {
 test("status and health arrive as they were sent", async () => {
   await start();
   expect(await getStatus(socketPath)).toEqual(sampleStatus());
-  expect(await getHealth(socketPath)).toEqual({ name: "node", pid: process.pid, ok: true });
+  expect(await getHealth(socketPath)).toEqual({ name: "node", pid: process.pid, ok: true, problems: [] });
 });
 
 test("each request asks anew", async () => {

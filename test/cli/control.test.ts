@@ -178,7 +178,7 @@ test("down ends the process that the socket names, and waits for it", async () =
   );
   await new Promise((resolve) => child.stdout.once("data", resolve));
   const { createServer } = await import("node:http");
-  const body = JSON.stringify({ name: "vienna", pid: child.pid, ok: true });
+  const body = JSON.stringify({ name: "vienna", pid: child.pid, ok: true, problems: [] });
   const daemon = createServer((_request, response) => response.end(body));
   await new Promise<void>((resolve) => daemon.listen(`${socketDir}/vienna.sock`, resolve));
   const ended = new Promise((resolve) => child.once("exit", resolve));

@@ -67,14 +67,17 @@ test("of a client: its services with their sessions, and no table of tunnels", (
   const services = [
     {
       ...{ name: "example", state: "up" as const, device: "tun0", remote: "192.0.2.1:4444", mtu: 1400 },
-      ...{ addresses: ["10.9.0.2/32"], routes: ["10.9.0.0/24"], dns: ["10.9.0.1"] },
+      ...{ addresses: ["10.9.0.2/32"], routes: ["10.9.0.0/24"], dns: ["10.9.0.1"], host: [], hooks: [] },
+      ...{ protected: true, hostProblems: [], beside: ["10.9.0.64/26 dev eth1"] },
       ...{ node: 2, nodeSinceMs: nowMs - 90_000, moves: 3, upSinceMs: nowMs - 600_000, handshakeMs: nowMs - 61_000 },
       ...{ asking: null, problem: { ...problem, over: true } },
       sessions: [session, { ...session, id: 4710, current: false, resumed: false, heardMs: null, rekeyInMs: null }],
     },
     {
       ...{ name: "other", state: "connecting" as const, device: "tun1", remote: null, mtu: null },
-      ...{ addresses: [], routes: [], dns: [], sessions: [] },
+      ...{ addresses: [], routes: [], dns: [], sessions: [], host: [], hooks: [], beside: [] },
+      protected: false,
+      hostProblems: [{ text: "::/1: packets leave this host in clear; no IPv6", sinceMs: 0, leaks: true }],
       ...{ node: null, nodeSinceMs: null, moves: 0, upSinceMs: null, handshakeMs: null },
       ...{ asking: { sinceMs: nowMs - 4000, tries: 3 }, problem },
     },
@@ -83,12 +86,14 @@ test("of a client: its services with their sessions, and no table of tunnels", (
   expect(all).toContain("buffers  8.0 MiB for each socket to receive into");
   expect(all).toContain("         3 packets found its queue full: the shard had no time on the processor");
   const at = all.indexOf("service example: up for 10 min, node 192.0.2.1:4444");
-  expect(all.slice(at + 1, at + 13).map((each) => each.trim().replace(/ {2,}/g, "|"))).toEqual([
+  expect(all.slice(at + 1, at + 17).map((each) => each.trim().replace(/ {2,}/g, "|"))).toEqual([
     "node 2 answers, for 1 min 30 s, 3 moves so far; last handshake 1 min 1 s ago",
     "it was port_closed (2 times since 9 s, last 2 s ago): 192.0.2.1 says that nobody listens.",
     "tun0 (MTU 1400)|10.9.0.2/32",
     "routes 10.9.0.0/24",
     "name servers 10.9.0.1",
+    "protected: what belongs into the tunnel goes there, or nowhere",
+    "beside the tunnel, as networks of this machine: 10.9.0.64/26 dev eth1",
     "SESSION|NODE|USE|HEARD|AGE|REKEY|BY|CIPHER|SENDERS|RECEIVED|SENT",
     "4711|192.0.2.1:4444|current|1 s ago|1 min 1 s|in 59 s|ticket|aes-256-gcm|2|12 (2.0 KiB)|0 (0 B)",
     "4710|192.0.2.1:4444|old|never|1 min 1 s|-|handshake|aes-256-gcm|2|12 (2.0 KiB)|0 (0 B)",
@@ -96,6 +101,8 @@ test("of a client: its services with their sessions, and no table of tunnels", (
     "service other: asking for a session, node not found yet",
     "3 requests without an answer in 4 s",
     "! port_closed (2 times since 9 s, last 2 s ago): 192.0.2.1 says that nobody listens.",
+    expect.stringMatching(/^NOT protected since 1970-01-01T00:00:00.000Z, .* ago$/),
+    expect.stringMatching(/^! ::\/1: packets leave this host in clear; no IPv6 \(since 1970/),
   ]);
   expect(all.some((each) => each.startsWith("TUNNEL"))).toBe(false);
 });

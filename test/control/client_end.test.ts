@@ -49,7 +49,7 @@ describe("the node forgot everything", () => {
     expect([world.network.nowMs - startedMs, resumes()]).toEqual([0, 1]);
     expect(client.said("session_up").at(-1)).toContain("resumed by ticket");
     expect(node.said("session_up")).toEqual([expect.stringContaining("resumed by ticket")]);
-    expect(client.done).toHaveLength(1);
+    expect(client.done.filter((line) => line.startsWith("add address"))).toHaveLength(2);
   });
 
   test("and the ticket keys too: a new handshake, without a person", async () => {
@@ -346,7 +346,7 @@ describe("what it shows", () => {
     expect(reaches(client)).toBe(true);
     const { sessions, ...service } = client.end.status();
     expect(service).toMatchObject({
-      ...{ name: "example", state: "up", device: "tun0", mtu: 1400, dns: [], host: ["device tun0: up"] },
+      ...{ name: "example", state: "up", device: "tun0", mtu: 1400, dns: [], protected: true, hostProblems: [] },
       ...{ addresses: [`${addressOf(0)}/32`, "2001:db8:9::1/128"], routes: ["198.51.100.0/24", "2001:db8:9::/64"] },
     });
     expect(sessions).toEqual([
@@ -387,27 +387,36 @@ describe("what it does to its host", () => {
   test("everything into the tunnel, with kill switch: pinned, blocked, then configured; all of it undone at the end", async () => {
     const client = world.client(0, { routes: "everything", killSwitch: true });
     await world.run(200);
+    const blocked = ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"];
+    const pin = `pin ${NODE}/32 via 192.0.2.254 dev eth0`;
     expect(client.done).toEqual([
-      `pin ${NODE} beside tun0`,
-      "block 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1",
-      `configure tun0 1400 ${addressOf(0)}/32 2001:db8:9::1/128 routes 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1`,
+      "add link tun0 1400",
+      `add ${pin}`,
+      ...blocked.map((prefix) => `add unreachable ${prefix}`),
+      `add address ${addressOf(0)}/32 tun0`,
+      "add address 2001:db8:9::1/128 tun0",
+      ...blocked.map((prefix) => `add route ${prefix} tun0`),
     ]);
     client.done.length = 0;
     await client.end.leave();
-    expect(client.done).toEqual(["undo block", "undo pin"]);
+    expect(client.done).toEqual([`remove ${pin}`, ...blocked.map((prefix) => `remove unreachable ${prefix}`)]);
   });
 
   test("a kill switch holds before the node has answered, for both families", async () => {
     world.kill(node);
     const client = world.client(0, { routes: "everything", killSwitch: true });
     await world.run(2000);
-    expect(client.done).toEqual([`pin ${NODE} beside tun0`, "block 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1"]);
+    expect(client.done.slice(2)).toEqual(
+      ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"].map((p) => `add unreachable ${p}`),
+    );
+    expect(client.end.status()).toMatchObject({ protected: true, hostProblems: [] });
   });
 
   test("nothing before the node has answered", async () => {
     world.kill(node);
     const client = world.client(0);
     await world.run(20_000);
-    expect(client.done).toEqual([]);
+    expect(client.done).toEqual(["add link tun0 1400"]);
+    expect(client.end.status()).toMatchObject({ protected: false, hostProblems: [] });
   });
 });

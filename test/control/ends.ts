@@ -10,12 +10,13 @@ import { EventHub } from "../../src/control/event_hub.ts";
 import type { ClientSpec, NodeSpec, ServiceSpec } from "../../src/control/instance.ts";
 import { formatKey } from "../../src/control/keys/key_text.ts";
 import { NodeEnd, type NodeTiming } from "../../src/control/node_end.ts";
-import type { ClientRecord, HostNetwork, Reach, Resolver, Store } from "../../src/control/ports.ts";
+import type { ClientRecord, Reach, Resolver, Store } from "../../src/control/ports.ts";
 import { decodeHanded, type SessionEnd } from "../../src/control/session_end.ts";
 import { CookieTags } from "../../src/crypto/cookie_tags.ts";
 import { keyPairFromPrivate } from "../../src/crypto/x25519.ts";
 import { CONFIRMED, EVENT_WORDS } from "../../src/dataplane/events.ts";
 import { turnKeepalive } from "../../src/dataplane/pipeline.ts";
+import { createMemoryHost, type MemoryHost } from "../../src/drivers/memory_host.ts";
 import { MemoryNetwork, type MemorySocket } from "../../src/drivers/memory_network.ts";
 import { createMemoryStore } from "../../src/drivers/memory_store.ts";
 import { apply } from "../../src/shard/apply.ts";
@@ -43,6 +44,8 @@ export class Machine {
   readonly done: string[];
   /** Its host refuses to be configured. */
   refuses = false;
+  /** Of a client: its host's network configuration. */
+  network!: MemoryHost;
   /** What its events told, name and subject. */
   readonly told: string[] = [];
 
@@ -217,13 +220,16 @@ export class World {
     };
     const host = new Host(this.network, { address: options.address ?? `192.0.2.${10 + n}`, sessions: "client" });
     const events = new EventHub(clock);
+    const memoryHost = createMemoryHost(done);
+    memoryHost.refuse = () => (machine.refuses ? "no" : undefined);
     const end = new ClientEnd(spec, service, {
-      ...{ clock, log: logger, entropy: seededEntropy(1000 + this.#seed++), host: noting(done, () => machine.refuses) },
+      ...{ clock, log: logger, entropy: seededEntropy(1000 + this.#seed++), host: memoryHost },
       ...{ resolve: options.resolve ?? (async (name) => [name]), probe: async () => options.reach ?? "silent" },
       ...{ path: "/bin", events, boot: options.boot ?? "boot" },
       store: options.store ?? createMemoryStore(),
     });
     const machine: Machine = new Machine(host, end, records, done);
+    machine.network = memoryHost;
     events.listen(({ event, subject }) => machine.told.push(`${event} ${subject}`));
     this.machines.push(machine);
     return machine as Machine & { readonly end: ClientEnd };
@@ -281,27 +287,3 @@ export const recordOf = (n: number, change: Partial<ClientRecord> = {}): ClientR
   ...{ origin: "api", createdMs: 0 },
   ...change,
 });
-
-/** A host network that writes down what it is asked. */
-function noting(done: string[], refuses: () => boolean): HostNetwork {
-  const undo = (what: string) => async () => void done.push(`undo ${what}`);
-  return {
-    async configure({ name, addresses, routes, mtuBytes }) {
-      if (refuses()) throw new Error("the host refuses");
-      done.push(`configure ${name} ${mtuBytes} ${addresses.join(" ")} routes ${routes.join(" ")}`);
-      return [`device ${name}: up`];
-    },
-    async run(program) {
-      done.push(`run ${program}`);
-    },
-    async block(prefixes) {
-      done.push(`block ${prefixes.join(" ")}`);
-      return undo("block");
-    },
-    async pin(address, device, told) {
-      done.push(`pin ${address} beside ${device}`);
-      told(`${address}/32 dev eth0`);
-      return undo("pin");
-    },
-  };
-}
