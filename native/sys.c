@@ -111,9 +111,23 @@ static napi_value sys_first_closed_socket(napi_env napi, napi_callback_info info
   return return_int(napi, high);
 }
 
+/*
+ * closedFirst(descriptor, order) -> a second descriptor of the same socket, or -errno. When the process is killed the socket
+ * ends when this one is closed: with those of order 0 before everything else, with those of order 1 before these.
+ */
+static napi_value sys_closed_first(napi_env napi, napi_callback_info info) {
+  const struct args a = args_of(napi, info);
+  const int32_t fd = int_of(napi, a.v[0], -1);
+  const int32_t order = int_of(napi, a.v[1], -1);
+  if (order < 0 || order > 1) return return_int(napi, -EINVAL);
+  const int high = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_CLOSED_FD + order * FIRST_CLOSED_STEP);
+  return return_int(napi, high < 0 ? -errno : high);
+}
+
 int sys_register(napi_env napi, napi_value exports) {
   return export_function(napi, exports, "syslog", sys_syslog) | export_function(napi, exports, "chroot", sys_chroot) |
          export_function(napi, exports, "enterNetns", sys_enter_netns) |
          export_function(napi, exports, "trimMemory", sys_trim_memory) |
-         export_function(napi, exports, "firstClosedSocket", sys_first_closed_socket);
+         export_function(napi, exports, "firstClosedSocket", sys_first_closed_socket) |
+         export_function(napi, exports, "closedFirst", sys_closed_first);
 }

@@ -13,6 +13,7 @@
  * limit of 1024.
  */
 #define FIRST_CLOSED_FD 512
+#define FIRST_CLOSED_STEP 256
 #define SECOND_CLOSED_FD 256
 
 int sys_register(napi_env napi, napi_value exports);

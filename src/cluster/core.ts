@@ -23,6 +23,11 @@ const HOLD = { perSession: 1024, packets: FLIPS_MAX, bytes: 32 << 20, sessions: 
 
 /** News of flips waits this long for more of it: ten thousand would be as many messages to every node. */
 const SHOUT_GAP_MS = 5;
+/**
+ * A node whose connection lives and which can't be asked anything for so long counts as gone all the same: its control thread
+ * hangs, or UDP does not come through.
+ */
+export const UNASKABLE_MS = 10_000;
 
 export class Core {
   readonly config: GroupConfig;
@@ -57,6 +62,9 @@ export class Core {
   /** Nodes that drain. */
   readonly leaving = new Set<number>();
   #turn = 0;
+  /** Nodes of which there is evidence that they are dead, as the lifeline has it. */
+  readonly dead = new Set<number>();
+  readonly #startMs: number;
   /** When each node was heard last on the link, monotonic ms. */
   readonly heardMs = new Map<number, number>();
   /** When the last shout of each node about its sessions came, monotonic ms. */
@@ -65,6 +73,7 @@ export class Core {
   constructor(now: Now, config: GroupConfig, ports: GroupPorts, envelope: Envelope, trust: Trusted) {
     const { node, bootId, groupPublicKey, peers } = config;
     this.now = now;
+    this.#startMs = now.ms;
     this.config = config;
     this.ports = ports;
     this.#envelope = envelope;
@@ -120,14 +129,33 @@ export class Core {
     return node !== this.config.node && this.link.isAlive(node);
   }
 
-  /** Alive as far as the link has heard, but its host said since that nobody listens there. */
-  suspect(node: number): boolean {
-    return this.link.isSuspect(node);
+  /**
+   * What the node owned is nobody's any more: it is none of the group, or there is evidence that it is dead. A node that
+   * just can't be asked is not gone.
+   */
+  gone(node: number): boolean {
+    if (!this.peers.has(node)) return true;
+    if (this.link.isAlive(node)) return false;
+    return this.dead.has(node) || this.now.ms - this.#lastMs(node) >= UNASKABLE_MS;
+  }
+
+  /** Monotonic time at which a node that can't be asked counts as gone. */
+  goneAtMs(node: number): number {
+    return this.#lastMs(node) + UNASKABLE_MS;
+  }
+
+  #lastMs(node: number): number {
+    return this.heardMs.get(node) ?? this.#startMs;
   }
 
   /** Nodes that can be asked now. */
   living(): number[] {
-    return [...this.peers].filter((node) => this.alive(node) && !this.suspect(node));
+    return [...this.peers].filter((node) => this.alive(node));
+  }
+
+  /** Nodes that may own sessions, whether they can be asked now or not. */
+  present(): number[] {
+    return [...this.peers].filter((node) => !this.gone(node));
   }
 
   /** Whether a node hears of records and shouts over the link, since no bus takes them there. */

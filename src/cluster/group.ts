@@ -26,6 +26,7 @@ import { Handover } from "./handover.ts";
 import type { Heartbeat } from "./heartbeat.ts";
 import { Introductions } from "./introductions.ts";
 import { Joining } from "./joining.ts";
+import type { LifelineEvent } from "./lifeline_types.ts";
 import type { LinkOutput } from "./link.ts";
 import { type LinkMessage, type Piece, type Told, unpackMessages } from "./link_message.ts";
 import type { LinkPeer } from "./link_peer.ts";
@@ -300,12 +301,30 @@ export class Group {
     this.#linkSays(out);
   }
 
-  /** The host at a link address says that nobody listens there. */
-  linkRefused(now: Now, from: Endpoint): void {
+  // --- The lifeline ---
+
+  lifeline(now: Now, event: LifelineEvent): void {
     this.#core.now = now;
-    const out: LinkOutput[] = [];
-    this.#core.link.refused(from, out);
-    this.#linkSays(out);
+    const { dead, link } = this.#core;
+    switch (event.kind) {
+      case "alive":
+        dead.delete(event.node);
+        return;
+      case "dead": {
+        const out: LinkOutput[] = [];
+        dead.add(event.node);
+        this.#membership.died(event);
+        if (event.bootId !== undefined) link.died(event.node, event.bootId, out);
+        this.#linkSays(out);
+        this.#ownership.died(event.node);
+        return;
+      }
+      case "fenced":
+        return;
+      case "unfenced":
+        this.#ownership.unfenced(event);
+        return;
+    }
   }
 
   // --- Time ---
@@ -449,11 +468,6 @@ export class Group {
   #linkSays(outputs: readonly LinkOutput[]): void {
     const { now, heardMs, outcomes } = this.#core;
     for (const output of this.#core.send(outputs)) {
-      if (output.kind === "suspect") {
-        outcomes.add("peer_refused");
-        this.#ownership.suspected(output.node);
-        continue;
-      }
       if (output.kind !== "payload") {
         if (output.kind === "roster") {
           this.#heardRoster(output);
@@ -484,6 +498,7 @@ export class Group {
   #linkMessage(node: number, message: LinkMessage): void {
     switch (message.kind) {
       case "heartbeat":
+        this.#core.emit({ kind: "heard", node });
         this.#membership.linkBeat(node, message);
         this.#joining.heard(node, message.sessions);
         if (this.#contacts.takeFresh(node))
@@ -559,11 +574,8 @@ export class Group {
   #asked(node: number, index: number): void {
     const { table } = this.#core;
     const row = table.find(index);
-    if (row === NONE) {
-      this.#core.say(node, { kind: "absent", index });
-      return;
-    }
-    this.#core.say(node, table.asTold(row));
+    if (row === NONE) this.#core.say(node, { kind: "absent", index });
+    else if (!this.#ownership.defers(node, index)) this.#core.say(node, table.asTold(row));
   }
 
   #told(node: number, told: Told): void {

@@ -47,6 +47,8 @@ export interface GroupPorts {
   agree?(what: "roster" | "fleet_keys", bytes: Uint8Array): void;
   /** What a client of the book claims, see BookOptions. */
   claimsOf(content: Uint8Array): readonly string[] | undefined;
+  /** This node may have been taken for dead: it acts as the owner of nothing, until the lifeline says "unfenced". */
+  fenced(): boolean;
 }
 
 /** One packet that the data plane did not take. The datagram belongs to the group from now on. */
@@ -92,6 +94,12 @@ export type GroupOutput =
   | { readonly kind: "yield"; readonly index: number; readonly seq: number; readonly token: number }
   /** Shard: the row is not foreign any more, this is its window. */
   | { readonly kind: "own"; readonly index: number; readonly window: Window }
+  /** Shard: the row is not foreign any more, with the window that it had; everything up to `floor` counts as received. */
+  | { readonly kind: "reclaim"; readonly index: number; readonly floor: number }
+  /** Shard: fence `fence` falls. `yields`: first all own rows become foreign, and keep their windows. */
+  | { readonly kind: "fall"; readonly fence: number; readonly yields: boolean }
+  /** To the lifeline: an authentic datagram of this node has just come. */
+  | { readonly kind: "heard"; readonly node: number }
   /** Shard: these as if they had just been received, in order. */
   | { readonly kind: "inject"; readonly datagrams: HeldPacket[] }
   /** Seal PING with this token in the session, to where its packet came from. */

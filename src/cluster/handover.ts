@@ -4,7 +4,7 @@
  * another node's (after a partition).
  */
 import type { Core } from "./core.ts";
-import { FLIPS_MAX } from "./core.ts";
+import { FLIPS_MAX, UNASKABLE_MS } from "./core.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { Yielded } from "./group_types.ts";
@@ -16,8 +16,8 @@ import type { Window } from "./window.ts";
 
 type Take = Extract<LinkMessage, { kind: "take" }>;
 
-/** How long a given window is kept: the answer may be lost, and the link delivers nothing that is older than a second. */
-const GIVEN_MS = 1100;
+/** How long a given window is kept: the answer may be lost, and who asked may be busy for as long as it can be asked at all. */
+const GIVEN_MS = UNASKABLE_MS;
 /** A shard that has not answered by then never will. */
 const YIELD_MS = 10_000;
 const PART_RETRY_MS = 10;
@@ -67,7 +67,9 @@ export class Handover {
 
   /** A node holds packet `seq` of a session and wants its window. */
   take(node: number, { index, created, seq }: Take): void {
-    const { table, config, outcomes, now } = this.#core;
+    const { table, config, outcomes, now, ports } = this.#core;
+    // It will ask again.
+    if (ports.fenced()) return;
     const name = { index, created };
     const row = this.#rowOf(name);
     if (row === NONE) {
@@ -118,7 +120,9 @@ export class Handover {
       return;
     }
     if (result === "given" && window !== undefined) {
-      this.#give(row, question, window);
+      // Since it was asked, this node stood still: the window is worth nothing before the others have said so.
+      if (this.#core.ports.fenced()) this.#core.emit({ kind: "own", index: name.index, window });
+      else this.#give(row, question, window);
       return;
     }
     if (why === "take") {
@@ -146,6 +150,7 @@ export class Handover {
   part(row: number): boolean {
     const { table, config } = this.#core;
     if (table.owner[row] !== config.node || this.#core.living().length === 0) return false;
+    if (this.#core.ports.fenced()) return true;
     const [index, created] = [table.index[row], table.created[row]];
     if (!this.#asked.has(index)) this.#question({ index, created }, SEQ_MAX, "part", NOBODY);
     return true;

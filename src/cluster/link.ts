@@ -69,8 +69,6 @@ export type LinkOutput =
   /** Heard for the first time, or again. `restarted`: it is another start than the one that was known. */
   | { readonly kind: "alive"; readonly node: number; readonly bootId: Uint8Array; readonly restarted: boolean }
   | { readonly kind: "dead"; readonly node: number }
-  /** Its host says that nobody listens there; undone by the next thing that is heard of it. */
-  | { readonly kind: "suspect"; readonly node: number }
   /** Send `node` a heartbeat now; without one it takes this node for dead. */
   | { readonly kind: "beat"; readonly node: number }
   /** A roster that is newer than this node's, from who has the fleet key; whether it is one is not known yet. */
@@ -136,18 +134,18 @@ export class Link {
     return this.#peers.get(node)?.alive === true;
   }
 
-  /** Its host has refused a datagram, and it was not heard since. */
-  isSuspect(node: number): boolean {
-    return this.#peers.get(node)?.suspect === true;
-  }
-
-  /** A host said that nobody listens at the link address of a peer (ICMP). */
-  refused(endpoint: Endpoint, out: LinkOutput[]): void {
-    for (const peer of this.#peers.values()) {
-      if (!peer.alive || peer.suspect || !sameEndpoint(endpoint, peer.endpoint)) continue;
-      peer.suspect = true;
-      out.push({ kind: "suspect", node: peer.node });
-    }
+  /**
+   * There is evidence that this start of the peer is dead. Datagrams of it that are still under way do not make it live
+   * again; an answer to a challenge that is made from now on does.
+   */
+  died(node: number, bootId: Uint8Array, out: LinkOutput[]): void {
+    const peer = this.#peers.get(node);
+    if (peer?.life === undefined || !equalBytes(peer.life.bootId, bootId)) return;
+    peer.challenge = undefined;
+    peer.isDead = true;
+    if (!peer.alive) return;
+    peer.alive = false;
+    out.push({ kind: "dead", node });
   }
 
   /** Wall clock of a peer minus ours, ms; undefined: not known yet. */
@@ -450,8 +448,7 @@ export class Link {
     const roster = this.#identity?.roster;
     if (roster !== undefined && !isMember(roster, this.#options.node)) return "not_member";
     if (peer.life !== undefined && equalBytes(peer.life.bootId, bootId)) return undefined;
-    // One whose host says that nobody listens there any more is not waited for: this start has its address, and proof.
-    const otherLives = peer.alive && !peer.suspect && now.ms - peer.heardMs < DEAD_MS;
+    const otherLives = peer.alive && now.ms - peer.heardMs < DEAD_MS;
     return otherLives || peer.retired.some((old) => equalBytes(old, bootId)) ? "duplicate_node" : undefined;
   }
 
@@ -464,6 +461,7 @@ export class Link {
     const own = { node, bootId: ownBoot, ephemeral: peer.ephemeral.publicKey, pair: peer.ephemeral };
     if (!epochs.add(now.ms, own, { node: peer.node, bootId, ephemeral }, fleet)) return false;
     peer.refusedBy = undefined;
+    peer.isDead = false;
     if (before !== undefined && !isSame) {
       peer.retired.push(before.bootId);
       if (peer.retired.length > RETIRED_MAX) peer.retired.shift();
@@ -475,7 +473,6 @@ export class Link {
 
   #heard(now: Now, peer: Peer, out: LinkOutput[], restarted = false): void {
     peer.heardMs = now.ms;
-    peer.suspect = false;
     if (peer.alive && !restarted) return;
     peer.alive = true;
     peer.beatDueMs = now.ms;
@@ -497,6 +494,7 @@ export class Link {
       const plain = openChaChaPoly(epoch.openKey, nonceOf(counter), header, datagram.subarray(SEALED_HEADER_LEN));
       if (plain === undefined) continue;
       epoch.window.commit(counter);
+      if (peer.isDead) return "dead";
       if (!timing.read(now, new Reader(plain.subarray(0, TIMING_LEN)))) return "late";
       epochs.heard(now.ms, epoch);
       this.#heard(now, peer, out);

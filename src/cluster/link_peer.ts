@@ -30,6 +30,7 @@ export const linkRefusals = {
   unknown_start: "Before the peer has answered a challenge.",
   replay: "Came before, or is too old.",
   late: "Under way for more than a second: the path or this node stood still, or it was held back.",
+  dead: "Of a start that is dead, sent before it died: late on its way.",
   wrong_seal: "Another key, an earlier start of either node, or forged.",
 } as const;
 export type LinkRefusal = keyof typeof linkRefusals;
@@ -85,8 +86,8 @@ export class Peer {
   drawnMs: number;
   life: Life | undefined;
   alive = false;
-  /** Its host said that nobody listens there, and it was not heard since. Anybody can forge that: it proves nothing. */
-  suspect = false;
+  /** There is evidence that its present start is dead: only an answer to a new challenge brings it back. */
+  isDead = false;
   heardMs = 0;
   counter = 0;
   beatDueMs = 0;

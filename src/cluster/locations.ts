@@ -98,6 +98,7 @@ export class Locations {
   told(row: number, owner: number, seq: number, endpoint: Endpoint | undefined, byOwner: boolean): void {
     const { table, config } = this.#core;
     if (table.owner[row] === config.node || owner === config.node) return;
+    if (owner === NOBODY && seq > table.high[row]) this.#raise(row, seq);
     // A window that is handed over unasked goes without a newer number of the client, and so without news.
     const isNews = seq > table.high[row] || (byOwner && seq !== NONE && seq === table.high[row]);
     if (owner !== NOBODY && (isNews || table.owner[row] === NOBODY)) {
@@ -112,7 +113,7 @@ export class Locations {
         this.onLocated(row);
       }
     }
-    this.#ownership.located(row);
+    this.#ownership.located(row, byOwner);
   }
 
   /** Whether the present report of an own session says where its client is. */

@@ -7,6 +7,7 @@ import type { Core } from "./core.ts";
 import type { Opened } from "./envelope.ts";
 import type { GroupSender } from "./group_types.ts";
 import type { Heartbeat } from "./heartbeat.ts";
+import type { DeathCause, LifelineEvent } from "./lifeline_types.ts";
 import type { LinkOutput } from "./link.ts";
 import type { LinkPeer } from "./link_peer.ts";
 import type { Resync } from "./resync.ts";
@@ -24,6 +25,17 @@ const REFUSED_MS = 3000;
 /** What an engine shows once may be from before; a living node beats on. */
 const TWICE_MS = BEAT_MS / 2;
 
+/** How long a node may be heard on the link alone: its TCP connection is made within a second. */
+const NO_LIFELINE_MS = 5000;
+
+/** After "Node N". */
+const deaths: Readonly<Record<DeathCause, string>> = {
+  closed: "is dead: its daemon has ended.",
+  left: "has left.",
+  silent: "is dead: nothing has been heard of it for longer than it was ever late.",
+  restarted: "has started anew.",
+};
+
 /** What is known of one other node. */
 export interface Member {
   bootId: Uint8Array | undefined;
@@ -36,6 +48,10 @@ export interface Member {
   heartbeat: Heartbeat | undefined;
   /** It was told to people that this node serves another group. */
   otherGroup: boolean;
+  /** Why it counts as dead, as the lifeline has it; undefined: it does not. */
+  death: DeathCause | undefined;
+  /** It was told to people that TCP does not come through. */
+  toldDeaf: boolean;
 }
 
 type Refused = Extract<LinkOutput, { kind: "refused_by" }>;
@@ -107,6 +123,12 @@ export class Membership {
       ...{ kind: "heartbeat", wallMs: now.wallMs, sessions: table.size, version, drain: this.drain, deaf },
       digest: digest.entries(creators),
     };
+  }
+
+  /** There is evidence that a node is dead. */
+  died({ node, cause }: Extract<LifelineEvent, { kind: "dead" }>): void {
+    const member = this.#members.get(node);
+    if (member !== undefined) member.death = cause;
   }
 
   /** What the link found out about a node. */
@@ -185,6 +207,7 @@ export class Membership {
     this.#nextBeatMs = now.ms + BEAT_MS;
     this.#core.shout(this.heartbeat());
     for (const [node, member] of this.#members) {
+      this.#lookForLifeline(node, member);
       if (member.beatMs === undefined || this.#lives(node, member)) continue;
       member.beatMs = undefined;
       this.#core.emit({ kind: "senders" });
@@ -193,6 +216,17 @@ export class Membership {
 
   nextTimeout(): number {
     return this.#nextBeatMs;
+  }
+
+  /** Heard over UDP, and still without a TCP connection: that is a fault of the network between the two. */
+  #lookForLifeline(node: number, member: Member): void {
+    const { now, dead } = this.#core;
+    const isOdd = member.aliveSinceMs !== undefined && dead.has(node) && now.ms - member.aliveSinceMs > NO_LIFELINE_MS;
+    if (isOdd && !member.toldDeaf) {
+      const text = `Node ${node} is heard on the node link, but no TCP connection to it stands: let UDP and TCP of the link's port through.`;
+      this.#core.emit({ kind: "notice", level: "warning", code: "no_lifeline", text });
+    }
+    member.toldDeaf = isOdd;
   }
 
   /** Nothing of this living node comes through the engine, which has its beat each second. */
@@ -213,6 +247,7 @@ export class Membership {
     member.aliveSinceMs = this.#core.now.ms;
     member.bootId = bootId;
     member.otherGroup = false;
+    member.death = undefined;
     this.#refusedSinceMs = undefined;
     if (!same) member.beatCounter = -1;
     this.#resync.forget(node);
@@ -228,8 +263,8 @@ export class Membership {
     this.#core.deaf.delete(node);
     this.#resync.forget(node);
     this.#core.emit({ kind: "senders" });
-    const text = `Node ${node} is silent on the node link.`;
-    const told = member.heartbeat?.drain === "leaving";
+    const text = `Node ${node} ${member.death === undefined ? "does not answer on the node link." : deaths[member.death]}`;
+    const told = member.death === "left" || member.heartbeat?.drain === "leaving";
     this.#core.emit({ kind: "notice", level: told ? "notice" : "warning", code: "peer_dead", text });
   }
 
@@ -264,5 +299,5 @@ export class Membership {
 
 const newMember = (): Member => ({
   ...{ bootId: undefined, aliveSinceMs: undefined, busMs: undefined, beatMs: undefined },
-  ...{ beatCounter: -1, beatWallMs: 0, heartbeat: undefined, otherGroup: false },
+  ...{ beatCounter: -1, beatWallMs: 0, heartbeat: undefined, otherGroup: false, death: undefined, toldDeaf: false },
 });

@@ -78,7 +78,7 @@ export const outcomes = {
   yields_full: refused("Take-overs not answered because too many wait for the data plane."),
   answer_unexpected: refused("Answers of nodes to questions that are settled or were never asked."),
   peer_unknown: refused("Messages for a node that is not in the configuration of this one."),
-  peer_refused: done("Times that the host of another node said that nobody listens there: its daemon has ended."),
+  condemned: refused("Times that another node took this one for dead while it stood still or could not be reached."),
   node_id_taken: refused("Signs of life of another node with this node's number."),
 } as const satisfies Record<string, Outcome>;
 

@@ -17,26 +17,13 @@ import type { Taken } from "./link_message.ts";
 import { NOBODY, NONE, STRANGE } from "./session_table.ts";
 import type { Window } from "./window.ts";
 
-/** While the hold time lasts: the host of a daemon that died says so only to who sends to it, and from one moment on. */
+/** An unanswered question is repeated, at first after this time, then after twice as long each time. */
 const RETRY_MS = 2;
-/** In a storm, with a longer wait between them. */
-const STORM_TAKES = 3;
-/** So many sessions on their way take longer than a deadline; with fewer, all answers were read before it is looked at. */
+const RETRY_MAX_MS = 256;
+/** With many sessions on their way each one is asked about less often, so what is asked at all stays this much a ms. */
+const QUESTIONS_PER_MS = 32;
+/** With more sessions on their way, no client is challenged before it is known that its owner is dead. */
 const STORM = 64;
-/** A deadline that is looked at so much later says nothing of the owner. */
-const LATE_MS = 2;
-/** Then the answers are read first; looking again sooner would take the time that reading needs. */
-const STORM_WAIT_MS = 50;
-/** What so many need; longer, as each look goes through all of them. */
-const GREAT_STORM = 1024;
-const GREAT_STORM_WAIT_MS = 400;
-const LATE_PATIENCE_MS = 1000;
-/** An owner that is busy is asked less and less often: ten thousand sessions that all ask again keep it busy. */
-const BACKOFFS = 4;
-/** An owner that was heard since it was asked is only busy: it gets so many times the hold time. */
-const PATIENCE = 20;
-/** Of the hold time: the answer of the owner, who is nearer than the client, would have come before the proof. */
-const PROVEN_SHARE = 0.5;
 const REDIRECTS_MAX = 3;
 /** After "keep": packets go to the owner without a question. Also how long a new owner keeps: so nothing ping-pongs. */
 export const KEEP_MS = 20;
@@ -50,9 +37,6 @@ export const PROOF_LEN = 8 + 2 + 1 + TOKEN_LEN + 16;
 /** A client that proved its number n may have lower ones under way. */
 const REORDER = 2048;
 const BOUNCES_MAX = 64;
-/** A node that has just started is no judge of who lives: others may still be talking to the start before it. */
-const YOUNG_MS = 1500;
-
 /** A session on its way to this node. */
 interface Flip extends Due {
   readonly index: number;
@@ -63,11 +47,14 @@ interface Flip extends Due {
   asked: number;
   asking: boolean;
   readonly sinceMs: number;
-  askedMs: number;
   tries: number;
   redirects: number;
-  /** Nodes that were asked whether they know better, and have not answered; undefined: none was asked. */
+  /** Nobody can hand the window over: nodes that were asked whether it is theirs and have not answered. */
   others: Set<number> | undefined;
+  /** Nodes that want to take the session over, too: told that it is not this one's, and to be asked again before it is. */
+  readonly rivals: Set<number>;
+  /** Nodes that get no answer before this one has the session, or has given up. */
+  readonly deferred: Set<number>;
   /** What the client is to send back to prove that it is here; undefined: it was not asked to. */
   token: Uint8Array | undefined;
   challengedMs: number;
@@ -78,8 +65,13 @@ interface Flip extends Due {
 
 export class Ownership {
   readonly #core: Core;
-  readonly #startMs: number;
   readonly #flips = new Map<number, Flip>();
+  /** Own sessions with packets that wait for the fence to fall. */
+  readonly #fenced = new Set<number>();
+  /** Sessions that may be another node's since this one was taken for dead, still to be asked about. */
+  readonly #doubtful = new Set<number>();
+  /** Windows of such sessions that this node's shard keeps, by index: the greatest number that was known then. */
+  readonly #windows = new Map<number, number>();
   readonly #deadlines = new Deadlines<Flip>();
   /** Called when a session became this node's. */
   onOwned: (index: number) => void = () => {};
@@ -88,7 +80,6 @@ export class Ownership {
 
   constructor(core: Core) {
     this.#core = core;
-    this.#startMs = core.now.ms;
   }
 
   get flips(): number {
@@ -113,7 +104,8 @@ export class Ownership {
   held(row: number, packet: HeldPacket): void {
     const { table, config, outcomes } = this.#core;
     if (table.owner[row] === config.node) {
-      this.#bounce(row, packet);
+      if (!this.#core.ports.fenced()) this.#bounce(row, packet);
+      else if (this.#keep(packet)) this.#fenced.add(packet.index);
       return;
     }
     outcomes.add("held");
@@ -141,6 +133,11 @@ export class Ownership {
     switch (result) {
       case "given":
         // A window from before this node last had the session is the answer to an earlier question, repeated.
+        if (window !== undefined && window.highest < table.high[row] && this.#windows.has(index)) {
+          // Each had it for a while, and this one was further.
+          this.#own(row, flip, undefined);
+          return;
+        }
         if (window === undefined || window.highest < table.high[row]) {
           this.#notThere(row, flip, node, () => outcomes.add("answer_unexpected"));
           return;
@@ -175,15 +172,20 @@ export class Ownership {
     outcomes.add("kept");
     table.keptUntilMs[row] = now.ms + KEEP_MS;
     this.#end(flip);
+    this.#answer(row, flip);
     this.#core.forward(flip.asked, hold.take(flip.index));
   }
 
-  /** Something was learnt about where a session is. */
-  located(row: number): void {
+  /** Something was learnt about where a session is. `byOwner`: from the node that has it. */
+  located(row: number, byOwner = false): void {
     const { table } = this.#core;
     const flip = this.#flips.get(table.index[row]);
     const owner = table.owner[row];
     if (flip === undefined || !this.#core.alive(owner)) return;
+    if (byOwner && !flip.asking && ++flip.redirects <= REDIRECTS_MAX) {
+      this.#ask(row, flip, owner);
+      return;
+    }
     // Who has not answered at once may not know that the session has moved on.
     const isAsked = flip.asking && (flip.tries === 1 || owner === flip.asked);
     const isNews = owner !== flip.asked || (!flip.asking && !this.#waitsForOthers(flip));
@@ -196,13 +198,47 @@ export class Ownership {
     if (flip?.others?.delete(node)) this.#decide(this.#core.table.find(index), flip);
   }
 
-  /** The host of a node says that nobody listens there. What it owned is looked after at once. */
-  suspected(node: number): void {
+  /**
+   * Another node, to which nobody can hand the session over, asks whether it is this one's. True: it is to get no answer now.
+   * Of two that are ready to take it, the smaller number goes first; one that is not ready lets the other go.
+   */
+  defers(node: number, index: number): boolean {
+    const flip = this.#flips.get(index);
+    if (flip?.others === undefined) return false;
+    const isFirst = node > this.#core.config.node && this.#isReady(this.#core.table.find(index), flip);
+    if (isFirst) flip.deferred.add(node);
+    else flip.rivals.add(node);
+    return isFirst;
+  }
+
+  /** There is evidence that a node is dead. What it owned is looked after at once. */
+  died(node: number): void {
+    if (!this.#core.gone(node)) return;
     for (const flip of [...this.#flips.values()]) {
-      if (!flip.asking || flip.asked !== node) continue;
       const row = this.#core.table.find(flip.index);
-      this.#doubt(row, flip);
-      this.#decide(row, flip);
+      if (flip.asking && flip.asked === node) this.#alone(row, flip);
+      else if (flip.others?.delete(node)) this.#decide(row, flip);
+    }
+  }
+
+  /** The fence falls. `condemned`: what this node owned may be another one's by now, so each session is asked about first. */
+  unfenced({ fence, condemned }: { readonly fence: number; readonly condemned: boolean }): void {
+    const { table, config, hold, outcomes } = this.#core;
+    for (let row = 0; condemned && row < table.end; row++) {
+      if (table.phase[row] === 0 || table.owner[row] !== config.node) continue;
+      table.owner[row] = NOBODY;
+      this.#doubtful.add(table.index[row]);
+      this.#windows.set(table.index[row], table.high[row]);
+    }
+    if (condemned) outcomes.add("condemned");
+    this.#core.emit({ kind: "fall", fence, yields: condemned });
+    const held = [...this.#fenced];
+    this.#fenced.clear();
+    for (const index of held) {
+      const packets = hold.take(index);
+      const row = table.find(index);
+      if (row === NONE) outcomes.add("hold_ended", packets.length);
+      else this.release(row, packets);
     }
   }
 
@@ -219,9 +255,13 @@ export class Ownership {
 
   /** A session leaves the table. */
   ended(index: number): void {
+    this.#doubtful.delete(index);
+    this.#windows.delete(index);
     const flip = this.#flips.get(index);
-    if (flip === undefined) return;
-    this.#end(flip);
+    if (flip !== undefined) {
+      this.#end(flip);
+      for (const node of flip.deferred) this.#core.say(node, { kind: "absent", index });
+    } else if (!this.#fenced.delete(index)) return;
     this.#core.outcomes.add("hold_ended", this.#core.hold.take(index).length);
   }
 
@@ -229,27 +269,28 @@ export class Ownership {
     const { now, table } = this.#core;
     for (let flip = this.#deadlines.take(now.ms); flip !== undefined; flip = this.#deadlines.take(now.ms)) {
       const row = table.find(flip.index);
-      if (flip.asking && this.#isLate(flip)) this.#deadlines.set(now.ms, this.#stormWaitMs(), flip);
-      else if (flip.asking) this.#unanswered(row, flip);
-      else if (this.#waitsForOthers(flip)) {
-        flip.others!.clear();
-        this.#decide(row, flip);
-      } else this.#challengeAgain(flip);
+      if (flip.asking) this.#unanswered(row, flip);
+      else if (this.#waitsForOthers(flip)) this.#consultAgain(row, flip);
+      else this.#challengeAgain(flip);
     }
+    this.#askAboutDoubtful();
   }
 
   nextTimeout(): number {
-    return this.#deadlines.next();
+    return this.#doubtful.size > 0 ? this.#core.now.ms + 1 : this.#deadlines.next();
   }
 
-  /** This node was busy itself: the answer may have come and not have been read. */
-  #isLate({ dueMs, sinceMs }: Flip): boolean {
-    const { ms } = this.#core.now;
-    return this.#flips.size > STORM && ms - dueMs > LATE_MS && ms - sinceMs < LATE_PATIENCE_MS;
-  }
-
-  #stormWaitMs(): number {
-    return this.#flips.size > GREAT_STORM ? GREAT_STORM_WAIT_MS : STORM_WAIT_MS;
+  /** Without waiting for a packet: clients that only listen are kept alive by an owner. */
+  #askAboutDoubtful(): void {
+    const { table } = this.#core;
+    let asked = 0;
+    for (const index of this.#doubtful) {
+      if (asked++ >= QUESTIONS_PER_MS || this.#flips.size >= FLIPS_MAX) return;
+      this.#doubtful.delete(index);
+      const row = table.find(index);
+      if (row === NONE || !this.#canReclaim(row) || this.#flips.has(index)) continue;
+      this.#begin(row, { index, seq: Math.max(0, table.high[row]), from: table.endpoint(row) });
+    }
   }
 
   #wait(row: number, packet: HeldPacket): void {
@@ -296,7 +337,7 @@ export class Ownership {
     flip.from = packet.from;
     // The proof lets in what was held before it, too; a forecast would close it out.
     const waited = this.#core.now.ms - flip.challengedMs >= PROOF_MS;
-    if (waited && this.#mayForecast(row, flip)) this.#forecast(row, flip);
+    if (waited && this.#mayForecast(row, flip)) this.#decide(row, flip);
     else if (elsewhere) this.#ping(flip);
   }
 
@@ -316,7 +357,7 @@ export class Ownership {
     return refusal === undefined;
   }
 
-  #begin(row: number, packet: HeldPacket): void {
+  #begin(row: number, packet: Pick<HeldPacket, "index" | "seq" | "from">): void {
     const { now, table } = this.#core;
     const flip: Flip = {
       index: packet.index,
@@ -325,10 +366,11 @@ export class Ownership {
       asked: NOBODY,
       asking: false,
       sinceMs: now.ms,
-      askedMs: now.ms,
       tries: 0,
       redirects: 0,
       others: undefined,
+      rivals: new Set(),
+      deferred: new Set(),
       token: undefined,
       challengedMs: now.ms,
       challenges: 0,
@@ -341,59 +383,48 @@ export class Ownership {
   }
 
   #ask(row: number, flip: Flip, owner: number): void {
-    if (!this.#core.alive(owner)) {
+    flip.asked = owner;
+    if (this.#core.gone(owner)) {
       this.#alone(row, flip);
       return;
     }
     flip.asking = true;
-    flip.asked = owner;
-    flip.askedMs = this.#core.now.ms;
+    flip.others = undefined;
     flip.tries = 1;
+    this.#answer(row, flip);
     this.#take(row, flip);
-    this.#deadlines.set(this.#core.now.ms, this.#flips.size > STORM ? this.#stormWaitMs() : RETRY_MS, flip);
-    if (!this.#core.suspect(owner)) return;
-    this.#doubt(row, flip);
-    this.#decide(row, flip);
+    this.#deadlines.set(this.#core.now.ms, this.#retryMs(flip), flip);
   }
 
+  /** The owner that can't be asked now will be asked. */
   #take(row: number, { index, seq, asked }: Flip): void {
     const created = this.#core.table.created[row];
-    this.#core.say(asked, { kind: "take", index, created, seq });
+    if (this.#core.alive(asked)) this.#core.say(asked, { kind: "take", index, created, seq });
   }
 
+  /** The owner is busy, or the question or its answer was lost, or it is dead and nobody knows yet. */
   #unanswered(row: number, flip: Flip): void {
-    const { now, config } = this.#core;
-    const { holdMs } = config;
-    const alive = this.#core.alive(flip.asked);
-    const busy = alive && this.#isHeard(flip) && now.ms - flip.sinceMs < PATIENCE * holdMs;
-    const takes = this.#flips.size > STORM ? STORM_TAKES : Math.ceil(holdMs / RETRY_MS);
-    if (!alive || this.#isOver(flip) || (flip.tries >= takes && !busy)) {
+    if (this.#core.gone(flip.asked)) {
       this.#alone(row, flip);
       return;
     }
     if (flip.tries === 1) this.#doubt(row, flip);
     flip.tries++;
-    if (flip.tries > takes) flip.askedMs = now.ms;
     this.#take(row, flip);
-    if (flip.tries > takes) this.#deadlines.set(now.ms, holdMs * 2 ** Math.min(BACKOFFS, flip.tries - takes - 1), flip);
-    // Ten thousand that ask again at once keep the owner from answering.
-    else if (this.#flips.size > STORM) this.#deadlines.set(now.ms, this.#stormWaitMs(), flip);
-    else {
-      // From the first question on: timers that are late don't add up.
-      const dueMs = flip.askedMs + Math.min(flip.tries * RETRY_MS, holdMs);
-      this.#deadlines.set(now.ms, Math.max(1, Math.ceil(dueMs - now.ms)), flip);
-    }
+    this.#deadlines.set(this.#core.now.ms, this.#retryMs(flip), flip);
   }
 
-  /**
-   * The owner may be dead. Before that is certain, the others are asked whether the session is another node's by now, and
-   * the client to prove that it is here: so nothing is left to be asked when the owner's time is over.
-   */
+  /** A power of two, so there are few queues of deadlines. */
+  #retryMs({ tries }: Flip): number {
+    const share = this.#flips.size / QUESTIONS_PER_MS;
+    const waitMs = Math.max(RETRY_MS * 2 ** (tries - 1), 2 ** Math.ceil(Math.log2(Math.max(1, share))));
+    return Math.min(RETRY_MAX_MS, waitMs);
+  }
+
+  /** The owner may be dead. The client is asked before that is certain, so its proof is there when it is. */
   #doubt(row: number, flip: Flip): void {
-    if (this.#flips.size > STORM) return;
-    this.#consult(flip);
-    const isUnheard = this.#core.table.high[row] === NONE && this.#waitsForOthers(flip);
-    if (flip.token === undefined && !isUnheard && !this.#mayForecast(row, flip)) this.#challenge(flip);
+    if (this.#flips.size > STORM || flip.token !== undefined || this.#isReady(row, flip)) return;
+    this.#challenge(flip);
   }
 
   /**
@@ -405,6 +436,7 @@ export class Ownership {
     const packets = hold.take(flip.index);
     outcomes.add("stale");
     this.#end(flip);
+    this.#answer(row, flip);
     this.#core.forward(
       flip.asked,
       packets.filter((packet) => packet.seq <= flip.seq),
@@ -433,49 +465,80 @@ export class Ownership {
     this.#ask(row, flip, owner);
   }
 
-  /** Nobody can hand the window over. */
+  /**
+   * Nobody can hand the window over. Whoever may have got it since is asked now, and not before: what was true while the
+   * owner lived is not an answer.
+   */
   #alone(row: number, flip: Flip): void {
-    const { table, now, config } = this.#core;
-    const isUnheard = table.high[row] === NONE;
     flip.asking = false;
+    flip.tries = 1;
     this.#deadlines.clear(flip);
-    // A node that came later has heard no numbers yet; the others have.
-    if (isUnheard) this.#consult(flip);
+    flip.others = new Set(this.#core.present().filter((node) => node !== flip.asked));
+    this.#consult(flip);
     this.#doubt(row, flip);
-    if (this.#waitsForOthers(flip)) this.#deadlines.set(now.ms, isUnheard ? config.holdMs : 2 * RETRY_MS, flip);
     this.#decide(row, flip);
   }
 
-  /** Takes the session over as soon as nobody is left whose answer would be better than what is known. */
-  #decide(row: number, flip: Flip): void {
-    const waitsForOwner = flip.asking && !this.#core.suspect(flip.asked) && !this.#isOver(flip);
-    if (waitsForOwner || this.#waitsForOthers(flip)) return;
-    // What was told since may be newer than the proof.
-    const isProven = flip.proof !== undefined && flip.proof.seq > this.#core.table.high[row];
-    if (isProven) this.#proven(row, flip, flip.proof!);
-    else if (this.#mayForecast(row, flip)) this.#forecast(row, flip);
-    else {
-      if (flip.token === undefined) this.#challenge(flip);
-      if (!flip.asking) this.#deadlines.set(this.#core.now.ms, CHALLENGE_MS, flip);
-    }
-  }
-
-  /** A client that proved to be here has waited long enough for an owner of which nothing was heard. */
-  #isOver(flip: Flip): boolean {
-    const { now, config } = this.#core;
-    return flip.proof !== undefined && !this.#isHeard(flip) && now.ms - flip.askedMs >= config.holdMs * PROVEN_SHARE;
-  }
-
-  /** Anything came from the owner since it was asked: it lives. */
-  #isHeard({ asked, askedMs }: Flip): boolean {
-    return (this.#core.heardMs.get(asked) ?? 0) > askedMs;
-  }
-
-  /** Asks the nodes that were not asked yet; once. */
   #consult(flip: Flip): void {
-    if (flip.others !== undefined) return;
-    flip.others = new Set(this.#core.living().filter((node) => node !== flip.asked));
-    for (const node of flip.others) this.#core.say(node, { kind: "ask", index: flip.index });
+    for (const node of flip.others!)
+      if (this.#core.alive(node)) this.#core.say(node, { kind: "ask", index: flip.index });
+    if (flip.others!.size > 0) this.#deadlines.set(this.#core.now.ms, this.#retryMs(flip), flip);
+  }
+
+  #consultAgain(row: number, flip: Flip): void {
+    for (const node of flip.others!) if (this.#core.gone(node)) flip.others!.delete(node);
+    flip.tries++;
+    this.#consult(flip);
+    this.#decide(row, flip);
+  }
+
+  /** Takes the session over as soon as nobody is left who may have it. */
+  #decide(row: number, flip: Flip): void {
+    if (this.#waits(flip)) return;
+    if (this.#isReady(row, flip)) {
+      if (flip.rivals.size === 0) this.#takeOver(row, flip);
+      else {
+        // Each of them may have been faster.
+        flip.others = new Set([...flip.rivals].filter((node) => !this.#core.gone(node)));
+        flip.rivals.clear();
+        flip.tries = 1;
+        this.#consult(flip);
+        if (flip.others.size === 0) this.#takeOver(row, flip);
+      }
+      return;
+    }
+    if (flip.token === undefined) this.#challenge(flip);
+    this.#answer(row, flip);
+    this.#deadlines.set(this.#core.now.ms, CHALLENGE_MS, flip);
+  }
+
+  /** Nothing is needed of the client any more. */
+  #isReady(row: number, flip: Flip): boolean {
+    return this.#canReclaim(row) || this.#isProven(row, flip) || this.#mayForecast(row, flip);
+  }
+
+  /** What was told since may be newer than the proof. */
+  #isProven(row: number, { proof }: Flip): boolean {
+    return proof !== undefined && proof.seq > this.#core.table.high[row];
+  }
+
+  /** The window is in this node's shard, and nobody was heard of who has taken the session since. */
+  #canReclaim(row: number): boolean {
+    const { table } = this.#core;
+    return table.owner[row] === NOBODY && this.#windows.has(table.index[row]);
+  }
+
+  #takeOver(row: number, flip: Flip): void {
+    if (this.#canReclaim(row)) this.#own(row, flip, undefined);
+    else if (this.#isProven(row, flip)) this.#proven(row, flip, flip.proof!);
+    else this.#forecast(row, flip);
+  }
+
+  /** Who waits for this node's decision is told what it knows now. */
+  #answer(row: number, flip: Flip): void {
+    const { table } = this.#core;
+    for (const node of flip.deferred) this.#core.say(node, table.asTold(row));
+    flip.deferred.clear();
   }
 
   #waitsForOthers({ others }: Flip): boolean {
@@ -483,7 +546,7 @@ export class Ownership {
   }
 
   #mayForecast(row: number, flip: Flip): boolean {
-    return flip.seq > this.#floor(row, flip) && this.#core.now.ms - this.#startMs >= YOUNG_MS;
+    return flip.seq > this.#floor(row, flip);
   }
 
   #forecast(row: number, flip: Flip): void {
@@ -513,6 +576,7 @@ export class Ownership {
     const { now, hold, outcomes } = this.#core;
     if (flip.challenges >= CHALLENGES) {
       this.#end(flip);
+      this.#answer(this.#core.table.find(flip.index), flip);
       outcomes.add("challenge_failed", hold.take(flip.index).length);
       return;
     }
@@ -541,13 +605,15 @@ export class Ownership {
     return forecast(high, table.rate[row], ageMs(sinceMs, at, shoutMs.get(table.owner[row]) ?? at));
   }
 
-  #own(row: number, flip: Flip, window: Window): void {
+  /** `window` undefined: the shard has it. */
+  #own(row: number, flip: Flip, window: Window | undefined): void {
     this.#end(flip);
-    this.#install(row, window, Math.max(flip.seq, window.highest), flip.from);
+    this.#install(row, window, Math.max(flip.seq, window?.highest ?? NONE), flip.from);
+    this.#answer(row, flip);
   }
 
   /** This node is the owner from now on. */
-  #install(row: number, window: Window, seq: number, endpoint: Endpoint): void {
+  #install(row: number, window: Window | undefined, seq: number, endpoint: Endpoint): void {
     const { table, config, now, hold } = this.#core;
     const [index, created] = [table.index[row], table.created[row]];
     const owner = config.node;
@@ -556,6 +622,8 @@ export class Ownership {
     table.told[row] = 0;
     table.keptUntilMs[row] = Number.NEGATIVE_INFINITY;
     table.bounces[row] = 0;
+    const [known, keptAt] = [table.high[row], this.#windows.get(index) ?? NONE];
+    this.#windows.delete(index);
     if (seq > table.high[row]) {
       table.high[row] = seq;
       table.highAtMs[row] = now.ms;
@@ -564,7 +632,9 @@ export class Ownership {
     if (!sameEndpoint(table.endpoint(row), endpoint)) this.#core.emit({ kind: "locate", index, endpoint });
     table.setEndpoint(row, endpoint);
     this.onOwned(index);
-    this.#core.emit({ kind: "own", index, window });
+    // What others have told of since then, they have taken.
+    if (window === undefined) this.#core.emit({ kind: "reclaim", index, floor: known > keptAt ? known : NONE });
+    else this.#core.emit({ kind: "own", index, window });
     const packets = hold.take(index);
     this.#core.outcomes.add("injected", packets.length);
     this.#core.inject(packets);

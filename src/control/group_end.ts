@@ -23,7 +23,7 @@ import type { LiveRecord } from "../cluster/record.ts";
 import type { GroupStatus } from "../cluster/status.ts";
 import type { RosterResult } from "../cluster/trust.ts";
 import type { Yielded } from "../shard/messages.ts";
-import type { LinkSocket, OutcomeCount, TicketKey } from "./ports.ts";
+import type { LifelinePort, LinkSocket, OutcomeCount, TicketKey } from "./ports.ts";
 import { endpointOf, type Handed, type ShardPort } from "./session_end.ts";
 
 /** How often the others hear how far the clients of this node's sessions are: what is lost of it can be replayed. */
@@ -39,6 +39,7 @@ export interface GroupEndPorts {
   readonly engine: BusStatus["kind"];
   openBus(listener: BusListener): Bus;
   readonly link: LinkSocket;
+  readonly lifeline: LifelinePort;
 }
 
 /** What the group asks of this node's sessions. */
@@ -135,6 +136,7 @@ export class GroupEnd {
       superseded: superseded.bind(sessions),
       claimsOf: claimsOf.bind(sessions),
       agree: sessions.agree.bind(sessions),
+      fenced: () => ports.lifeline.fenced(),
     });
   }
 
@@ -146,9 +148,11 @@ export class GroupEnd {
     this.#use.link.onDatagram((from, bytes) =>
       this.#hear("A datagram of a node", (group) => group.linkDatagram(this.#now(), from, bytes)),
     );
-    this.#use.link.onRefused((by) =>
-      this.#hear("A refusal of a node's host", (group) => group.linkRefused(this.#now(), by)),
-    );
+    this.#use.lifeline.onEvent((event) => {
+      // How far this node was is known to all before anybody is asked whose a session is.
+      if (event.kind === "unfenced" && event.condemned) this.#tellProgress();
+      this.#hear("News of the lifeline", (group) => group.lifeline(this.#now(), event));
+    });
     this.#started = true;
     this.#progress = setInterval(() => this.#tellProgress(), PROGRESS_MS);
     this.#in((group) => group.tick(this.#now()));
@@ -178,6 +182,7 @@ export class GroupEnd {
     this.#flush();
     this.#flushing = true;
     this.#use.link.close();
+    this.#use.lifeline.close();
     await this.#bus?.close();
   }
 
@@ -474,6 +479,17 @@ export class GroupEnd {
         this.#sessions.owned(output.index);
         break;
       }
+      case "reclaim": {
+        const index = this.#sessions.rowOf(output.index);
+        if (index !== undefined) this.#shard.post({ kind: "reclaim", index, floor: output.floor });
+        break;
+      }
+      case "fall":
+        this.#shard.post(output);
+        break;
+      case "heard":
+        this.#use.lifeline.heard(output.node, this.#now().ms);
+        break;
       case "inject": {
         const datagrams = output.datagrams.map(({ datagram, from, tos }) => {
           // A copy, because a view would take the whole batch that it was held in along to the shard.

@@ -15,6 +15,7 @@ import { indexKeyOf } from "../crypto/session_index.ts";
 import type { PairOf } from "../crypto/x25519.ts";
 import { CONTROL_DATAGRAM, HELD, HELD_UNKNOWN, SESSION_CONTROL, UNKNOWN_SESSION } from "../dataplane/control_ring.ts";
 import { ALG_AES_128_GCM, ALG_AES_256_GCM, ALG_CHACHA20_POLY1305 } from "../dataplane/layout.ts";
+import type { Lease } from "../dataplane/lease.ts";
 import type { AeadKey } from "../dataplane/ports.ts";
 import type { Now } from "../handshake/clock.ts";
 import {
@@ -85,6 +86,7 @@ export interface NodeEndPorts {
 
 /** The other nodes of the group, as `node_group.ts` knows them. */
 export interface NodeOthers {
+  readonly lease: Lease | undefined;
   start(shard: ShardPort, firstRow: number, rows: number): void;
   stop(): void;
   answered(session: NodeSession): void;
@@ -210,6 +212,10 @@ export class NodeEnd implements SessionEnd, Sessions {
       ports.entropy,
     );
     this.#others = ports.join?.(this);
+  }
+
+  get lease(): Lease | undefined {
+    return this.#others?.lease;
   }
 
   start(shard: ShardPort, firstRow: number): void {

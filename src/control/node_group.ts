@@ -14,6 +14,7 @@ import type { SignedRoster } from "../cluster/roster.ts";
 import { signingKeyFrom } from "../crypto/ed25519.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { indexKeyOf } from "../crypto/session_index.ts";
+import type { Lease } from "../dataplane/lease.ts";
 import type { NodeSession, RetireReason } from "../handshake/node_sessions.ts";
 import { NO_SETTINGS } from "../handshake/settings.ts";
 import type { Yielded } from "../shard/messages.ts";
@@ -99,6 +100,10 @@ export class NodeGroup implements GroupSessions, NodeOthers {
       ports,
       this,
     );
+  }
+
+  get lease(): Lease | undefined {
+    return this.#use.lifeline.lease;
   }
 
   start(shard: ShardPort, firstRow: number, rows: number): void {

@@ -1,5 +1,7 @@
 /** What the control plane needs from outside; drivers implement these. */
 import type { Address } from "../base/ip.ts";
+import type { LifelineEvent } from "../cluster/lifeline_types.ts";
+import type { Lease } from "../dataplane/lease.ts";
 import type { KeptTicket } from "../handshake/initiator.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 import type { NodeSpec } from "./instance.ts";
@@ -262,12 +264,24 @@ export type ReachProbe = (address: string, port: number) => Promise<Reach>;
 /** Names to addresses, as text, best first. Rejects when the name has none. */
 export type Resolver = (host: string) => Promise<readonly string[]>;
 
+/** The lifeline of this node (cluster/lifeline.ts), wherever it runs. */
+export interface LifelinePort {
+  /** For the shard. */
+  readonly lease: Lease | undefined;
+  /** Call once; from then on it runs. */
+  onEvent(listener: (event: LifelineEvent) => void): void;
+  /** An authentic datagram of this node came over the node link at `ms`, monotonic. */
+  heard(node: number, ms: number): void;
+  /** This node may act as the owner of nothing now. */
+  fenced(): boolean;
+  /** Says farewell, and ends all connections. */
+  close(): void;
+}
+
 /** The socket of the node link (cluster/link.ts). */
 export interface LinkSocket {
   /** Call once. */
   onDatagram(receive: (from: Address & { readonly port: number }, bytes: Uint8Array) => void): void;
-  /** Called when the host of a peer says that nobody listens there. Anybody can forge that. Call once. */
-  onRefused(refused: (by: Address & { readonly port: number }) => void): void;
   /** May lose the datagram; never throws. */
   send(to: Address & { readonly port: number }, bytes: Uint8Array): void;
   close(): void;

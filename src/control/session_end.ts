@@ -5,6 +5,7 @@
 import type { AnyhopError } from "../base/errors.ts";
 import { MAPPED } from "../base/ip.ts";
 import { CONTROL_WORDS } from "../dataplane/control_ring.ts";
+import type { Lease } from "../dataplane/lease.ts";
 import type { TunnelTable } from "../dataplane/tunnels.ts";
 import type { ToShard, Yielded } from "../shard/messages.ts";
 
@@ -55,6 +56,8 @@ export interface SessionEnd {
   readonly indexKeys?: readonly Uint8Array[];
   /** Of a node: key of the tags of its cookies. */
   readonly cookieTagKey?: Uint8Array;
+  /** Of such a node: whether it may act as the owner of sessions. */
+  readonly lease?: Lease | undefined;
   /** Rows of the tunnel table to keep free for sessions. */
   readonly rows: number;
   /** Called before packets flow; `firstRow`: rows from there on are for sessions. */

@@ -171,6 +171,7 @@ export class Supervisor {
         group: this.sessions?.group ?? false,
         indexKeys: this.sessions?.indexKeys ?? [],
         cookieTagKey: this.sessions?.cookieTagKey,
+        lease: this.sessions?.lease,
         windowMax: Math.max(this.sessions ? SESSION_WINDOW : 0, ...spec.tunnels.map((t) => t.window)),
       },
       {

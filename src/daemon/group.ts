@@ -16,6 +16,7 @@ import { openEmbeddedBus } from "../drivers/embedded_bus.ts";
 import { bindLink } from "../drivers/link_socket.ts";
 import { type NatsBusOptions, openNatsBus } from "../drivers/nats_bus.ts";
 import { systemClock } from "./clock.ts";
+import { startLifelineThread } from "./lifeline_thread.ts";
 
 /** Binds the node link and finds the peers. The result makes the node's part in the group. Rejects with AnyhopError. */
 export async function prepareGroup(
@@ -32,15 +33,21 @@ export async function prepareGroup(
     peers.map(({ endpoint }) => endpoint),
   );
   const openBus = prepareBus(spec, cluster, log);
-  return (node) =>
-    new NodeGroup(node, spec, cluster, {
-      ...{ clock: systemClock, log, entropy, events, peers, link },
+  const own = { address: link.address, port: link.port };
+  return (node) => {
+    const lifeline = startLifelineThread(
+      { node: cluster.node, bootId: node.sender.bootId, fleetKey: cluster.fleetKey, peers, own },
+      (message) => node.fail(new AnyhopError("lifeline", message)),
+    );
+    return new NodeGroup(node, spec, cluster, {
+      ...{ clock: systemClock, log, entropy, events, peers, link, lifeline },
       engine: cluster.engine.kind,
       openBus,
       ticketKeys: () => store.ticketKeys(),
       agreed: (what) => store.agreed(what),
       agree: (what, bytes) => store.agree(what, bytes),
     });
+  };
 }
 
 async function endpointOf({ host, port }: LinkPlace): Promise<Endpoint> {

@@ -27,6 +27,8 @@ const FAST = 5000;
 const SETTLED_MS = 12_000;
 const STEP_MS = 100;
 const MOVE_MS = 30;
+/** A peer that is not alive is greeted every 200 ms. */
+const GREETED_MS = 240;
 const WINDOW_WORDS = 64;
 const NODES = [1, 2] as const;
 
@@ -40,6 +42,7 @@ class Rehearsal {
   readonly #entropy: Entropy;
   readonly #groups: readonly Group[];
   readonly #record: LiveRecord;
+  readonly #bootIds: readonly Uint8Array[];
   #ms = 0;
   #seq = 0;
   #silent = 0;
@@ -60,16 +63,17 @@ class Rehearsal {
       ...{ aead: AES_256_GCM, modes: 1, secret: entropy.bytes(32), clientKey: entropy.bytes(32) },
       ...{ instance: entropy.bytes(8), expiryMs: 900_000, addresses: [], endpoint: linkOf(9) },
     };
+    this.#bootIds = NODES.map(() => entropy.bytes(8));
     this.#groups = NODES.map(
-      (node) =>
+      (node, k) =>
         new Group(
           this.#now(),
           {
-            ...{ node, bootId: entropy.bytes(8), fleetKey, groupPublicKey, holdMs: 10, sessionLifeMs: 900_000 },
+            ...{ node, bootId: this.#bootIds[k], fleetKey, groupPublicKey, holdMs: 10, sessionLifeMs: 900_000 },
             peers: NODES.filter((other) => other !== node).map((other) => ({ node: other, endpoint: linkOf(other) })),
             ...{ sessionsMax: 16, tellsOverLink: false },
           },
-          { entropy, open: openHeld, superseded: () => false, claimsOf: () => [] },
+          { entropy, open: openHeld, superseded: () => false, claimsOf: () => [], fenced: () => false },
         ),
     );
   }
@@ -87,7 +91,9 @@ class Rehearsal {
       from.progress(this.#now(), [{ index: this.#record.index, seqHigh: this.#seq }]);
       this.#pass(1);
       this.#pass(1);
-      this.#silent = move % SILENT === 0 ? NODES[from === this.#groups[0] ? 0 : 1] : 0;
+      const owner = NODES[from === this.#groups[0] ? 0 : 1];
+      this.#silent = move % SILENT === 0 ? owner : 0;
+      if (this.#silent !== 0) to.lifeline(this.#now(), { ...this.#startOf(owner), kind: "dead", cause: "silent" });
       for (let packet = 0; packet < PACKETS; packet++) this.#send(to, undefined);
       for (let ms = 0; ms < MOVE_MS; ms++) {
         this.#pass(1);
@@ -96,9 +102,17 @@ class Rehearsal {
         this.#token = undefined;
         this.#send(to, token);
       }
-      this.#silent = 0;
       this.#pass(MOVE_MS);
+      if (this.#silent === 0) continue;
+      this.#silent = 0;
+      to.lifeline(this.#now(), { ...this.#startOf(owner), kind: "alive" });
+      // Greetings go on until they are answered.
+      for (let ms = 0; ms < GREETED_MS; ms += MOVE_MS) this.#pass(MOVE_MS);
     }
+  }
+
+  #startOf(node: number): { readonly node: number; readonly bootId: Uint8Array } {
+    return { node, bootId: this.#bootIds[node - 1] };
   }
 
   #now() {

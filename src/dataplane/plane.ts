@@ -18,6 +18,7 @@ import { ControlRing } from "./control_ring.ts";
 import { EndpointTable } from "./endpoints.ts";
 import { EventRing } from "./events.ts";
 import { IN_ROWS, OUT_BASE, OUT_ROWS, PUNT_ROWS } from "./layout.ts";
+import { isFenced, type Lease } from "./lease.ts";
 import { MacNews } from "./mac_news.ts";
 import type { PacketCrypto, PacketIo } from "./ports.ts";
 import { type SharedMemory, windowSlots } from "./shared.ts";
@@ -48,6 +49,8 @@ export interface PlaneOptions {
   readonly indexKeys?: readonly Uint8Array[];
   /** Of a node: key of the tags of cookies. Without it no request counts as one with a cookie. */
   readonly cookieTagKey?: Uint8Array | undefined;
+  /** Of such a node. */
+  readonly lease?: Lease | undefined;
 }
 
 /** An inner prefix as numbers; IPv4 in `w3` alone with `length` 0-32. */
@@ -112,6 +115,10 @@ export class Plane {
   sessions = NO_SESSION;
   /** Other nodes have this node's sessions too: what is unknown here is held until they were asked. */
   readonly group: boolean;
+  /** Of a node of a group: whether it may act as the owner of sessions. */
+  readonly lease: Lease | undefined;
+  /** It may not, this turn: packets of own sessions are held like those of foreign ones. */
+  fenced = false;
   /** Prefixes of session rows: in `routes` only while the row is the one to send with. */
   readonly prefixes: PrefixLists;
   /** Sessions in a client: (sender id, key slot) pairs of each row, for the day it goes. */
@@ -193,6 +200,7 @@ export class Plane {
     this.group = options.group ?? false;
     this.indexKeys = new IndexKeys(options.indexKeys);
     this.cookieTags = options.cookieTagKey && new CookieTags(options.cookieTagKey);
+    this.lease = options.lease;
     this.macNews = shared && options.ethernet ? new MacNews() : undefined;
     this.siblings = (shared?.siblings ?? []).map((memory) => new TunnelTable(memory));
     this.first = (shared?.index ?? 0) === 0;
@@ -206,6 +214,7 @@ export class Plane {
   /** Starts a turn: fresh time, what other shards learnt of endpoints, budgets refilled once a second. */
   begin(now: number): void {
     this.now = now;
+    this.fenced = this.lease !== undefined && isFenced(this.lease, now);
     if (this.endpoints?.hasNews()) this.takeOverEndpoints(this.endpoints);
     this.output.n = 0;
     this.outAt = OUT_BASE;

@@ -1,7 +1,7 @@
 /**
  * The UDP sockets of the node link: one unicast address, datagrams in and out. What they mean is in cluster/link.ts. Each
- * peer has a connected socket beside the one that is open to all, on the same port: only to a connected one does the kernel
- * say that a peer's host has refused a datagram, which is the first sign of a daemon that died.
+ * peer has a connected socket beside the one that is open to all, on the same port: a datagram leaves it without a look for
+ * the way.
  */
 import { createSocket, type Socket } from "node:dgram";
 import { AnyhopError } from "../base/errors.ts";
@@ -16,10 +16,15 @@ interface Place {
   readonly host: string;
   readonly port: number;
 }
+/** The literal address and the port that it is bound to. */
+interface LinkPlace {
+  readonly address: string;
+  readonly port: number;
+}
 type Endpoint = Address & { readonly port: number };
 
 /** Rejects with AnyhopError "link_bind". Errors of single datagrams are losses, which the link is made for. */
-export async function bindLink(own: Place, peers: readonly Endpoint[]): Promise<LinkSocket> {
+export async function bindLink(own: Place, peers: readonly Endpoint[]): Promise<LinkSocket & LinkPlace> {
   const { address, port } = await freePlace(own);
   const all = opened(address, port);
   const ofPeers = new Map<string, Socket>();
@@ -30,24 +35,18 @@ export async function bindLink(own: Place, peers: readonly Endpoint[]): Promise<
   }
   const sockets = [all, ...ofPeers.values()];
   let open = true;
-  let tellRefused = (_: Endpoint) => {};
   const isRefusal = (error: Error | null) => (error as NodeJS.ErrnoException | null)?.code === "ECONNREFUSED";
-  for (const peer of peers)
-    ofPeers.get(nameOf(peer))?.on("error", (error) => {
-      if (isRefusal(error)) tellRefused(peer);
-    });
   const sendOpenly = ({ port, w0, w1, w2, w3 }: Endpoint, bytes: Uint8Array) =>
     all.send(bytes, port, formatAddress(w0, w1, w2, w3), () => {});
   return {
+    address,
+    port,
     onDatagram(receive) {
       for (const socket of sockets)
         socket.on("message", (bytes, from) => {
           const address = parseAddress(from.address);
           if (address !== undefined) receive({ ...address, port: from.port }, bytes);
         });
-    },
-    onRefused(refused) {
-      tellRefused = refused;
     },
     send(to, bytes) {
       if (!open) return;
@@ -59,7 +58,6 @@ export async function bindLink(own: Place, peers: readonly Endpoint[]): Promise<
       socket.send(bytes, (error) => {
         if (!open || !isRefusal(error)) return;
         // Of a datagram before this one, which was not sent.
-        tellRefused(to);
         sendOpenly(to, bytes);
       });
     },
@@ -73,7 +71,7 @@ export async function bindLink(own: Place, peers: readonly Endpoint[]): Promise<
 const nameOf = ({ w0, w1, w2, w3, port }: Endpoint): string => `${w0} ${w1} ${w2} ${w3} ${port}`;
 
 /** The literal address and port of a place that no other socket has: those that share one don't see another daemon's. */
-async function freePlace({ host, port }: Place): Promise<{ readonly address: string; readonly port: number }> {
+async function freePlace({ host, port }: Place): Promise<LinkPlace> {
   const probe = createSocket({ type: host.includes(":") ? "udp6" : "udp4" });
   await new Promise<void>((resolve, reject) => {
     probe.once("error", (error: NodeJS.ErrnoException) => {

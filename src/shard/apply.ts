@@ -11,12 +11,13 @@ import {
   removePrefixes,
   setPrefixes,
 } from "../dataplane/activate.ts";
+import { lowerFence } from "../dataplane/lease.ts";
 import { NEWS_WORDS } from "../dataplane/mac_news.ts";
 import { turnInject, turnSeal, turnSend } from "../dataplane/pipeline.ts";
 import type { Plane, Prefix } from "../dataplane/plane.ts";
 import { IN_CLIENT, IN_NODE, NO_SESSION } from "../dataplane/tunnels.ts";
 import type { Endpoint, KeyRefused, SessionSetup, ToShard, TunnelSetup, Yielded } from "./messages.ts";
-import { own, yieldRow } from "./ownership.ts";
+import { own, reclaim, yieldAll, yieldRow } from "./ownership.ts";
 import { sessionsOf } from "./session_batch.ts";
 
 /** Who hears what comes of a message. */
@@ -71,6 +72,13 @@ export function apply(p: Plane, message: ToShard, hearers: Hearers = {}): boolea
       return true;
     case "own":
       own(p, message.index, message.highest, message.words);
+      return true;
+    case "reclaim":
+      reclaim(p, message.index, message.floor);
+      return true;
+    case "fall":
+      if (message.yields) yieldAll(p);
+      if (p.lease !== undefined) lowerFence(p.lease, message.fence);
       return true;
     case "inject":
       turnInject(p, message.datagrams, p.io.now());

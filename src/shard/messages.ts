@@ -2,6 +2,7 @@
  * What the control plane tells a shard, and what a shard tells back. Plain values that structured clone carries to a
  * worker thread. The control plane builds, the shard applies between two batches.
  */
+import type { Lease } from "../dataplane/lease.ts";
 import type { Prefix } from "../dataplane/plane.ts";
 import type { AeadKey, Offload, SatpKey } from "../dataplane/ports.ts";
 import type { SharedMemory } from "../dataplane/shared.ts";
@@ -29,6 +30,8 @@ export interface ShardSetup {
   readonly indexKeys: readonly Uint8Array[];
   /** Of a node: 8 bytes (crypto/cookie_tags.ts). */
   readonly cookieTagKey: Uint8Array | undefined;
+  /** Whether it may act as the owner of sessions, see dataplane/lease.ts; a node of a group has it. */
+  readonly lease: Lease | undefined;
 }
 
 /** An address or prefix as numbers. */
@@ -133,6 +136,10 @@ export type ToShard =
   | { readonly kind: "yield"; readonly index: number; readonly seq: number; readonly token: number }
   /** Be the owner from now on, with this window; highest -1 = nothing was received yet. */
   | { readonly kind: "own"; readonly index: number; readonly highest: number; readonly words: Int32Array }
+  /** Be the owner again of a row that "fall" made foreign. Everything up to `floor`, -1 = nothing, counts as received. */
+  | { readonly kind: "reclaim"; readonly index: number; readonly floor: number }
+  /** Fence `fence` of the lease falls. `yields`: before that all own rows become foreign, and keep their windows. */
+  | { readonly kind: "fall"; readonly fence: number; readonly yields: boolean }
   /** Handle these, in this order, as if they came from the socket now. Those of a foreign row are held again. */
   | { readonly kind: "inject"; readonly datagrams: readonly InjectedDatagram[] }
   /** Another node saw the first authentic packet: a pending row becomes the one to send with. */

@@ -37,6 +37,33 @@ export function own(p: Plane, t: number, highest: number, words: Int32Array): vo
   p.tunnels.foreign[t] = 0;
 }
 
+/** All own sessions become foreign; their windows stay where they are, for `reclaim`. */
+export function yieldAll(p: Plane): void {
+  const { used, session, foreign, capacity } = p.tunnels;
+  for (let t = 0; t < capacity; t++) if (used[t] === 1 && session[t] === IN_NODE) foreign[t] = 1;
+}
+
+/** Row `t` is this node's own again, with the window that it had. Everything up to `floor`, -1 = nothing, counts as received. */
+export function reclaim(p: Plane, t: number, floor: number): void {
+  const windows = windowsOf(p, t);
+  if (windows === undefined) return;
+  const { window, foreign } = p.tunnels;
+  const slot = windows.find(t, senderOf(p, t));
+  const words = new Int32Array(windowWords(window[t]));
+  const highest = slot < 0 ? -1 : windows.read(slot, window[t], words);
+  if (floor < 0) foreign[t] = 0;
+  else if (floor >= highest) own(p, t, floor, Int32Array.of(bitsUpTo(floor & 31)));
+  else {
+    for (let k = 0; k < words.length; k++) {
+      const lowest = 32 * ((highest >>> 5) - k);
+      if (lowest <= floor) words[k] |= bitsUpTo(Math.min(31, floor - lowest));
+    }
+    own(p, t, highest, words);
+  }
+}
+
+const bitsUpTo = (bit: number): number => (bit === 31 ? -1 : (1 << (bit + 1)) - 1);
+
 function give(p: Plane, windows: ReplayTable, t: number, token: number): Yielded {
   const { tunnels } = p;
   tunnels.foreign[t] = 1;

@@ -8,6 +8,7 @@ import { createMemory, type Memory } from "../dataplane/batch.ts";
 import { HELD, HELD_UNKNOWN } from "../dataplane/control_ring.ts";
 import { CONFIRMED, ENDPOINT_MOVED, EVENT_WORDS } from "../dataplane/events.ts";
 import { READY_DEVICE, READY_SOCKET0 } from "../dataplane/layout.ts";
+import type { Lease } from "../dataplane/lease.ts";
 import { turnFromDevice, turnFromSocket, turnKeepalive } from "../dataplane/pipeline.ts";
 import { Plane } from "../dataplane/plane.ts";
 import type { PacketCrypto } from "../dataplane/ports.ts";
@@ -35,6 +36,8 @@ export interface MachineOptions {
   /** What the shard is told, on its way there, and what it answers. */
   readonly onMessage?: (message: ToShard) => void;
   readonly onYielded?: (message: Yielded) => void;
+  /** Of a node: whether it may act as the owner of sessions. */
+  readonly lease?: Lease;
 }
 
 export class Machine {
@@ -70,6 +73,7 @@ export class Machine {
       ...{ memory, tunnels: createTunnelMemory(isNode ? options.rows : CLIENT_ROWS), io: this.#io },
       crypto: options.watchCrypto(memory, this),
       ...{ ethernet: false, fanoutMax: 256, floodPps: 1000, dscp: -1, windowMax: 2048, hashSeed: 1, group: isNode },
+      lease: options.lease,
     });
     this.plane.sessions = isNode ? IN_NODE : IN_CLIENT;
   }

@@ -3,13 +3,14 @@ import { createLogger, type Logger, type LogRecord, NOTICE } from "../base/log.t
 import { parsePrefix } from "../base/prefix.ts";
 import { Prng } from "../base/prng.ts";
 import type { Bus, BusListener } from "../cluster/bus.ts";
+import type { LifelineOptions } from "../cluster/lifeline_types.ts";
 import { ClientEnd } from "../control/client_end.ts";
 import { EventHub } from "../control/event_hub.ts";
 import type { ClientSpec, ClusterSpec, EngineSpec, NodeSpec, ServiceSpec } from "../control/instance.ts";
 import { formatKey } from "../control/keys/key_text.ts";
 import { NodeEnd } from "../control/node_end.ts";
 import { NodeGroup } from "../control/node_group.ts";
-import type { ClientRecord, LinkSocket, Store } from "../control/ports.ts";
+import type { ClientRecord, LifelinePort, LinkSocket, Store } from "../control/ports.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { keyPairFromPrivate } from "../crypto/x25519.ts";
 import { createMemoryHost } from "../drivers/memory_host.ts";
@@ -82,13 +83,16 @@ export interface Member {
   readonly store: Store;
 }
 
+/** Makes the lifeline of a start of a node. */
+export type LifelineMaker = (options: LifelineOptions) => LifelinePort;
+
 /** A node's end and its part in the group. */
 export function makeNode(
   plan: Plan,
   node: number,
-  member: Member & { readonly link: LinkSocket; openBus(listener: BusListener): Bus },
+  member: Member & { readonly link: LinkSocket; readonly lifeline: LifelineMaker; openBus(listener: BusListener): Bus },
 ): { readonly end: NodeEnd; readonly group: NodeGroup } {
-  const { time, entropy, log, skewMs, store, link, openBus } = member;
+  const { time, entropy, log, skewMs, store, link, lifeline, openBus } = member;
   const others = plan.nodes.map((_, k) => k + 1).filter((other) => other !== node);
   const cluster: ClusterSpec = {
     ...{ node, fleetKey: FLEET_KEY, holdMs: HOLD_MS, link: { host: "", port: 0 }, engine: ENGINE },
@@ -122,6 +126,7 @@ export function makeNode(
           log,
           entropy,
           link,
+          lifeline: lifeline({ node, bootId: self.sender.bootId, fleetKey: FLEET_KEY, peers, entropy }),
           engine,
           openBus,
           peers,

@@ -7,11 +7,13 @@
 /** Whose events these are: those of a machine that was killed never come. */
 export interface Life {
   alive: boolean;
+  /** It stands still until then: what is to happen in it happens at that moment, in the same order. */
+  asleepUntilMs?: number;
 }
 
 interface Event {
-  readonly atMs: number;
-  readonly order: number;
+  atMs: number;
+  order: number;
   readonly life: Life;
   readonly work: () => void;
   cancelled: boolean;
@@ -62,6 +64,11 @@ export class VirtualTime {
 
   /** Runs `work` now as an event of `life`: its timers are virtual. Throws what it throws. */
   as(life: Life, work: () => void): void {
+    const wakesMs = life.asleepUntilMs ?? 0;
+    if (wakesMs > this.nowMs) {
+      this.later(wakesMs - this.nowMs, work, life);
+      return;
+    }
     const before = this.#life;
     this.#life = life;
     const real = this.#replaceGlobals();
@@ -86,6 +93,12 @@ export class VirtualTime {
       for (let next = this.#heap[0]; next !== undefined && next.atMs <= breathMs; next = this.#heap[0]) {
         this.#pop();
         if (next.cancelled || !next.life.alive) continue;
+        if ((next.life.asleepUntilMs ?? 0) > next.atMs) {
+          next.atMs = next.life.asleepUntilMs!;
+          next.order = this.#order++;
+          this.#push(next);
+          continue;
+        }
         this.#atOnce = next.atMs > this.nowMs ? 0 : this.#atOnce + 1;
         if (this.#atOnce > AT_ONCE_MAX) throw new Error(`time stands still: ${next.work.toString().slice(0, 300)}`);
         this.#clock.nowMs = next.atMs;

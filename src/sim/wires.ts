@@ -45,8 +45,6 @@ export class Wires {
   readonly nodes = new Map<number, Machine>();
   readonly clients = new Map<number, Machine>();
   readonly links = new Map<number, (from: Endpoint, bytes: Uint8Array) => void>();
-  /** Who is told that nobody listens at a node, by node. */
-  readonly refusals = new Map<number, (by: Endpoint) => void>();
   /** Changes with everything that arrives: two runs of one seed must agree on it. */
   trace = 0x811c9dc5;
   readonly recorded: Recorded[] = [];
@@ -100,25 +98,16 @@ export class Wires {
     for (const delayMs of delays) {
       this.#time.later(delayMs, () => {
         const machine = this.nodes.get(node);
-        if (machine === undefined) {
-          this.#refuse(from, node);
-          return;
-        }
+        if (machine === undefined) return;
         this.#note(copy);
         this.#time.as(machine.life, () => this.links.get(node)?.(linkOf(from), copy.slice()));
       });
     }
   }
 
-  /** Half of the hosts without a daemon say so; the others died with it. */
-  #refuse(from: number, node: number): void {
-    const machine = this.nodes.get(from);
-    if (machine === undefined || this.unit() < 0.5) return;
-    for (const delayMs of this.#delays("link"))
-      this.#time.later(delayMs, () => {
-        if (this.nodes.get(from) === machine)
-          this.#time.as(machine.life, () => this.refusals.get(from)?.(linkOf(node)));
-      });
+  /** Of one segment of TCP between two nodes; undefined: it is lost. */
+  linkDelay(): number | undefined {
+    return this.#delays("link")[0];
   }
 
   /**

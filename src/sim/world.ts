@@ -4,16 +4,20 @@
  */
 import { Prng } from "../base/prng.ts";
 import type { Bus, BusListener } from "../cluster/bus.ts";
+import { type LifelineEvent, type LifelineOptions, PAUSE_MS } from "../cluster/lifeline_types.ts";
 import type { ClientEnd } from "../control/client_end.ts";
 import type { NodeEnd } from "../control/node_end.ts";
 import type { NodeGroup } from "../control/node_group.ts";
-import type { Store } from "../control/ports.ts";
+import type { LifelinePort, Store } from "../control/ports.ts";
+import { createLease, isFenced, type Lease, raiseFence, renewLease } from "../dataplane/lease.ts";
 import { MemoryHub } from "../drivers/memory_bus.ts";
+import { MemoryLifelines } from "../drivers/memory_lifeline.ts";
 import { MemoryNetwork } from "../drivers/memory_network.ts";
 import { createMemoryStore } from "../drivers/memory_store.ts";
 import { Ledger, type Packet } from "./ledger.ts";
 import { Machine } from "./machine.ts";
 import {
+  clockOf,
   FLEET_KEY,
   innerOfClient,
   LOCAL,
@@ -26,7 +30,7 @@ import {
 } from "./members.ts";
 import { FAIR, type Fault, type Plan } from "./plan.ts";
 import { Takeovers } from "./takeovers.ts";
-import { VirtualTime } from "./virtual_time.ts";
+import { type Life, VirtualTime } from "./virtual_time.ts";
 import { addressOfClient, SERVICE, Wires } from "./wires.ts";
 
 const PART_EVERY_MS = 20;
@@ -34,6 +38,8 @@ const PART_FOR_MS = 500;
 /** Mean time between packets of nodes to clients. */
 const NODE_EVERY_MS = 60;
 const BURST = 8;
+/** Of crashes: those of the whole host, of which nobody hears. */
+const HOSTS = 0.3;
 
 export interface SimNode {
   readonly node: number;
@@ -72,6 +78,9 @@ export class World {
   /** What ended on its own, as sentences. */
   readonly refused: string[] = [];
   readonly #hub: MemoryHub;
+  readonly #lifelines: MemoryLifelines;
+  /** Of the present start of each node. */
+  readonly #lives = new Map<number, Life>();
   readonly #prng: Prng;
   readonly #disks = new Map<string, Store>();
   readonly #leaving = new Set<number>();
@@ -92,6 +101,16 @@ export class World {
       nowMs: () => this.time.nowMs,
       later: (delayMs, work) => void this.time.later(delayMs, work),
       random,
+    });
+    this.#lifelines = new MemoryLifelines({
+      now: (node) => {
+        const { monotonicMs, wallMs } = clockOf(this.time, plan.nodes[node - 1].skewMs);
+        return { ms: monotonicMs(), wallMs: wallMs() };
+      },
+      later: (delayMs, act) => void this.time.later(delayMs, act),
+      delayMs: () => this.wires.linkDelay(),
+      isCut: (from, to) => this.wires.isCut(`${from}>${to} link`),
+      as: (node, act) => this.time.as(this.#lives.get(node)!, act),
     });
     this.#hub.links.delayMs = () => {
       const { minMs, maxMs } = this.wires.weather.bus;
@@ -177,8 +196,9 @@ export class World {
   #startNode(node: number, kept = true): void {
     if (this.nodes.has(node) || this.#leaving.has(node)) return;
     const { time, wires, plan } = this;
+    const lease = createLease(PAUSE_MS);
     const machine = new Machine(time, wires.network, {
-      ...{ side: "node", address: SERVICE, rows: ROWS, threadMs: plan.threadMs },
+      ...{ side: "node", address: SERVICE, rows: ROWS, threadMs: plan.threadMs, lease },
       watchCrypto: (memory, self) =>
         this.ledger.watch(
           memory,
@@ -192,16 +212,17 @@ export class World {
       onYielded: (answer) => this.takeovers.yielded(node, answer),
     });
     this.#say(`node ${node} starts`);
+    this.#lives.set(node, machine.life);
     time.as(machine.life, () => {
       const { end, group } = makeNode(plan, node, {
         ...{ time, entropy: seededEntropy(plan.seed * 1000 + this.#starts++), skewMs: plan.nodes[node - 1].skewMs },
         ...{ log: logOf(time, `node ${node}`, this.#tell), store: this.#disk(`node ${node}`, kept) },
         link: {
           onDatagram: (receive) => void wires.links.set(node, receive),
-          onRefused: (refused) => void wires.refusals.set(node, refused),
           send: (to, bytes) => wires.sendLink(node, to, bytes),
           close: () => void wires.links.delete(node),
         },
+        lifeline: (options) => this.#lifeline(machine, lease, options),
         openBus: (listener) => {
           self.bus = this.#openBus(node, machine, listener);
           return self.bus;
@@ -216,6 +237,23 @@ export class World {
       machine.start(end);
       this.nodes.set(node, self);
     });
+  }
+
+  #lifeline({ life }: Machine, lease: Lease, options: LifelineOptions): LifelinePort {
+    const { time, plan } = this;
+    let listener = (_: LifelineEvent) => {};
+    const tell = (event: LifelineEvent) => {
+      if (event.kind === "fenced") raiseFence(lease, event.fence);
+      time.later(plan.threadMs, () => listener(event), life);
+    };
+    const { heard, close } = this.#lifelines.start(options, tell, (nowMs) => renewLease(lease, nowMs));
+    return {
+      lease,
+      onEvent(next) {
+        listener = next;
+      },
+      ...{ heard, close, fenced: () => isFenced(lease, time.nowMs) },
+    };
   }
 
   #openBus(node: number, machine: Machine, listener: BusListener): Bus {
@@ -393,7 +431,7 @@ export class World {
   #crash(node: number, kept: boolean, forMs: number): void {
     const dead = this.nodes.get(node);
     if (dead === undefined || this.#leaving.has(node)) return;
-    this.#remove(dead);
+    this.#remove(dead, this.#unit() < HOSTS);
     void dead.bus?.close();
     this.time.later(this.plan.withdrawMs, () => {
       for (let client = 0; client < this.plan.clients.length; client++) this.#reroute(client);
@@ -401,8 +439,10 @@ export class World {
     this.time.later(forMs, () => this.#startNode(node, kept));
   }
 
-  #remove({ node, machine }: SimNode): void {
+  /** `host`: it is without power, too. */
+  #remove({ node, machine }: SimNode, host = false): void {
     machine.kill();
+    this.#lifelines.kill(node, host);
     this.nodes.delete(node);
     this.wires.nodes.delete(node);
     this.wires.links.delete(node);

@@ -3,6 +3,8 @@ import { describe, expect, test } from "vitest";
 import { PONG } from "../../src/channel/kinds.ts";
 import { encodeUnnumbered, TOKEN_LEN } from "../../src/channel/unnumbered.ts";
 import type { GroupOutput } from "../../src/cluster/group_types.ts";
+import { BEAT_MS } from "../../src/cluster/lifeline_types.ts";
+import { PATIENCE_MS } from "../../src/cluster/lifeline_watch.ts";
 import { PROOF_LEN } from "../../src/cluster/ownership.ts";
 import { sealAead } from "../../src/crypto/aead.ts";
 import { ALG_AES_256_GCM } from "../../src/dataplane/layout.ts";
@@ -248,16 +250,27 @@ describe("an owner that is gone", () => {
     for (let old = 0; old < 1000; old++) expect(world.acceptedAt(client, old)).toEqual([1]);
   });
 
-  test("a client that has proven where it is waits half the hold time for a silent one", () => {
+  test("a client that has proven where it is waits for evidence: the end of a connection, or missing beats", () => {
+    const world = new World(19, [1, 2]);
+    const client = settled(world, 1000);
+    world.kill(1, true);
+    client.at = 2;
+    const seqs = [client.send(), client.send()];
+    world.run(PATIENCE_MS - BEAT_MS - 50);
+    expect(world.node(2).outcomes).toMatchObject({ challenged: 1, proven: 1, forecast: 0 });
+    expect(world.acceptedAt(client, seqs[1])).toEqual([]);
+    world.run(BEAT_MS + 60);
+    for (const seq of seqs) expect(world.acceptedAt(client, seq)).toEqual([2]);
+    expect(notices(world.node(2))).toContain("peer_dead");
+  });
+
+  test("a daemon that ends is replaced as soon as its host refuses another connection", () => {
     const world = new World(19, [1, 2]);
     const client = settled(world, 1000);
     world.kill(1);
     client.at = 2;
     const seqs = [client.send(), client.send()];
     world.run(4);
-    expect(world.node(2).outcomes).toMatchObject({ challenged: 1, proven: 1 });
-    expect(world.acceptedAt(client, seqs[1])).toEqual([]);
-    world.run(3);
     for (const seq of seqs) expect(world.acceptedAt(client, seq)).toEqual([2]);
   });
 
@@ -866,5 +879,5 @@ test("an owner that gave up remembers how far the other one was, should the sess
   expect(world.owners(client)).toEqual([home]);
   for (let seq = seen - 20; seq <= seen; seq++) world.receive(home, client.packet(seq));
   world.run(50);
-  for (let seq = seen - 20; seq <= seen; seq++) expect(world.acceptedAt(client, seq)).toEqual([other]);
+  for (let seq = seen - 20; seq <= seen; seq++) expect(world.acceptedAt(client, seq)).toHaveLength(1);
 });

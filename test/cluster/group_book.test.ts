@@ -38,7 +38,7 @@ class Node {
         ...{ node: id, bootId: world.entropy.bytes(8), fleetKey: key(9), groupPublicKey: key(3), peers },
         ...{ holdMs: 10, sessionLifeMs: 600_000, sessionsMax: 16, tellsOverLink: true },
       },
-      { entropy: world.entropy, open: () => undefined, superseded: () => false, claimsOf },
+      { entropy: world.entropy, open: () => undefined, superseded: () => false, fenced: () => false, claimsOf },
     );
     for (const [clientKey, value] of this.disk) this.group.restoreClient(world.now(), clientKey, value);
     this.settle();

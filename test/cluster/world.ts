@@ -7,10 +7,12 @@
 import type { Endpoint } from "../../src/cluster/endpoint.ts";
 import { Group } from "../../src/cluster/group.ts";
 import type { GroupConfig, GroupOutput, HeldPacket } from "../../src/cluster/group_types.ts";
+import type { LifelineEvent } from "../../src/cluster/lifeline_types.ts";
 import type { LiveRecord } from "../../src/cluster/record.ts";
 import type { Window } from "../../src/cluster/window.ts";
 import type { Entropy } from "../../src/crypto/entropy.ts";
 import { keyPairFromPrivate } from "../../src/crypto/x25519.ts";
+import { MemoryLifelines } from "../../src/drivers/memory_lifeline.ts";
 import { newIndex } from "../support/new_index.ts";
 import { Prng } from "../support/prng.ts";
 
@@ -19,6 +21,7 @@ const WALL = 1_800_000_000_000;
 export const LIFE_MS = 600_000;
 const PROGRESS_MS = 250;
 const TICK_MS = 1;
+const FLEET_KEY = new Uint8Array(32).fill(9);
 
 export const endpoint = (last: number, port = 4445): Endpoint => ({
   ...{ family: 4, w0: 0, w1: 0, w2: 0xffff, w3: (0xc6336400 + last) | 0 },
@@ -52,6 +55,12 @@ class Row {
   check(seq: number): "fresh" | "duplicate" | "old" {
     if (seq <= this.floor || seq <= this.highest - WINDOW) return "old";
     return this.seen.has(seq) ? "duplicate" : "fresh";
+  }
+
+  reclaim(floor: number): void {
+    this.floor = Math.max(this.floor, floor);
+    this.highest = Math.max(this.highest, floor);
+    this.foreign = false;
   }
 
   window(): Window {
@@ -93,6 +102,8 @@ export class Node {
   follows = false;
   progressMs = 0;
   #yields: Yield[] = [];
+  /** Number of the fence that stands, 0 = none. */
+  fence = 0;
   /** The shard answers to `yield` after so long. */
   shardMs = 0.05;
 
@@ -109,7 +120,7 @@ export class Node {
       ...{
         node: id,
         bootId: this.bootId,
-        fleetKey: new Uint8Array(32).fill(9),
+        fleetKey: FLEET_KEY,
         groupPublicKey: new Uint8Array(32).fill(3),
       },
       peers: world.ids.filter((peer) => peer !== id).map((node) => ({ node, endpoint: endpoint(node) })),
@@ -121,7 +132,14 @@ export class Node {
       open: (record, datagram) => openPacket(record, datagram),
       superseded: (record) => world.superseded(this, record),
       claimsOf: () => [],
+      fenced: () => this.fence > 0,
     });
+  }
+
+  /** What its lifeline found out. The fence is seen before the group hears of it, as the shard sees it. */
+  lifeline(event: LifelineEvent): void {
+    if (event.kind === "fenced") this.fence = event.fence;
+    if (this.up) this.group.lifeline(this.world.now(), event);
   }
 
   count(kind: GroupOutput["kind"]): number {
@@ -135,7 +153,7 @@ export class Node {
   /** A client's datagram, or one that is put back. */
   receive(packet: HeldPacket): void {
     const row = this.rows.get(packet.index);
-    if (row === undefined || row.foreign) {
+    if (row === undefined || row.foreign || this.fence > 0) {
       this.group.held(this.world.now(), packet);
       return;
     }
@@ -194,6 +212,16 @@ export class Node {
       case "yield":
         if (this.#yields.length === 0) world.after(this.shardMs, () => this.#answerYields());
         this.#yields.push(output);
+        break;
+      case "reclaim":
+        this.rows.get(output.index)!.reclaim(output.floor);
+        break;
+      case "fall":
+        if (output.yields) for (const row of this.rows.values()) row.foreign = true;
+        if (this.fence === output.fence) this.fence = 0;
+        break;
+      case "heard":
+        world.lifelines.get(this.id)?.heard(output.node, world.ms);
         break;
       case "own":
         this.rows.get(output.index)?.install(output.window);
@@ -373,6 +401,17 @@ export class World {
   /** Pairs of nodes without a link, "from>to". */
   readonly cut = new Set<string>();
   readonly ids: readonly number[];
+  readonly tcp = new MemoryLifelines({
+    now: () => this.now(),
+    later: (ms, act) => this.after(ms, act),
+    delayMs: () => (this.chance(this.weather.linkLoss) ? undefined : this.delay()),
+    isCut: (from, to) => this.cut.has(`${from}>${to}`),
+    as: (id, act) => {
+      act();
+      this.nodes.get(id)?.settle();
+    },
+  });
+  readonly lifelines = new Map<number, ReturnType<MemoryLifelines["start"]>>();
   /** What a datagram of the link takes beyond the weather. */
   lateMs: (from: number) => number = () => 0;
   superseded: (node: Node, record: LiveRecord) => boolean = () => false;
@@ -408,6 +447,15 @@ export class World {
   start(id: number, changes: Partial<GroupConfig> = {}): Node {
     const node = new Node(this, id, changes);
     this.nodes.set(id, node);
+    const { bootId } = node;
+    const peers =
+      changes.peers ?? this.ids.filter((peer) => peer !== id).map((peer) => ({ node: peer, endpoint: endpoint(peer) }));
+    this.lifelines.set(
+      id,
+      this.tcp.start({ node: id, bootId, fleetKey: FLEET_KEY, peers, entropy: this.entropy }, (event) =>
+        node.lifeline(event),
+      ),
+    );
     return node;
   }
 
@@ -418,8 +466,10 @@ export class World {
     return node;
   }
 
-  kill(id: number): void {
+  /** The daemon ends; `host`: its host too, so nobody is told. */
+  kill(id: number, host = false): void {
     this.node(id).up = false;
+    this.tcp.kill(id, host);
   }
 
   /** Node `id` answers for a session; the client's packets go there. */

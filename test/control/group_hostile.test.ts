@@ -16,6 +16,7 @@ import { createTunnelMemory, TunnelTable } from "../../src/dataplane/tunnels.ts"
 import { MemoryHub } from "../../src/drivers/memory_bus.ts";
 import { seededEntropy } from "../handshake/party.ts";
 import { newIndex } from "../support/new_index.ts";
+import { noLifeline } from "../support/no_lifeline.ts";
 
 const FLEET = new Uint8Array(32).fill(9);
 const entropy = seededEntropy(7);
@@ -59,8 +60,8 @@ const endOf = (node: number): End => {
       clock,
       engine: "memory",
       openBus: (listener) => hub.open(node, listener),
+      lifeline: noLifeline,
       link: {
-        onRefused: () => {},
         onDatagram: (receive) => {
           made.receive = receive;
         },

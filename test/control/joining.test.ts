@@ -27,6 +27,7 @@ import { sessionsOf } from "../../src/shard/session_batch.ts";
 import { NO_ANNOUNCE } from "../announce/parts.ts";
 import { seededEntropy } from "../handshake/party.ts";
 import { newIndex } from "../support/new_index.ts";
+import { noLifeline } from "../support/no_lifeline.ts";
 
 const FLEET = new Uint8Array(32).fill(9);
 const WALL_MS = 1_750_000_000_000;
@@ -98,7 +99,8 @@ describe("sessions of clients that are not known yet", () => {
         group = new NodeGroup(self, spec, cluster, {
           ...{ clock, log: logger(), entropy, events, ticketKeys: () => [], agreed: () => undefined, agree: () => {} },
           peers: [{ node: 2, endpoint: { family: 4, w0: 0, w1: 0, w2: 0xffff, w3: 1, port: 1 } }],
-          link: { onDatagram: () => {}, onRefused: () => {}, send: () => {}, close: () => {} },
+          link: { onDatagram: () => {}, send: () => {}, close: () => {} },
+          lifeline: noLifeline,
           engine: "memory",
           openBus(heard) {
             listener = heard;

@@ -19,6 +19,7 @@ import type { ToShard } from "../../src/shard/messages.ts";
 import { NO_ANNOUNCE } from "../announce/parts.ts";
 import { seededEntropy } from "../handshake/party.ts";
 import { newIndex } from "../support/new_index.ts";
+import { noLifeline } from "../support/no_lifeline.ts";
 
 const FLEET = new Uint8Array(32).fill(9);
 const GROUP = new Uint8Array(32).fill(1);
@@ -68,7 +69,8 @@ test("its client is told of this start of the node as soon as it may come", asyn
       join: (self) =>
         new NodeGroup(self, spec, spec.cluster!, {
           ...{ clock, log, entropy, events, peers: [], ticketKeys: () => [], agreed: () => undefined, agree: nothing },
-          link: { onDatagram: nothing, onRefused: nothing, send: nothing, close: nothing },
+          link: { onDatagram: nothing, send: nothing, close: nothing },
+          lifeline: noLifeline,
           engine: "memory",
           openBus: (listener) => hub.open(1, listener),
         }),

@@ -67,7 +67,7 @@ export function classify(p: Plane, n: number): void {
     sender[i] = id;
     mux[i] = m;
     key[i] = tunnels.key[t];
-    if (isSession && tunnels.foreign[t] === 1) {
+    if (isSession && (tunnels.foreign[t] === 1 || p.fenced)) {
       // Only what is authentic is worth a question to the owner. What could not be held is not looked at.
       verdict[i] = len[i] > HELD_BYTES_MAX ? HOLD_FULL : FOREIGN;
       continue;

@@ -1,0 +1,46 @@
+/**
+ * Starts the lifeline in a worker thread of its own, which does nothing else: what the control thread is busy with never
+ * delays a beat. Its memory is its own, so its garbage is collected in a moment.
+ */
+import { Worker } from "node:worker_threads";
+import { type LifelineEvent, PAUSE_MS } from "../cluster/lifeline_types.ts";
+import type { LifelinePort } from "../control/ports.ts";
+import { createLease, isFenced } from "../dataplane/lease.ts";
+import { systemClock } from "./clock.ts";
+import type { FromLifeline, LifelineSetup, ToLifeline } from "./lifeline_messages.ts";
+
+/** `failed` hears why this node can't go on. */
+export function startLifelineThread(
+  setup: Omit<LifelineSetup, "lease">,
+  failed: (message: string) => void,
+): LifelinePort {
+  const lease = createLease(PAUSE_MS);
+  const worker = new Worker(new URL("./lifeline_worker.js", import.meta.url), {
+    workerData: { ...setup, lease } satisfies LifelineSetup,
+    resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 },
+  });
+  const early: LifelineEvent[] = [];
+  let listener: (event: LifelineEvent) => void = (event) => void early.push(event);
+  let closed = false;
+  worker.on("message", (message: FromLifeline) => {
+    if (message.kind === "event") listener(message.event);
+    else failed(message.reason);
+  });
+  worker.on("error", (error) => failed(`The thread of the lifeline has crashed: ${error.stack ?? error.message}`));
+  const post = (message: ToLifeline) => {
+    if (!closed) worker.postMessage(message);
+  };
+  return {
+    lease,
+    onEvent(next) {
+      listener = next;
+      for (const event of early.splice(0)) next(event);
+    },
+    heard: (node, ms) => post({ kind: "heard", node, ms }),
+    fenced: () => isFenced(lease, systemClock.monotonicMs()),
+    close() {
+      post({ kind: "close" });
+      closed = true;
+    },
+  };
+}

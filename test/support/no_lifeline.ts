@@ -1,0 +1,10 @@
+/** A lifeline that never has news: for tests of what does not depend on who lives. */
+import type { LifelinePort } from "../../src/control/ports.ts";
+
+export const noLifeline: LifelinePort = {
+  lease: undefined,
+  onEvent: () => {},
+  heard: () => {},
+  fenced: () => false,
+  close: () => {},
+};
