@@ -202,6 +202,8 @@ export class SharedClients implements ReplicatedClients {
     if (before !== undefined) book.leave(before);
     const client = wanted && this.#enter(clientKey, { publicKey, ...wanted }, entry!.claimed.stamp / STAMPS_PER_MS);
     if (wanted === undefined) this.#refused.delete(clientKey);
+    // It has lost its only address and gets another one soon: until then its session goes on, and asking is of no use.
+    if (before !== undefined && client?.addresses.length === 0) return;
     // Its session has the old addresses: it ends, and the client begins anew with the new ones.
     const goesOn =
       client !== undefined && before?.addresses.join() === client.addresses.join() && before.psk === client.psk;
