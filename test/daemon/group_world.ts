@@ -26,6 +26,8 @@ export interface NodeChange {
   readonly node?: number;
   /** Of [group], milliseconds. */
   readonly hold?: number;
+  /** Lines of [group] beside the usual ones. */
+  readonly group?: string;
   /** Lines of [announce] beside device and addresses. */
   readonly announce?: string;
   /** As `init node --group-node` writes it for a name: all addresses, no [announce]; the service addresses are on the host. */
@@ -148,6 +150,7 @@ node = ${number}
 fleet_key = "${change.fleetKey ?? this.fleetKey}"
 link = "${places[node - 1]}"
 ${change.hold === undefined ? "" : `hold = ${change.hold}`}
+${change.group ?? ""}
 ${peers.join("\n")}
 ${change.unnamed ? "" : `[announce]\ndevice = "anyc0"\naddresses = ["${SERVICE.v4}", "${SERVICE.v6}"]`}
 ${change.announce ?? ""}
