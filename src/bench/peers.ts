@@ -82,7 +82,7 @@ export const peers: readonly Peer[] = [
   {
     ...{ name: "ours-session", ours: true, needs: [], target: INNER.right },
     help: "anyhop run, a session of a client with a node, AES-256-GCM",
-    start: startSession,
+    start: async (pair, dir, started) => void (await startSession(pair, dir, started)),
   },
 ];
 

@@ -8,7 +8,13 @@ import { ANYHOP, DEVICE, INNER, SIDES, type Side, startBoth } from "./tunnel_end
 
 const PORT = 4444;
 
-export async function startSession(pair: Pair, dir: string, started: Program[]): Promise<void> {
+/** `listen`: addresses of the node. Returns the public key of its group. */
+export async function startSession(
+  pair: Pair,
+  dir: string,
+  started: Program[],
+  listen: readonly string[] = [OUTER.left.v4],
+): Promise<string> {
   const keys = { left: privateKeyFrom(randomBytes(32)), right: privateKeyFrom(randomBytes(32)) };
   const publicKey = (side: Side) => formatKey(publicKeyOf(keys[side]));
   const own = (side: Side, table: string) => [
@@ -24,7 +30,7 @@ export async function startSession(pair: Pair, dir: string, started: Program[]):
       ...own("left", "node"),
       'group = "benchmark"',
       "[listen]",
-      `addresses = ["${OUTER.left.v4}"]`,
+      `addresses = ${JSON.stringify(listen)}`,
       `port = ${PORT}`,
       "[device]",
       `name = "${DEVICE}"`,
@@ -49,4 +55,5 @@ export async function startSession(pair: Pair, dir: string, started: Program[]):
     await writeFile(`${dir}/${side}.toml`, `${texts[side].join("\n")}\n`, { mode: 0o600 });
   }
   startBoth(pair, started, (side) => [ANYHOP, "run", `${dir}/${side}.toml`]);
+  return publicKey("left");
 }

@@ -190,7 +190,8 @@ describe.skipIf(noBird !== undefined)("bird and a router", () => {
     try {
       const ms = await world.seen("none");
       console.log(`silent death: withdrawn at the router after ${ms.toFixed(0)} ms`);
-      expect(ms).toBeLessThan(2000);
+      // The reason is the proof: the hold time is 90 s, and would be another one.
+      expect(await world.birdc("router", "show protocols all")).toContain("BFD session down");
     } finally {
       bird.child.kill("SIGCONT");
     }

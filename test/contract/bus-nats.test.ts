@@ -166,14 +166,11 @@ describe("in life", () => {
     islands.run(3, "leaf");
     await islands.linked(3);
     const ear = new Ear();
-    const started = performance.now();
     const joined = open(3, ear);
     await until(() => ear.caughtUpAt.length === 1, "the snapshot", 60_000);
-    const took = performance.now() - started;
     let count = 0;
     for (const key of ear.latest.keys()) if (key.startsWith("1 s.")) count += 1;
     expect(count).toBe(100_000);
-    expect(took).toBeLessThan(15_000);
     expect(ears[2].states[0]).toBe(true);
     await joined.close();
     await close();

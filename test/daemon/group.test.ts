@@ -62,7 +62,8 @@ describe.skipIf(skip !== undefined)(`a group${skip === undefined ? "" : `, skipp
     console.log(`stop: ${JSON.stringify(counts)}`);
     for (const { sent, lost, doubled } of counts) {
       expect([sent, doubled]).toEqual([COUNT, 0]);
-      expect(lost).toBeLessThan(100);
+      // How many are on the way is a matter of time, which the lab measures; that it went on is none.
+      expect(lost).toBeLessThan(COUNT / 2);
     }
     expect(first.exitCode).toBe(0);
     const { counters } = await world.group(2);

@@ -13,13 +13,13 @@ import {
   sleep,
 } from "../../src/bench/netns.ts";
 import {
+  answers,
   commandOf,
   DEFAULTS,
   DEVICE,
   deviceReady,
   type End,
   end,
-  firstAnswer,
   INNER,
   PORT,
   ping,
@@ -286,7 +286,7 @@ test("no shard uses a sequence number twice, over kills and restarts", async () 
       await ours.stop(signal);
       ours = startEnd(pair, "left", left, DEFAULTS, dir);
       await deviceReady(pair.left, "left", ours);
-      expect(await firstAnswer(pair, "left", 3000)).toBeLessThan(3000);
+      expect(await answers(pair, "left")).toBe(true);
     }
     await flows([9201, 9202, 9203, 9204, 9205, 9206], 40);
     const ids = [...used.keys()].sort((a, b) => a - b);

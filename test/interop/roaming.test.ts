@@ -4,7 +4,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { createPair, findProgram, OUTER, type Pair, sleep } from "../../src/bench/netns.ts";
-import { DEFAULTS, end, firstAnswer, PORT, ping, scratch, startTunnel } from "./tunnel.ts";
+import { answers, DEFAULTS, end, PORT, ping, scratch, startTunnel } from "./tunnel.ts";
 import { NetnsSocket } from "./wire.ts";
 
 const NEW_ADDRESS = "192.0.2.77";
@@ -39,7 +39,7 @@ for (const peer of ["anytun", "uanytun"] as const) {
           await pair.left.ip("addr", "del", `${OUTER.left.v4}/24`, "dev", "eth0");
           // The second address may have gone with the first one, as a secondary of the same prefix.
           await pair.left.run(["ip", "addr", "add", `${NEW_ADDRESS}/24`, "dev", "eth0"]);
-          expect(await firstAnswer(pair, "left", 3000)).toBeLessThan(3000);
+          expect(await answers(pair, "left")).toBe(true);
           expect(await ping(pair, "right")).toEqual({ sent: 3, received: 3 });
         } finally {
           await tunnel.stop();

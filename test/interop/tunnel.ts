@@ -148,20 +148,12 @@ export async function ping(pair: Pair, from: Side, family: "v4" | "v6" = "v4", c
   return result.received > 0 && result.received < result.sent ? once("1") : result;
 }
 
-/** Pings until the first answer; returns the milliseconds that it took, or undefined after `timeoutMs`. */
-export async function firstAnswer(
-  pair: Pair,
-  from: Side,
-  timeoutMs: number,
-  family: "v4" | "v6" = "v4",
-): Promise<number | undefined> {
-  const start = Date.now();
+/** Pings until the first answer; false when there is none for READY_MS, which is patience and no promise. */
+export async function answers(pair: Pair, from: Side, family: "v4" | "v6" = "v4"): Promise<boolean> {
   const target = INNER[otherSide(from)][family];
-  while (Date.now() - start < timeoutMs) {
-    if ((await pair[from].run(["ping", "-q", "-c", "1", "-W", "0.3", target])).code === 0) return Date.now() - start;
-    await sleep(15);
-  }
-  return undefined;
+  for (const deadline = Date.now() + READY_MS; Date.now() < deadline; await sleep(15))
+    if ((await pair[from].run(["ping", "-q", "-c", "1", "-W", "0.3", target])).code === 0) return true;
+  return false;
 }
 
 /** A running tunnel. */
@@ -189,7 +181,7 @@ export async function startTunnel(
   };
   try {
     await Promise.all([deviceReady(pair.left, "left", left), deviceReady(pair.right, "right", right)]);
-    if ((await firstAnswer(pair, first, READY_MS)) === undefined) throw new Error("No ping came through the tunnel.");
+    if (!(await answers(pair, first))) throw new Error("No ping came through the tunnel.");
     return { left, right, stop };
   } catch (error) {
     await stop();
