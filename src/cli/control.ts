@@ -27,6 +27,8 @@ interface Common {
 }
 
 const DOWN_TIMEOUT_MS = 10_000;
+/** A little more than a node takes to read a file, or to give it up. */
+const RELOAD_TIMEOUT_MS = 70_000;
 const DOWN_POLL_MS = 25;
 /** Answers come late when a ping does. */
 const PING_SLACK_MS = 3000;
@@ -120,9 +122,10 @@ export function addControlCommands(program: Command, io: ControlIo, done: (code:
   );
   addSyncCommands(command, program, socketOf, show);
   const group = program.command("group").description("which nodes belong to a group: add, evict, show, apply");
-  addRosterControlCommands(command, program, group, socketOf, show);
+  addRosterControlCommands(command, program, group, socketOf, show, io.readSecret);
   command(program, "reload", "read the configuration file again; what did not change goes on", "anyhop reload").action(
-    async (options: Common) => show(options, await ask(socketOf(options), "reload", {}, 30_000), renderChanges),
+    async (options: Common) =>
+      show(options, await ask(socketOf(options), "reload", {}, RELOAD_TIMEOUT_MS), renderChanges),
   );
   command(
     program,

@@ -3,7 +3,6 @@
  * operator's files, away from the nodes; `apply` and `rotate` ask a running node. What is done with files comes in as
  * `RosterActions`.
  */
-import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { ask } from "../api/client.ts";
 import { AnyhopError } from "../base/errors.ts";
@@ -25,9 +24,6 @@ export interface RosterActions {
 }
 
 type MakeCommand = (parent: Command, words: string, description: string, example: string) => Command;
-
-/** Longest file that is looked at. */
-const FILE_MAX = 65_536;
 
 /** Commands on the operator's files. `group`: the command that they stand below. */
 export function addRosterFileCommands(
@@ -67,6 +63,8 @@ export function addRosterControlCommands<T>(
   group: Command,
   socketOf: (options: T) => string,
   show: <A>(options: T, answer: A, render: (answer: A) => string) => void,
+  /** Bytes of a small file; see `ControlIo`. */
+  read: (path: string) => Uint8Array,
 ): void {
   command(
     group,
@@ -74,7 +72,7 @@ export function addRosterControlCommands<T>(
     "give the operator's roster to a node, which tells the others; once is enough",
     "anyhop group apply group.roster",
   ).action(async (file: string, options: T) => {
-    const answer = await ask(socketOf(options), "applyRoster", { text: readRosterFile(file) });
+    const answer = await ask(socketOf(options), "applyRoster", { text: readRosterFile(file, read) });
     show(options, answer, ({ version, members, evicted }) => {
       const out = evicted.length === 0 ? "" : `; put out: ${evicted.join(", ")}`;
       return `Roster ${version} is in force: nodes ${members.join(", ")}${out}. Node by node: anyhop sync\n`;
@@ -95,11 +93,9 @@ export function addRosterControlCommands<T>(
   );
 }
 
-function readRosterFile(file: string): string {
+function readRosterFile(file: string, read: (path: string) => Uint8Array): string {
   try {
-    const text = readFileSync(file, "utf8");
-    if (text.length <= FILE_MAX) return text;
-    throw new Error(`it is longer than ${FILE_MAX} bytes`);
+    return new TextDecoder().decode(read(file));
   } catch (cause) {
     throw new AnyhopError("usage", `${file} cannot be used: ${(cause as Error).message}.`, { cause });
   }

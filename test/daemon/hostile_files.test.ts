@@ -58,6 +58,7 @@ describe("other commands", () => {
     [["genkey", "--passphrase-file", "/dev/zero"]],
     [["clients", "add", "anna", "--public-key", "x", "--psk-file", "/dev/zero", "--socket", "/nowhere"]],
     [["classic", "--passphrase-file", "/dev/zero"]],
+    [["group", "apply", "/dev/zero", "--socket", "/nowhere"]],
   ])("%s", async (words) => {
     const { code, stderr } = await run([ANYHOP, ...words]);
     expect(stderr).toContain("/dev/zero is a device and no file");

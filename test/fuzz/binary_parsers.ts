@@ -1,12 +1,23 @@
 /** What strangers, clients and other nodes send: wire headers, handshakes, control inside sessions, messages of a group. */
 import fc from "fast-check";
 import * as kinds from "../../src/channel/kinds.ts";
+import { channelName, decodeAck, decodePage, encodeAck, encodePage } from "../../src/channel/page.ts";
 import { decodeUnnumbered, encodeUnnumbered, type Unnumbered } from "../../src/channel/unnumbered.ts";
 import { decodeClient, encodeClient } from "../../src/cluster/book_record.ts";
 import { Reader, Writer } from "../../src/cluster/bytes.ts";
 import { Envelope } from "../../src/cluster/envelope.ts";
 import { decodeFleetKeys, FleetKeys } from "../../src/cluster/fleet_keys.ts";
 import { readHeartbeat, writeHeartbeat } from "../../src/cluster/heartbeat.ts";
+import {
+  encodeHello,
+  encodeAck as encodeHelloAck,
+  encodeRoster,
+  HELLO_ACK_LEN,
+  HELLO_LEN,
+  readAck,
+  readHello,
+  readRosterPiece,
+} from "../../src/cluster/link_greeting.ts";
 import { type LinkMessage, packMessages, unpackMessages } from "../../src/cluster/link_message.ts";
 import { decodeShouts, encodeShouts, type Shout } from "../../src/cluster/location.ts";
 import { decodeRecord, encodeRecord } from "../../src/cluster/record.ts";
@@ -323,7 +334,7 @@ const group: Parser[] = [
     "roster",
     [new TextEncoder().encode(roster)],
     (input) => readRoster(new TextDecoder().decode(input), "example", operator.publicKey),
-    { sealed: true },
+    { weight: 0.3, sealed: true },
   ),
   bytes(
     "window",
@@ -365,10 +376,48 @@ const group: Parser[] = [
   ),
 ];
 
+const page = { senderId: 1, bootId: new Uint8Array(8).fill(5) };
+const pages: Parser[] = [
+  bytes(
+    "page of a control message",
+    [1, 2].map((count) =>
+      encodePage({
+        ...channelName(page),
+        number: 7,
+        kind: 64,
+        page: 0,
+        pages: count,
+        size: 300,
+        content: new Uint8Array(300),
+      }),
+    ),
+    decodePage,
+  ),
+  bytes("pages that have come", [encodeAck({ ...channelName(page), next: 4, seen: Uint8Array.of(5, 0) })], decodeAck),
+];
+
+const greeting = {
+  ...{ groupId: new Uint8Array(8).fill(1), fleetId: 2, roster: 3, bootId: new Uint8Array(8).fill(4) },
+  ...{ nonce: new Uint8Array(16).fill(5), ephemeral: new Uint8Array(32).fill(6) },
+};
+const key = new Uint8Array(32).fill(7);
+/** The link looks at the length first. */
+const long = (length: number, decode: (bytes: Uint8Array) => unknown) => (input: Uint8Array) =>
+  input.length === length ? decode(input) : undefined;
+const head = (length: number) => new Writer(6 + length).raw(new Uint8Array(6));
+const ack = { ...greeting, status: "" as const, echoedBoot: new Uint8Array(8), echo: new Uint8Array(16) };
+const greetings: Parser[] = [
+  bytes("hello of the link", [encodeHello(head(HELLO_LEN), greeting, undefined, key)], long(HELLO_LEN, readHello)),
+  bytes("answer to a hello", [encodeHelloAck(head(HELLO_ACK_LEN), ack, undefined, key)], long(HELLO_ACK_LEN, readAck)),
+  bytes("piece of a roster", encodeRoster(head, greeting, "x".repeat(2000), key), readRosterPiece),
+];
+
 export const binaryParsers: readonly Parser[] = [
   ...headers,
   ...pipeline,
   ...handshakes,
   bytes("control inside a session", unnumbered.map(encodeUnnumbered), (input) => decodeUnnumbered(input)),
+  ...pages,
   ...group,
+  ...greetings,
 ];
