@@ -91,7 +91,7 @@ export function createHandlers({ status, control, client }: Answerers): Handlers
     },
     ping: async ({ client: name, timeoutMs }) => ({
       client: name,
-      rttMs: await (client ?? need()).ping(name, timeoutMs),
+      ...(await (client ?? need()).ping(name, timeoutMs)),
     }),
   };
 }

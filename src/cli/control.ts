@@ -262,9 +262,14 @@ async function allSessions(socket: string): Promise<ApiSession[]> {
   return all;
 }
 
-type Ping = { readonly client: string; readonly rttMs: number | null; readonly message?: string };
-const renderPing = ({ client, rttMs, message }: Ping): string =>
-  rttMs === null ? `${client}: ${message}` : `${client}: ${rttMs.toFixed(2)} ms`;
+type Ping = {
+  readonly client: string;
+  readonly rttMs: number | null;
+  readonly node?: number | null;
+  readonly message?: string;
+};
+const renderPing = ({ client, rttMs, node, message }: Ping): string =>
+  rttMs === null ? `${client}: ${message}` : `${client}: ${rttMs.toFixed(2)} ms${node ? ` through node ${node}` : ""}`;
 
 /** One line each; 1 when none was answered. Refusals that no further try would change end it. */
 async function pingAll(

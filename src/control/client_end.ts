@@ -29,7 +29,7 @@ import { loadTicket, ticketName } from "./kept_ticket.ts";
 import { formatKey } from "./keys/key_text.ts";
 import { aeadKey, aeadNames } from "./node_end.ts";
 import { Pings } from "./pings.ts";
-import type { HostNetwork, OutcomeCount, ReachProbe, Resolver, SavedTicket, Store } from "./ports.ts";
+import type { HostNetwork, OutcomeCount, Pong, ReachProbe, Resolver, SavedTicket, Store } from "./ports.ts";
 import { Remotes } from "./remotes.ts";
 import { type Handed, Rows, type SessionEnd, type ShardPort } from "./session_end.ts";
 
@@ -244,12 +244,15 @@ export class ClientEnd implements SessionEnd {
     return countsOf(this.#inside.counters);
   }
 
-  /** Round trip through the session, in milliseconds. Rejects with AnyhopError. */
-  async ping(timeoutMs: number): Promise<number> {
+  /** Through the session. Rejects with AnyhopError. */
+  async ping(timeoutMs: number): Promise<Pong> {
     const current = this.#initiator.current;
     const held = current && this.#held.get(current.receiver);
     if (held === undefined) throw new AnyhopError("no_session", `Service ${this.#service.name} has no session.`);
-    return this.#pings.send(timeoutMs, (token) => this.#inside.tell(held.row, { kind: kinds.PING, token }));
+    const { rttMs } = await this.#pings.send(timeoutMs, (token) =>
+      this.#inside.tell(held.row, { kind: kinds.PING, token }),
+    );
+    return { rttMs, node: this.#shard.tunnels.lastSender[held.row] & NODE_MASK || null };
   }
 
   get #shard(): ShardPort {

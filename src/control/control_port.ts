@@ -11,7 +11,7 @@ import type { InstanceEvent } from "./event_hub.ts";
 import type { HostChange } from "./host_keeper.ts";
 import type { Mode } from "./instance.ts";
 import type { LevelName } from "./log_level.ts";
-import type { OutcomeCount, RefusedView, SessionState } from "./ports.ts";
+import type { OutcomeCount, Pong, RefusedView, SessionState } from "./ports.ts";
 import type { Change } from "./reload.ts";
 
 export interface ClientView {
@@ -111,8 +111,8 @@ export interface Control {
   reload(): Promise<ReloadView>;
   logLevel(): LevelName;
   setLogLevel(level: LevelName): void;
-  /** Round trip in milliseconds. Throws "unknown_client", "no_session" or "ping_timeout". */
-  ping(client: string, timeoutMs: number): Promise<number>;
+  /** Throws "unknown_client", "no_session" or "ping_timeout". */
+  ping(client: string, timeoutMs: number): Promise<Pong>;
   /** What is wrong now and wants a person, a sentence each. */
   faults(): readonly string[];
   /** This node's view of the group; undefined: it is the whole group. */
@@ -200,8 +200,8 @@ export interface ClientControl {
   /** What became of control messages inside the sessions of all services. */
   controls(): readonly OutcomeCount[];
   services(): readonly ServiceStatus[];
-  /** Round trip in milliseconds. Throws "unknown_service", "no_session" or "ping_timeout". */
-  ping(service: string, timeoutMs: number): Promise<number>;
+  /** Throws "unknown_service", "no_session" or "ping_timeout". */
+  ping(service: string, timeoutMs: number): Promise<Pong>;
   /** Returns what ends it. */
   follow(listener: (event: InstanceEvent) => void): () => void;
 }

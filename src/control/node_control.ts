@@ -26,7 +26,7 @@ import type { NodeSpec } from "./instance.ts";
 import { formatKey } from "./keys/key_text.ts";
 import type { LevelName, LogLevel } from "./log_level.ts";
 import type { NodeGroup } from "./node_group.ts";
-import type { ClientRecord, OutcomeCount, RefusedView, Sessions, Store } from "./ports.ts";
+import type { ClientRecord, OutcomeCount, Pong, RefusedView, Sessions, Store } from "./ports.ts";
 import { type Change, describeChange, diffNode } from "./reload.ts";
 import { leaveGroup, prefixesOfBook, SharedClients } from "./shared_clients.ts";
 
@@ -204,7 +204,7 @@ export class NodeControl implements Control {
     this.tell("log_level", `The log level is now ${level}`);
   }
 
-  async ping(name: string, timeoutMs: number): Promise<number> {
+  async ping(name: string, timeoutMs: number): Promise<Pong> {
     return this.#use.sessions.ping(this.#clientOf(name).publicKey, timeoutMs);
   }
 

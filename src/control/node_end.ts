@@ -37,7 +37,16 @@ import type { EventHub } from "./event_hub.ts";
 import type { NodeSpec } from "./instance.ts";
 import { Admitted, type ClientSettings, clientSettings, type SharedSettings, sharedSettings } from "./node_clients.ts";
 import { NodeInside } from "./node_inside.ts";
-import type { ClientRecord, OutcomeCount, RefusedView, SessionState, Sessions, Store, TicketKey } from "./ports.ts";
+import type {
+  ClientRecord,
+  OutcomeCount,
+  Pong,
+  RefusedView,
+  SessionState,
+  Sessions,
+  Store,
+  TicketKey,
+} from "./ports.ts";
 import { endpointOf, type Handed, Rows, type SessionEnd, type ShardPort, type Source } from "./session_end.ts";
 import { freshTicketKeys, TICKET_LIFETIME_MS } from "./ticket_keys.ts";
 
@@ -260,7 +269,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   #makeInside(firstRow: number): NodeInside {
     const { clock, entropy, log, events } = this.#use;
     return new NodeInside(this.sender, firstRow, this.rows, this.#expireAfterMs, {
-      ...{ clock, entropy, log, events },
+      ...{ clock, entropy, log, events, isGroup: this.group },
       seal: (row, payload) => this.#post({ kind: "seal", index: row, payload }),
       relay: (row, node, payload) => this.#others?.relay(this.#indexOf(row), node, payload) ?? false,
       closed: (row) => this.respond((responder, _, out) => responder.sessions.end(this.#indexOf(row), "closed", out)),
@@ -394,7 +403,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   /** A page or an acknowledgement for this node, which the client of a session sent to another one. */
   relayed(index: number, payload: Uint8Array): void {
     const row = this.#byIndex.find(index);
-    if (row !== NO_ROW) this.#inside.channels.relayed(row, payload);
+    if (row !== NO_ROW) this.#inside.relayed(row, payload);
   }
 
   /** Seals in a session, to its client or to `to`. */
@@ -525,7 +534,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     };
   }
 
-  async ping(publicKey: string, timeoutMs: number): Promise<number> {
+  async ping(publicKey: string, timeoutMs: number): Promise<Pong> {
     const row = this.#byIndex.find(this.responder.sessions.upOf(hexOf(publicKey)));
     if (row === NO_ROW) throw new AnyhopError("no_session", "This client has no session.");
     return this.#inside.ping(row, timeoutMs);

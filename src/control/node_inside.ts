@@ -13,7 +13,7 @@ import { countsOf } from "./control_counts.ts";
 import type { EventHub } from "./event_hub.ts";
 import type { ClientSettings } from "./node_clients.ts";
 import { Pings } from "./pings.ts";
-import type { OutcomeCount } from "./ports.ts";
+import type { OutcomeCount, Pong } from "./ports.ts";
 import { SessionChannels } from "./session_channels.ts";
 import { SettingsTelling } from "./settings_telling.ts";
 
@@ -22,6 +22,7 @@ export interface NodeInsidePorts {
   readonly entropy: Entropy;
   readonly log: Logger;
   readonly events: EventHub;
+  readonly isGroup: boolean;
   /** Seals a control message in a session. */
   seal(row: number, payload: Uint8Array): void;
   /** Passes one on to another node of the group. False: there is none of this number. */
@@ -43,12 +44,15 @@ export class NodeInside {
   readonly channels: SessionChannels;
   readonly #use: NodeInsidePorts;
   readonly #pings: Pings;
+  /** Number of this node in its group; 0: it is the whole group. */
+  readonly #node: number;
   readonly #counters = new ControlCounters();
 
   /** Sessions are in rows [first, first + rows) and live for `lifeMs`. `sender`: this start of this node. */
   constructor(sender: Sender, first: number, rows: number, lifeMs: number, ports: NodeInsidePorts) {
     this.#use = ports;
-    this.#pings = new Pings(ports.clock, ports.entropy);
+    this.#node = ports.isGroup ? sender.senderId : 0;
+    this.#pings = new Pings(ports.clock, ports.entropy, this.#node);
     const now = () => ports.clock.monotonicMs();
     const { settingsOf, owns, rowsEnd, seal, relay } = ports;
     this.channels = new SessionChannels(sender, first, rows, {
@@ -73,9 +77,13 @@ export class NodeInside {
       case kinds.PING:
         this.tell(row, { kind: kinds.PONG, token: message.token });
         break;
-      case kinds.PONG:
-        this.#pings.answered(message.token);
+      case kinds.PONG: {
+        const asker = this.#pings.askerOf(message.token);
+        // Who passes it on puts its own number behind it.
+        if (asker === undefined) this.#pings.answered(message.token);
+        else this.#use.relay(row, asker, Uint8Array.of(...encodeUnnumbered(message), this.#node));
         break;
+      }
       case kinds.CLOSE:
         this.#use.closed(row);
         break;
@@ -91,12 +99,22 @@ export class NodeInside {
     }
   }
 
+  /** What the client of the session in this row sent to another node, which has passed it on. */
+  relayed(row: number, payload: Uint8Array): void {
+    if (payload[0] !== kinds.PONG) {
+      this.channels.relayed(row, payload);
+      return;
+    }
+    const end = payload.length - 1;
+    const message = decodeUnnumbered(payload.subarray(0, end), end);
+    if (message?.kind === kinds.PONG) this.#pings.answered(message.token, payload[end]);
+  }
+
   tell(row: number, message: Unnumbered): void {
     this.#use.seal(row, encodeUnnumbered(message));
   }
 
-  /** Round trip in milliseconds. */
-  ping(row: number, timeoutMs: number): Promise<number> {
+  ping(row: number, timeoutMs: number): Promise<Pong> {
     return this.#pings.send(timeoutMs, (token) => this.tell(row, { kind: kinds.PING, token }));
   }
 

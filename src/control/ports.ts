@@ -150,6 +150,13 @@ export interface RefusedView {
   readonly lastMs: number;
 }
 
+/** Answer to a ping. */
+export interface Pong {
+  readonly rttMs: number;
+  /** Node of the group that the answer came through; null: nodes have no numbers here. */
+  readonly node: number | null;
+}
+
 /** What the control layer asks of the sessions; they live in shards and handshakes. */
 export interface Sessions {
   /** Since the start; every outcome, also those that never happened. */
@@ -175,8 +182,8 @@ export interface Sessions {
   expel(publicKey: string): void;
   /** What is wrong now and wants a person, a sentence each. */
   faults(): readonly string[];
-  /** Round trip of a control ping through the client's session, in milliseconds. Rejects with AnyhopError. */
-  ping(publicKey: string, timeoutMs: number): Promise<number>;
+  /** A control ping through the client's session. Rejects with AnyhopError. */
+  ping(publicKey: string, timeoutMs: number): Promise<Pong>;
 }
 
 /** One thing that is set on this host. Prefixes and addresses are canonical text. */

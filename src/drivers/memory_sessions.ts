@@ -50,7 +50,7 @@ export function createMemorySessions(clock: Clock): MemorySessions {
       if (session === undefined) throw new AnyhopError("no_session", "The client has no session.");
       if (session.rttMs > timeoutMs)
         throw new AnyhopError("ping_timeout", `The client did not answer within ${timeoutMs} ms.`);
-      return session.rttMs;
+      return { rttMs: session.rttMs, node: null };
     },
     connect(publicKey, endpoint, rttMs) {
       if (!allowed.has(publicKey)) return -1;

@@ -106,7 +106,7 @@ describe("clients", () => {
 test("sessions, routes, counters, ping", async () => {
   const id = node.sessions.connect(ANNA_PUBLIC, "192.0.2.7:4444", 3.5);
   expect((await ask(socket, "listSessions", {})).sessions).toMatchObject([{ id, client: "anna" }]);
-  expect(await ask(socket, "ping", { client: "anna" })).toEqual({ client: "anna", rttMs: 3.5 });
+  expect(await ask(socket, "ping", { client: "anna" })).toEqual({ client: "anna", rttMs: 3.5, node: null });
   expect(await ask(socket, "endSession", { id })).toEqual({});
   await expect(ask(socket, "ping", { client: "anna" })).rejects.toMatchObject({ code: "no_session" });
   expect((await ask(socket, "routes", {})).routes[0]).toEqual({
@@ -279,7 +279,7 @@ describe("a client's daemon", () => {
       controls: () => [],
       services: () => [],
       ping: async (service, timeoutMs) => {
-        if (service === "example") return timeoutMs / 1000;
+        if (service === "example") return { rttMs: timeoutMs / 1000, node: 2 };
         throw new AnyhopError("unknown_service", `There is no service ${service} here, but example.`);
       },
       follow(listener) {
@@ -288,7 +288,7 @@ describe("a client's daemon", () => {
       },
     };
     server = await startApiServer({ socketPath: socket, status: sampleStatus, client, onBug });
-    expect(await ask(socket, "ping", { client: "example" })).toEqual({ client: "example", rttMs: 2 });
+    expect(await ask(socket, "ping", { client: "example" })).toEqual({ client: "example", rttMs: 2, node: 2 });
     expect(await raw("POST", "/v1/ping", '{"client":"other"}')).toMatchObject({ code: 404 });
     expect(await raw("GET", "/v1/clients")).toMatchObject({ code: 409, text: expect.stringContaining("is no node") });
     const stop = new AbortController();

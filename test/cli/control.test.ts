@@ -157,7 +157,7 @@ describe("a running node", () => {
     expect(await json("log-level")).toEqual({ level: "notice" });
     expect(await json("show", "anna")).toMatchObject({ client: { name: "anna" }, session: null });
     node.sessions.connect(ANNA_PUBLIC, "192.0.2.7:4444", 1);
-    expect(await json("ping", "anna", "-c", "1")).toEqual({ client: "anna", rttMs: 1 });
+    expect(await json("ping", "anna", "-c", "1")).toEqual({ client: "anna", rttMs: 1, node: null });
   });
 
   test("an instance is chosen as with status", async () => {

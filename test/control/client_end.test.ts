@@ -379,7 +379,9 @@ describe("what it shows", () => {
     await world.run(200);
     const asked = client.end.ping(1000);
     await world.run(20);
-    expect(await asked).toBeLessThanOrEqual(20);
+    const { rttMs, node: through } = await asked;
+    expect(rttMs).toBeLessThanOrEqual(20);
+    expect(through).toBe(1);
   });
 });
 

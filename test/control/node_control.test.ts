@@ -157,7 +157,7 @@ describe("sessions", () => {
   test("list, end, ping", async () => {
     const id = sessions.connect(ANNA_PUBLIC, "192.0.2.7:4444", 12);
     expect(control.sessions()).toMatchObject([{ id, client: "anna", endpoint: "192.0.2.7:4444" }]);
-    expect(await control.ping("anna", 100)).toBe(12);
+    expect(await control.ping("anna", 100)).toEqual({ rttMs: 12, node: null });
     await expect(control.ping("anna", 10)).rejects.toMatchObject({ code: "ping_timeout" });
     await expect(control.ping("nobody", 10)).rejects.toMatchObject({ code: "unknown_client" });
     control.endSession(id);

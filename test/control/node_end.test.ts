@@ -352,7 +352,10 @@ describe("ping", () => {
     await world.run(200);
     const answered = node.end.ping(publicKeyOf(0), 1000);
     await world.run(10);
-    expect(await answered).toBeLessThanOrEqual(10);
+    const { rttMs, node: through } = await answered;
+    expect(rttMs).toBeLessThanOrEqual(10);
+    // It is the whole group.
+    expect(through).toBeNull();
     await expect(node.end.ping(publicKeyOf(1), 1000)).rejects.toMatchObject({ code: "no_session" });
     world.kill(client);
     const lost = expect(node.end.ping(publicKeyOf(0), 1000)).rejects.toMatchObject({ code: "ping_timeout" });

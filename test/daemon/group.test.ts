@@ -40,6 +40,25 @@ describe.skipIf(skip !== undefined)(`a group${skip === undefined ? "" : `, skipp
     return { first, counts: running.map(({ output }) => JSON.parse(output)) };
   };
 
+  test("ping of a client works at every node, and says through which its answer came", async () => {
+    world = await GroupWorld.create(3, 1);
+    for (const node of [1, 2, 3]) await world.start(node);
+    await world.meet(1, 2, 3);
+    await world.startClient(1, SERVICE.v4);
+    const [{ client }] = JSON.parse((await world.cli(1, "sessions", "list", "--json")).stdout).sessions;
+    for (const home of [1, 3, 2]) {
+      await world.route(home);
+      await until(`the client is at node ${home}`, async () => (await world.pings(1, 3)) === 3);
+      for (const node of [1, 2, 3]) {
+        const { code, stdout } = await world.cli(node, "ping", client, "-c", "2", "-W", "5000");
+        expect([node, code]).toEqual([node, 0]);
+        expect(stdout).toMatch(new RegExp(`^(${client}: [\\d.]+ ms through node ${home}\n){2}$`));
+      }
+    }
+    const json = JSON.parse((await world.cli(1, "ping", client, "-c", "1", "--json")).stdout);
+    expect(json).toMatchObject({ client, node: 2, rttMs: expect.any(Number) });
+  }, 60_000);
+
   test("a node drains and ends under 1,000 packets a second, IPv4 and IPv6: none of 10,000 is lost", async () => {
     const { first, counts } = await leaving(async (node) => {
       const answer = await world.cli(1, "drain", "--max", "20", "--exit");

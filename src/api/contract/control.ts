@@ -143,7 +143,14 @@ export const pingRequestSchema = z.strictObject({
   client: name,
   timeoutMs: z.int().min(1).max(60_000).default(2000),
 });
-export const pingSchema = z.object({ client: z.string(), rttMs: z.number() });
+export const pingSchema = z.object({
+  client: z.string(),
+  rttMs: z.number(),
+  node: z
+    .int()
+    .nullable()
+    .describe("Node of the group that the answer came through; null: nodes have no numbers here."),
+});
 
 export const drainRequestSchema = z.strictObject({
   maxS: z.int().min(0).max(86_400).default(60).describe("Seconds after which it is over, whether clients left or not."),
