@@ -656,12 +656,19 @@ export class Group {
 
   /** Nodes that are not among these are as good as dead: others take their sessions over. */
   #setPeers(peers: readonly LinkPeer[]): void {
-    for (const { node } of this.#core.config.peers) {
-      if (peers.some((peer) => peer.node === node) || !this.#core.peers.has(node)) continue;
+    const out = this.#core.config.peers
+      .map(({ node }) => node)
+      .filter((node) => {
+        return !peers.some((peer) => peer.node === node) && this.#core.peers.has(node);
+      });
+    for (const node of out) {
       this.#contacts.lost(node);
       this.#joining.lost(node);
+      this.#book.silent(node);
     }
     this.#membership.setPeers(peers);
+    this.#core.emit({ kind: "peers", peers });
+    for (const node of out) this.#ownership.died(node);
   }
 
   /** What lasts is sealed again under the key that is in use now, so that nodes that come later can open it. */

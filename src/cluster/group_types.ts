@@ -132,6 +132,8 @@ export type GroupOutput =
   | { readonly kind: "conflict"; readonly address: string; readonly keeper: string; readonly others: readonly string[] }
   /** `Group.book` has other ticket keys. */
   | { readonly kind: "ticket_keys" }
+  /** The lifeline is with these nodes, and no others, from now on. */
+  | { readonly kind: "peers"; readonly peers: readonly LinkPeer[] }
   /** `Group.fleetKeys` has other keys in use. */
   | { readonly kind: "fleet_keys" }
   /** This node must not go on: it is not who it says. */

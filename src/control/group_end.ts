@@ -534,6 +534,9 @@ export class GroupEnd {
       case "keep":
         this.#sessions.keep(output.clientKey, output.value);
         break;
+      case "peers":
+        this.#use.lifeline.setPeers(output.peers);
+        break;
       case "fleet_keys":
         this.#sessions.fleetKeys(this.fleetKeys());
         break;

@@ -1,6 +1,7 @@
 /** What the control plane needs from outside; drivers implement these. */
 import type { Address } from "../base/ip.ts";
 import type { LifelineEvent } from "../cluster/lifeline_types.ts";
+import type { LinkPeer } from "../cluster/link_peer.ts";
 import type { Lease } from "../dataplane/lease.ts";
 import type { KeptTicket } from "../handshake/initiator.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
@@ -279,6 +280,8 @@ export interface LifelinePort {
   onEvent(listener: (event: LifelineEvent) => void): void;
   /** An authentic datagram of this node came over the node link at `ms`, monotonic. */
   heard(node: number, ms: number): void;
+  /** These nodes, and no others, belong to the group now beside this one. */
+  setPeers(peers: readonly LinkPeer[]): void;
   /** This node may act as the owner of nothing now. */
   fenced(): boolean;
   /** Says farewell, and ends all connections. */

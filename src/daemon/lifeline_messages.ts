@@ -14,7 +14,9 @@ export interface LifelineSetup {
 
 export type ToLifeline =
   /** An authentic datagram of this node came over the node link at `ms`, monotonic. */
-  { readonly kind: "heard"; readonly node: number; readonly ms: number } | { readonly kind: "close" };
+  | { readonly kind: "heard"; readonly node: number; readonly ms: number }
+  | { readonly kind: "peers"; readonly peers: readonly LinkPeer[] }
+  | { readonly kind: "close" };
 
 export type FromLifeline =
   | { readonly kind: "event"; readonly event: LifelineEvent }

@@ -30,6 +30,7 @@ const sockets = new LifelineSockets(new Lifeline(now, { ...setup, entropy: syste
 
 port.on("message", (message: ToLifeline) => {
   if (message.kind === "heard") sockets.heard(message.node, message.ms);
+  else if (message.kind === "peers") sockets.setPeers(message.peers);
   else {
     sockets.close();
     port.close();

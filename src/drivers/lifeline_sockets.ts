@@ -7,6 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import { type Address, formatAddress, parseAddress } from "../base/ip.ts";
 import type { Lifeline } from "../cluster/lifeline.ts";
 import type { ConnectionEnd, LifelineEvent, LifelineOutput } from "../cluster/lifeline_types.ts";
+import type { LinkPeer } from "../cluster/link_peer.ts";
 import { closedFirst } from "./native.ts";
 
 /** Of strangers that connect faster than they are turned away. */
@@ -48,6 +49,11 @@ export class LifelineSockets {
   /** An authentic datagram of a node came over the node link at `ms`. */
   heard(node: number, ms: number): void {
     this.#lifeline.heard(node, ms);
+  }
+
+  /** Another node belongs to the group no more. */
+  setPeers(peers: readonly LinkPeer[]): void {
+    this.#in((out) => this.#lifeline.setPeers(this.#now(), peers, out));
   }
 
   /** Says farewell, and ends all connections. */

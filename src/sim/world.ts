@@ -283,7 +283,7 @@ export class World {
       onEvent(next) {
         listener = next;
       },
-      ...{ heard, close, fenced: () => isFenced(lease, time.nowMs) },
+      ...{ heard, close, setPeers: () => {}, fenced: () => isFenced(lease, time.nowMs) },
     };
   }
 

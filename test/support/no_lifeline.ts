@@ -5,6 +5,7 @@ export const noLifeline: LifelinePort = {
   lease: undefined,
   onEvent: () => {},
   heard: () => {},
+  setPeers: () => {},
   fenced: () => false,
   close: () => {},
 };
