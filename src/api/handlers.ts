@@ -1,6 +1,7 @@
 /** What each operation does: one call of the control port, and paging. */
 import { AnyhopError } from "../base/errors.ts";
 import type { ClientControl, Control } from "../control/control_port.ts";
+import { explainKey, parseKey } from "../control/keys/key_text.ts";
 import { verdicts } from "../dataplane/verdict.ts";
 import type { Answer, Given, OperationName } from "./contract/operations.ts";
 import { problemsOfHost, type Status } from "./contract.ts";
@@ -84,6 +85,14 @@ export function createHandlers({ status, control, client }: Answerers): Handlers
     applyRoster({ text }) {
       need().applyRoster(text);
       return copy(need().roster());
+    },
+    applyGroupKeys({ notice, privateKeys }) {
+      const keys = privateKeys.map((text) => {
+        const key = parseKey(text);
+        if (key === undefined) throw new AnyhopError("invalid", `privateKeys: that is no key: ${explainKey(text)}.`);
+        return key;
+      });
+      return { version: need().applyGroupKeys(notice, keys) };
     },
     rotate({ what, now }) {
       need().rotate(what, now);

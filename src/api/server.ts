@@ -45,6 +45,7 @@ const httpCodes: Readonly<Record<string, number>> = {
   no_group: 409,
   peer_away: 409,
   roster_refused: 409,
+  group_keys_refused: 409,
   no_roster: 409,
   no_sessions: 409,
   no_session: 409,

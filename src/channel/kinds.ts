@@ -23,3 +23,5 @@ export const NUMBERED_MIN = 64;
 export const SETTINGS = 64;
 /** From a client: what it made of SETTINGS. */
 export const SETTINGS_APPLIED = 65;
+/** To a client: the keys of the group, signed by the operator (crypto/group_key_notice.ts). */
+export const GROUP_KEYS = 72;

@@ -21,14 +21,17 @@ export interface RosterActions {
   ): Promise<number>;
   evictNode(node: string, options: RosterOptions): Promise<number>;
   showRoster(options: RosterOptions): Promise<number>;
+  /** Another static key for the group. `current`: public key in force; needed the first time. */
+  rotateGroup(options: RosterOptions & { readonly current: string | undefined }): Promise<number>;
 }
 
 type MakeCommand = (parent: Command, words: string, description: string, example: string) => Command;
 
-/** Commands on the operator's files. `group`: the command that they stand below. */
+/** Commands on the operator's files. `group`, `rotate`: the commands that they stand below. */
 export function addRosterFileCommands(
   init: Command,
   group: Command,
+  rotate: Command,
   load: () => Promise<RosterActions>,
   done: (code: number) => void,
 ): void {
@@ -50,6 +53,13 @@ export function addRosterFileCommands(
     .description("put a node out of the group for ever; a machine that takes its place gets another number")
     .addHelpText("after", "\nExample:\n  anyhop group evict 3 --dir ~/example")
     .action(async (node: string, options: RosterOptions) => done(await (await load()).evictNode(node, options)));
+  folder(rotate.command("group"))
+    .description("another static key for the group; clients get it inside their sessions, and need no new invitation")
+    .option("--current <key>", "public key that the group has now, as any client file has it; needed the first time")
+    .addHelpText("after", "\nExample:\n  anyhop rotate group --dir ~/example --current KEY")
+    .action(async (options: RosterOptions & { current?: string }) =>
+      done(await (await load()).rotateGroup({ current: undefined, ...options })),
+    );
   folder(group.command("show"))
     .description("show who belongs to the group")
     .addHelpText("after", "\nExample:\n  anyhop group show --dir ~/example")
@@ -69,16 +79,28 @@ export function addRosterControlCommands<T>(
   command(
     group,
     "apply <file>",
-    "give the operator's roster to a node, which tells the others; once is enough",
+    "give the operator's roster or group keys to a node, which tells the others; once is enough",
     "anyhop group apply group.roster",
   ).action(async (file: string, options: T) => {
-    const answer = await ask(socketOf(options), "applyRoster", { text: readRosterFile(file, read) });
+    const text = readRosterFile(file, read);
+    if (isGroupKeysFile(text)) {
+      const answer = await ask(socketOf(options), "applyGroupKeys", groupKeysIn(file, text));
+      show(
+        options,
+        answer,
+        ({ version }) => `The group has another key (version ${version}); nodes and clients get it now.\n`,
+      );
+      return;
+    }
+    const answer = await ask(socketOf(options), "applyRoster", { text });
     show(options, answer, ({ version, members, evicted }) => {
       const out = evicted.length === 0 ? "" : `; put out: ${evicted.join(", ")}`;
       return `Roster ${version} is in force: nodes ${members.join(", ")}${out}. Node by node: anyhop sync\n`;
     });
   });
-  const rotate = program.command("rotate").description("other keys for the group, while it runs");
+  const rotate = program
+    .command("rotate")
+    .description("other keys for the group, while it runs: tickets, fleet, group");
   command(rotate, "tickets", "another ticket key; tickets of before count for 15 minutes more", "anyhop rotate tickets")
     .option("--now", "tickets of before count no more; their clients make a full handshake")
     .action(async (options: T & { readonly now?: true }) => {
@@ -91,6 +113,18 @@ export function addRosterControlCommands<T>(
       show(options, answer, () => "There is another fleet key; all nodes of the roster get it now.\n");
     },
   );
+}
+
+const GROUP_KEYS = "anyhop group keys 1\n";
+const isGroupKeysFile = (text: string): boolean => text.startsWith(GROUP_KEYS);
+
+/** The notice as it was signed, and the private keys, a line each below it. */
+function groupKeysIn(file: string, text: string): { notice: string; privateKeys: string[] } {
+  const match = /^([\s\S]*\nsignature \S+\n)((?:private \S+\n)+)$/.exec(text);
+  if (match === null)
+    throw new AnyhopError("usage", `${file} cannot be used: it was cut, or is not what anyhop rotate group wrote.`);
+  const privateKeys = match[2].trimEnd().split("\n");
+  return { notice: match[1], privateKeys: privateKeys.map((line) => line.slice("private ".length)) };
 }
 
 function readRosterFile(file: string, read: (path: string) => Uint8Array): string {

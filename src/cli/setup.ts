@@ -135,7 +135,8 @@ Examples:
     .addHelpText("after", "\nExample:\n  anyhop init client --address vpn.example.net:4444 --public-key KEY")
     .action(async (options: InitClientOptions) => done(await (await load()).initClient(options)));
   addInitEngine(init, load, done);
-  addRosterFileCommands(init, program.commands.find((one) => one.name() === "group")!, load, done);
+  const named = (name: string) => program.commands.find((one) => one.name() === name)!;
+  addRosterFileCommands(init, named("group"), named("rotate"), load, done);
   program
     .command("invite")
     .argument("<name>", "name of the new client")

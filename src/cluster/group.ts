@@ -13,6 +13,7 @@ import { Core } from "./core.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { Envelope, type Opened } from "./envelope.ts";
 import { GroupBook } from "./group_book.ts";
+import { type GroupKeysResult, GroupSecrets } from "./group_secrets.ts";
 import type {
   EndReason,
   GroupConfig,
@@ -53,6 +54,7 @@ export class Group {
   readonly #core: Core;
   readonly #envelope: Envelope;
   readonly #trust: Trust;
+  readonly groupSecrets: GroupSecrets;
   readonly #contacts: Contacts;
   readonly #records: Records;
   readonly #ownership: Ownership;
@@ -69,6 +71,8 @@ export class Group {
   constructor(now: Now, config: GroupConfig, ports: GroupPorts) {
     const { node, fleetKey, identity, fleetKeys: keptFleetKeys } = config;
     this.#trust = new Trust({ node, fleetKey, identity, keptFleetKeys });
+    const { groupPublicKey: first, groupKeys: kept } = config;
+    this.groupSecrets = new GroupSecrets({ operator: identity?.operator, first, kept });
     this.#envelope = new Envelope(this.#trust.fleetKeys, node, config.bootId);
     const core = new Core(now, config, ports, this.#envelope, this.#trust);
     this.#core = core;
@@ -93,6 +97,7 @@ export class Group {
     this.#ownership.onOwned = (index) => this.#handover.owned(index);
     this.#ownership.gaveTo = (index) => this.#handover.gaveTo(index);
     this.#records.onEnd = (row) => this.#leaves(row);
+    this.groupSecrets.begin(core, (bytes) => ports.agree?.("group_keys", bytes));
     this.#trust.begin(core, {
       agree: (what, bytes) => ports.agree?.(what, bytes),
       setPeers: (peers) => this.#setPeers(peers),
@@ -170,6 +175,12 @@ export class Group {
   learnRoster(now: Now, text: string): RosterResult {
     this.#core.now = now;
     return this.#trust.learnRoster(text);
+  }
+
+  /** Static keys of the group, from a person. */
+  learnGroupKeys(now: Now, encoded: Uint8Array): GroupKeysResult {
+    this.#core.now = now;
+    return this.groupSecrets.learn(encoded);
   }
 
   /** Makes another fleet key, which all nodes of the roster get. False: there is no roster. */
@@ -344,6 +355,7 @@ export class Group {
     this.#joining.tick();
     this.#book.tick();
     this.#trust.tick();
+    this.groupSecrets.tick();
   }
 
   /** Monotonic time at which `tick` is due. */
@@ -360,6 +372,7 @@ export class Group {
       this.#joining.nextTimeout(),
       this.#book.nextTimeout(),
       this.#trust.nextTimeout(),
+      this.groupSecrets.nextTimeout(),
     );
   }
 
@@ -475,6 +488,7 @@ export class Group {
         }
         if (output.kind === "alive") {
           this.#trust.met(output.node);
+          this.groupSecrets.met(output.node);
           this.#contacts.met(output.node);
           this.#book.heard(output.node);
         } else if (output.kind === "dead") {
@@ -541,6 +555,9 @@ export class Group {
         return;
       case "fleet_keys":
         this.#trust.learnFleetKeys(message.value);
+        return;
+      case "group_keys":
+        this.#heardGroupKeys(node, message.value);
         return;
       case "fetch":
         this.#snapshot.fetched(node, message);
@@ -652,6 +669,19 @@ export class Group {
     outcomes.add("roster_refused");
     const said = `node ${node}, or somebody who has the fleet key, told a roster that is none: ${result.fault}`;
     alarms.add(now, "roster_refused", String(node), said);
+  }
+
+  #heardGroupKeys(node: number, encoded: Uint8Array): void {
+    const { now, outcomes, alarms } = this.#core;
+    const result = this.groupSecrets.learn(encoded);
+    if (!("fault" in result)) return;
+    outcomes.add("group_keys_refused");
+    alarms.add(
+      now,
+      "group_keys_refused",
+      String(node),
+      `node ${node} told keys of the group that are not taken: ${result.fault}`,
+    );
   }
 
   /** Nodes that are not among these are as good as dead: others take their sessions over. */

@@ -19,6 +19,8 @@ export interface GroupConfig {
   readonly identity?: IdentityOptions | undefined;
   /** What `agree` was given as fleet keys before this start. */
   readonly fleetKeys?: Uint8Array | undefined;
+  /** What `agree` was given as keys of the group before this start. */
+  readonly groupKeys?: Uint8Array | undefined;
   /** 32 bytes. */
   readonly groupPublicKey: Uint8Array;
   readonly peers: readonly LinkPeer[];
@@ -44,7 +46,7 @@ export interface GroupPorts {
   /** Whether a session of the same client that is newer is up here: then an older record is of no use any more. */
   superseded(record: LiveRecord): boolean;
   /** Puts what the nodes agreed on to disk before it counts; throws when there is no room. Undefined: nothing lasts. */
-  agree?(what: "roster" | "fleet_keys", bytes: Uint8Array): void;
+  agree?(what: "roster" | "fleet_keys" | "group_keys", bytes: Uint8Array): void;
   /** What a client of the book claims, see BookOptions. */
   claimsOf(content: Uint8Array): readonly string[] | undefined;
   /** This node may have been taken for dead: it acts as the owner of nothing, until the lifeline says "unfenced". */
@@ -136,6 +138,8 @@ export type GroupOutput =
   | { readonly kind: "peers"; readonly peers: readonly LinkPeer[] }
   /** `Group.fleetKeys` has other keys in use. */
   | { readonly kind: "fleet_keys" }
+  /** `Group.groupSecrets` has another key in force. */
+  | { readonly kind: "group_keys" }
   /** This node must not go on: it is not who it says. */
   | { readonly kind: "refuse"; readonly code: string; readonly text: string }
   /** For people. `notice`: as it should be; `warning`: somebody should look. */

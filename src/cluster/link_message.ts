@@ -47,6 +47,8 @@ export type LinkMessage =
   | BookList
   /** The fleet keys that a node knows, as `FleetKeys.encode` makes them. */
   | { readonly kind: "fleet_keys"; readonly value: Uint8Array }
+  /** Static keys of the group, see group_secrets.ts. Secret. */
+  | { readonly kind: "group_keys"; readonly value: Uint8Array }
   /** From a node that begins: what stands on this page? */
   | ({ readonly kind: "fetch" } & PageName)
   | Piece;
@@ -159,6 +161,7 @@ const BOOK_LIST = 18;
 const PREFIX_LEN = 8;
 const INSIDE = 19;
 const FLEET_KEYS = 32;
+const GROUP_KEYS = 33;
 
 const PIECE_HEAD = 11;
 /** Longest contents of a piece. */
@@ -250,6 +253,7 @@ function encode(message: LinkMessage): Uint8Array | undefined {
     writer.u8(INSIDE).u32(message.index).u16(message.payload.length).raw(message.payload);
   else if (message.kind === "ticket_key") writer.u8(TICKET_KEY).u16(message.value.length).raw(message.value);
   else if (message.kind === "fleet_keys") writer.u8(FLEET_KEYS).u16(message.value.length).raw(message.value);
+  else if (message.kind === "group_keys") writer.u8(GROUP_KEYS).u16(message.value.length).raw(message.value);
   else if (message.kind === "fetch") writer.u8(FETCH).u8(parts.indexOf(message.part)).u32(message.page);
   else if (message.kind === "piece") encodePiece(writer, message);
   else if (message.kind === "book_sums") encodeSums(writer, message);
@@ -358,6 +362,7 @@ const decoders: Readonly<Record<number, (reader: Reader) => LinkMessage | undefi
   }),
   [TICKET_KEY]: (reader) => ({ kind: "ticket_key", value: reader.view(reader.u16()) }),
   [FLEET_KEYS]: (reader) => ({ kind: "fleet_keys", value: reader.raw(reader.u16()) }),
+  [GROUP_KEYS]: (reader) => ({ kind: "group_keys", value: reader.raw(reader.u16()) }),
   [FETCH]: (reader) => ({ kind: "fetch", ...readPageName(reader) }),
   [PIECE]: decodePiece,
   [BOOK_SUMS]: (reader) => {

@@ -73,6 +73,9 @@ export const outcomes = {
   bus_not_member: refused("Bus records and messages of a node that is not in the operator's roster."),
   roster_taken: done("Rosters of the operator that came from another node and are in force since."),
   roster_refused: refused("Rosters from another node that are not valid: somebody has the fleet key."),
+  group_keys_refused: refused(
+    "Keys of the group from another node that are not valid, or are older than those in force.",
+  ),
   link_malformed: refused("Node link messages that are authentic but can't be read: another version of anyhop?"),
   take_unknown: refused("Take-overs asked for by a node, of sessions that this node does not know."),
   yields_full: refused("Take-overs not answered because too many wait for the data plane."),

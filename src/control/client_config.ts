@@ -10,7 +10,7 @@ import { checkPaths, DEVICE_NAME_MAX, isDeviceName, REMOTE_PORT_DEFAULT, routePr
 import { MTU_MIN_IPV6 } from "./config_schema.ts";
 import type { ClientSpec, ServiceSpec } from "./instance.ts";
 import { KeyReader } from "./key_sources.ts";
-import { formatKey } from "./keys/key_text.ts";
+import { explainKey, formatKey, parseKey } from "./keys/key_text.ts";
 import { publicKeyOf } from "./keys/x25519.ts";
 import { readPublicKey } from "./node_config.ts";
 
@@ -44,6 +44,7 @@ export function parseClient(toml: TomlFile, env: ConfigEnv): Parsed<ClientSpec> 
       name: service.name ?? "",
       remotes: readRemotes(service, i, report),
       publicKey: groupKey ?? NO_KEY,
+      operator: readOperator(service, i, report),
       psk: keys.psk(service, path),
       routes: readRoutes(service, i, owners, report),
       addresses: readAddresses(service, i, report),
@@ -66,6 +67,14 @@ export function parseClient(toml: TomlFile, env: ConfigEnv): Parsed<ClientSpec> 
     },
     report,
   );
+}
+
+function readOperator({ operator }: ServiceConfig, i: number, report: Report): Uint8Array | undefined {
+  if (operator === undefined) return undefined;
+  const key = parseKey(operator);
+  if (key === undefined)
+    report.error(["service", i, "operator"], `service[${i}].operator is no key: ${explainKey(operator)}`);
+  return key;
 }
 
 function checkName({ name }: ServiceConfig, i: number, names: Map<string, number>, report: Report): void {

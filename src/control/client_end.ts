@@ -25,6 +25,7 @@ import { countsOf } from "./control_counts.ts";
 import type { ServiceStatus } from "./control_port.ts";
 import type { EventHub } from "./event_hub.ts";
 import type { ClientSpec, ServiceSpec } from "./instance.ts";
+import { KeptGroupKey } from "./kept_group_key.ts";
 import { loadTicket, ticketName } from "./kept_ticket.ts";
 import { formatKey } from "./keys/key_text.ts";
 import { aeadKey, aeadNames } from "./node_end.ts";
@@ -96,6 +97,7 @@ export class ClientEnd implements SessionEnd {
   /** In base64: what the node must know. */
   readonly #publicKey: string;
   readonly #ticketName: string;
+  readonly #groupKey: KeptGroupKey;
   /** Undefined until packets flow. */
   #running: ShardPort | undefined;
   #free!: Rows;
@@ -139,6 +141,7 @@ export class ClientEnd implements SessionEnd {
       closed: (receiver, reason) =>
         this.#carry((out) => this.#initiator.closedByGroup(this.#now(), receiver, reason, out)),
       apply: (settings) => this.#configure(settings),
+      groupKeys: (notice) => this.#learnGroupKeys(notice),
     });
     this.#publicKey = formatKey(spec.publicKey);
     this.#remotes = new Remotes(service.remotes, {
@@ -148,10 +151,11 @@ export class ClientEnd implements SessionEnd {
       failed: (_, why) => this.#trouble("no_name", why),
     });
     this.#ticketName = ticketName(service.publicKey, spec.publicKey, service.psk);
+    this.#groupKey = new KeptGroupKey(service, this.#ticketName, ports.store);
     this.#initiator = new Initiator(
       {
         own: keyPairFromPrivate(spec.privateKey),
-        groupKey: service.publicKey,
+        groupKey: this.#groupKey.current,
         groupName: "",
         psk: service.psk ?? new Uint8Array(32),
         aeads: (1 << AES_256_GCM) | (1 << AES_128_GCM) | (1 << CHACHA20_POLY1305),
@@ -486,6 +490,20 @@ export class ClientEnd implements SessionEnd {
     held.slots.push(slot);
     const key = aeadKey(held.session.aead, held.session.sealKey, sender.openKey);
     this.#shard.post({ kind: "sender", index: held.row, senderId: sender.senderId, slot, key });
+  }
+
+  /** The group says that it has other keys: what its operator has signed counts, from the next handshake on. */
+  #learnGroupKeys(notice: string): void {
+    const learnt = this.#groupKey.learn(notice);
+    if (learnt === "known") return;
+    if (typeof learnt === "object") {
+      this.#warn("group_key_refused", `a node told of another key of the group, and it is not taken: ${learnt.fault}`);
+      return;
+    }
+    this.#initiator.useGroupKey(this.#groupKey.current);
+    const message = `Service ${this.#service.name}: the group has another key, ${formatKey(this.#groupKey.current)}; used from now on`;
+    this.#use.log.notice("group_key", message);
+    this.#use.events.tell("group_key", message, this.#service.name);
   }
 
   #retire(session: ClientSession): void {

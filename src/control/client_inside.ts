@@ -28,6 +28,8 @@ export interface ClientInsidePorts {
   seal(row: number, payload: Uint8Array): void;
   /** The group ends a session. */
   closed(receiver: number, reason: CloseReason): void;
+  /** The group says which static keys it has: the text of a notice, not yet read. */
+  groupKeys(notice: string): void;
   /** Sets the host up as these settings say. Rejects when it did not take all of it. */
   apply(settings: Settings): Promise<void>;
 }
@@ -136,6 +138,10 @@ export class ClientInside {
 
   /** False: a kind that a client does not take. */
   #message(from: Answer, kind: number, content: Uint8Array): boolean {
+    if (kind === kinds.GROUP_KEYS) {
+      this.#use.groupKeys(new TextDecoder().decode(content));
+      return true;
+    }
     const settings = kind === kinds.SETTINGS ? decodeSettings(content) : undefined;
     if (settings === undefined) return false;
     if (settings.version === this.#applied?.version && this.#next === undefined) {

@@ -30,6 +30,9 @@ const service = z.strictObject(
       .default([])
       .describe("Where the service is; tried in this order. At least one. Default port 4444."),
     public_key: text("a key").optional().describe("Public key of the group. Must be given."),
+    operator: text("a key")
+      .optional()
+      .describe("Public key of the group's operator: what it has signed is taken for another key of the group."),
     ...pskKeys,
     routes: textList("a prefix", "prefixes")
       .optional()

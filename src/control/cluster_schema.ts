@@ -30,11 +30,13 @@ export const group = z.strictObject(
       .describe("Public key of the operator, who signs which nodes belong to the group. With `signing_key`."),
     ...signingKeyKeys,
     link: link().describe(
-      "Own unicast address and UDP port for the node link; never the service address. Must be given. Default port 4445.",
+      "Own unicast address and port, UDP and TCP, for the node link; never the service address. Must be given. Default port 4445.",
     ),
     hold: integer(1, 100)
       .default(10)
-      .describe("Milliseconds that a packet waits for its session's state from another node."),
+      .describe(
+        "Milliseconds that a packet of a session that is not known here waits for an answer of the other nodes.",
+      ),
     peer: z
       .array(peer, { error: "must be written as [[group.peer]], once for each other node" })
       .max(PEERS_MAX, `must not occur more than ${PEERS_MAX} times`)

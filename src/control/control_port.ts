@@ -42,7 +42,10 @@ export interface NewClient {
 /** What a client needs to know of the group, for its file. */
 export interface ServiceView {
   readonly group: string;
+  /** The one in force. */
   readonly publicKey: string;
+  /** Public key of the group's operator; null: it has none. */
+  readonly operator: string | null;
   /** "host:port"; empty when the node does not know. */
   readonly address: readonly string[];
   /** Pool and networks. */
@@ -123,6 +126,11 @@ export interface Control {
   roster(): RosterView;
   /** Takes a newer roster. Throws "no_group" or "roster_refused". */
   applyRoster(text: string): void;
+  /**
+   * Takes another static key of the group: the operator's notice, and the private key of the one in force (32 bytes, and those
+   * before it that a person adds). Throws "no_group" or "group_keys_refused".
+   */
+  applyGroupKeys(notice: string, privateKeys: readonly Uint8Array[]): number;
   /** Other keys for the group. `now`: tickets of before count no more. Throws "no_group" or "no_roster". */
   rotate(what: "tickets" | "fleet", now: boolean): void;
   /** What routers are told, and how the self-test of the data path goes. */

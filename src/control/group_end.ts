@@ -9,6 +9,7 @@ import { type BookRefusal, bookRefusals, type Conflict } from "../cluster/book.t
 import type { Bus, BusListener, BusStatus } from "../cluster/bus.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { Group } from "../cluster/group.ts";
+import type { GroupKeysResult } from "../cluster/group_secrets.ts";
 import type {
   EndReason,
   GroupConfig,
@@ -72,9 +73,11 @@ export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | 
   /** An entry of the book for the disk; undefined: it is forgotten. */
   keep(clientKey: string, value: Uint8Array | undefined): void;
   /** Puts what the group agreed on to disk; throws when there is no room. */
-  agree(what: "roster" | "fleet_keys", bytes: Uint8Array): void;
+  agree(what: "roster" | "fleet_keys" | "group_keys", bytes: Uint8Array): void;
   /** The fleet keys in use are others, the first one seals. */
   fleetKeys(keys: readonly Uint8Array[]): void;
+  /** The group has another static key in force. */
+  groupKeys(): void;
   /** This node must not go on. */
   refuse(error: AnyhopError): void;
   /** For log and events. */
@@ -269,6 +272,14 @@ export class GroupEnd {
     let result!: RosterResult;
     this.#in((group) => {
       result = group.learnRoster(this.#now(), text);
+    });
+    return result;
+  }
+
+  learnGroupKeys(encoded: Uint8Array): GroupKeysResult {
+    let result!: GroupKeysResult;
+    this.#in((group) => {
+      result = group.learnGroupKeys(this.#now(), encoded);
     });
     return result;
   }
@@ -539,6 +550,9 @@ export class GroupEnd {
         break;
       case "fleet_keys":
         this.#sessions.fleetKeys(this.fleetKeys());
+        break;
+      case "group_keys":
+        this.#sessions.groupKeys();
         break;
       case "ticket_keys":
         this.#sessions.ticketKeys();

@@ -155,6 +155,8 @@ export interface ServiceSpec {
   readonly remotes: readonly { readonly host: string; readonly port: number }[];
   /** Of the group, 32 bytes. */
   readonly publicKey: Uint8Array;
+  /** Public key of the group's operator, whose word counts for other keys of the group; undefined: nobody's does. */
+  readonly operator: Uint8Array | undefined;
   /** 32 bytes, or undefined: none. */
   readonly psk: Uint8Array | undefined;
   /** Prefixes into the tunnel, "everything", or undefined: what the node announces. */

@@ -38,7 +38,7 @@ private_key = ${quote(privateKey)}
 name = ${quote(service.group)}
 address = ${quoteList(service.address)}
 public_key = ${quote(service.publicKey)}
-${psk === undefined ? "" : `psk = ${quote(psk)}\n`}${comment('What goes into the tunnel; ["default"] is everything.')}routes = ${quoteList(service.routes)}
+${service.operator === null ? "" : `${comment("Who may say that the group has another key.")}operator = ${quote(service.operator)}\n`}${psk === undefined ? "" : `psk = ${quote(psk)}\n`}${comment('What goes into the tunnel; ["default"] is everything.')}routes = ${quoteList(service.routes)}
 keepalive = ${service.keepaliveS}
 `;
 }

@@ -6,6 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { parsePrefix } from "../base/prefix.ts";
+import { encodeGroupKeys } from "../cluster/group_secrets.ts";
 import type { AnnounceView, Announcing } from "./announcing.ts";
 import type { NodeGroupView } from "./book_report.ts";
 import { ClientBook, prefixesOf } from "./client_book.ts";
@@ -74,7 +75,7 @@ export class NodeControl implements Control {
   }
 
   service(): ServiceView {
-    return serviceView(this.#spec);
+    return serviceView(this.#spec, this.#use.sessions.groupKey);
   }
 
   clients(after = "", limit = Number.POSITIVE_INFINITY): readonly ClientView[] {
@@ -251,6 +252,12 @@ export class NodeControl implements Control {
     this.#group().learnRoster(text);
   }
 
+  applyGroupKeys(notice: string, privateKeys: readonly Uint8Array[]): number {
+    const group = this.#group();
+    group.learnGroupKeys(encodeGroupKeys(notice, privateKeys));
+    return group.groupKeyVersion();
+  }
+
   rotate(what: "tickets" | "fleet", now: boolean): void {
     const group = this.#group();
     if (what === "tickets") group.rotateTicketKey(now);
@@ -321,10 +328,12 @@ export class NodeControl implements Control {
 }
 
 /** What clients are told of a node. */
-export function serviceView(spec: NodeSpec): ServiceView {
+export function serviceView(spec: NodeSpec, groupKey = spec.publicKey): ServiceView {
+  const operator = spec.cluster?.identity?.operator;
   return {
     group: spec.group,
-    publicKey: formatKey(spec.publicKey),
+    publicKey: formatKey(groupKey),
+    operator: operator === undefined ? null : formatKey(operator),
     address: spec.addresses,
     routes: [...new Set([...spec.pool, ...spec.networks])],
     dns: spec.dns,

@@ -10,9 +10,10 @@ import * as kinds from "../channel/kinds.ts";
 import { type CloseReason, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
 import { cookieTagKeyOf } from "../crypto/cookie_tags.ts";
 import type { Entropy } from "../crypto/entropy.ts";
+import type { SignedNotice } from "../crypto/group_key_notice.ts";
 import { expand } from "../crypto/kdf.ts";
 import { indexKeyOf } from "../crypto/session_index.ts";
-import type { PairOf } from "../crypto/x25519.ts";
+import type { KeyPair, PairOf } from "../crypto/x25519.ts";
 import { CONTROL_DATAGRAM, HELD, HELD_UNKNOWN, SESSION_CONTROL, UNKNOWN_SESSION } from "../dataplane/control_ring.ts";
 import { ALG_AES_128_GCM, ALG_AES_256_GCM, ALG_CHACHA20_POLY1305 } from "../dataplane/layout.ts";
 import type { Lease } from "../dataplane/lease.ts";
@@ -35,6 +36,7 @@ import { IndexMap } from "../table/index_map.ts";
 import { prefixesOf } from "./client_book.ts";
 import type { EventHub } from "./event_hub.ts";
 import type { NodeSpec } from "./instance.ts";
+import { formatKey } from "./keys/key_text.ts";
 import { Admitted, type ClientSettings, clientSettings, type SharedSettings, sharedSettings } from "./node_clients.ts";
 import { NodeInside } from "./node_inside.ts";
 import type {
@@ -144,6 +146,10 @@ export class NodeEnd implements SessionEnd, Sessions {
   /** By public key in base64, as it stands in the record. */
   readonly #clients = new Map<string, Admitted>();
   #indexKeys: readonly Uint8Array[];
+  /** Public key of the group that is in force; undefined: that of the node file. */
+  groupKey: Uint8Array | undefined;
+  /** Sessions by index that wait for their client's first packet, and whose client asked under an earlier key of the group. */
+  readonly #outdated = new Set<number>();
   readonly #expireAfterMs: number;
   #nextOwner = FIRST_OWNER;
   #shared: SharedSettings;
@@ -232,7 +238,6 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#firstRow = firstRow;
     this.#free = new Rows(firstRow, this.rows);
     this.#inside = this.#makeInside(firstRow);
-    if (this.#noteSettings()) this.#inside.settings.changed();
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
     this.#others?.start(shard, firstRow, this.rows);
   }
@@ -284,17 +289,6 @@ export class NodeEnd implements SessionEnd, Sessions {
     });
   }
 
-  /** Remembers what clients are told. True: this node never told it before, so its file was changed while it was down. */
-  #noteSettings(): boolean {
-    const { store, clock } = this.#use;
-    const name = `settings ${Buffer.from(this.#shared.digest).toString("hex")}`;
-    if (store.highWater(name) !== undefined) return false;
-    const isFirst = store.highWater("settings") === undefined;
-    const now = BigInt(Math.max(0, Math.floor(clock.wallMs())));
-    this.#keep(() => store.raiseHighWater(new Map([name, "settings"].map((one) => [one, now]))));
-    return !isFirst;
-  }
-
   /** What the client of a session that counts, or is about to, is to have. */
   #settingsOf(row: number): ClientSettings | undefined {
     const { sessions } = this.responder;
@@ -338,10 +332,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#spec = spec;
     const before = this.#shared;
     this.#shared = sharedSettings(spec);
-    if (Buffer.compare(before.digest, this.#shared.digest) !== 0) {
-      this.#noteSettings();
-      this.#inside?.settings.changed();
-    }
+    if (Buffer.compare(before.digest, this.#shared.digest) !== 0) this.#inside?.settings.changed();
     this.responder.update({ rekeyAfterMs: spec.rekeyMs, keepaliveMs: spec.keepaliveMs });
   }
 
@@ -434,6 +425,19 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#indexKeys = indexKeys;
     this.responder.update({ indexKeys });
     this.#post({ kind: "index_keys", keys: indexKeys });
+  }
+
+  /** The group has another static key: the operator's notice of all, and pairs of those that the node file does not have. */
+  useGroupKeys(notice: SignedNotice, pairs: readonly KeyPair[]): void {
+    const own = this.#use.pairOf(this.#spec.privateKey);
+    const [inForce, ...earlier] = [...pairs, own];
+    this.responder.useGroupKeys(inForce!, earlier);
+    const { publicKey } = inForce!;
+    this.groupKey = publicKey;
+    this.#inside.groupKeys.changed(notice.text);
+    const message = `The group has another key: ${formatKey(publicKey)} (version ${notice.version}); clients are told`;
+    this.#use.log.notice("group_key", message);
+    this.#use.events.tell("group_key", message);
   }
 
   settle(): void {
@@ -556,6 +560,8 @@ export class NodeEnd implements SessionEnd, Sessions {
         break;
       case "up":
         this.#up(output.session, output.replaces.length > 0);
+        if (this.#outdated.delete(output.session.index))
+          this.#inside.groupKeys.outdated(this.#byIndex.find(output.session.index));
         this.#others?.confirmed(output.session.index);
         break;
       case "close": {
@@ -563,7 +569,11 @@ export class NodeEnd implements SessionEnd, Sessions {
         if (row !== NO_ROW) this.#close(row, output.reason);
         break;
       }
+      case "outdated_key":
+        this.#outdated.add(output.index);
+        break;
       case "retire":
+        this.#outdated.delete(output.index);
         this.#retire(output);
         break;
       case "takeover": {

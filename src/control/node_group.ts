@@ -91,6 +91,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
         ...{ peers: ports.peers, holdMs, sessionLifeMs: SESSION_LIFE_MS, sessionsMax: spec.sessionsMax },
         tellsOverLink: cluster.engine.kind === "embedded",
         fleetKeys: ports.agreed("fleet_keys"),
+        groupKeys: ports.agreed("group_keys"),
         identity: identity && {
           ...{ group: spec.group, operator: identity.operator, signing: signingKeyFrom(identity.signingKey) },
           roster: roster && new TextDecoder().decode(roster),
@@ -112,6 +113,7 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     for (const key of this.#use.ticketKeys()) this.#end.putTicketKey(key);
     this.ticketKeys();
     this.fleetKeys(this.#end.fleetKeys());
+    this.groupKeys();
     this.senders(this.#end.group.senders());
   }
 
@@ -207,6 +209,23 @@ export class NodeGroup implements GroupSessions, NodeOthers {
       );
   }
 
+  /** Another static key of the group, from a person. Throws AnyhopError when it is not taken. */
+  learnGroupKeys(encoded: Uint8Array): void {
+    const result = this.#end.learnGroupKeys(encoded);
+    if ("fault" in result)
+      throw new AnyhopError("group_keys_refused", `The keys of the group are not taken: ${result.fault}.`);
+    if (result.result === "older")
+      throw new AnyhopError(
+        "group_keys_refused",
+        `The keys of the group are not taken: version ${this.#end.group.groupSecrets.notice?.version ?? 0} is in force, and these are older.`,
+      );
+  }
+
+  /** Version of the operator's notice of group keys; 0: there is none. */
+  groupKeyVersion(): number {
+    return this.#end.group.groupSecrets.notice?.version ?? 0;
+  }
+
   /** The operator's roster that is in force. */
   roster(): SignedRoster | undefined {
     return this.#end.group.roster;
@@ -223,13 +242,19 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   /** Keeps what the group agreed on, before it counts (GroupSessions). */
-  agree(what: "roster" | "fleet_keys", bytes: Uint8Array): void {
+  agree(what: "roster" | "fleet_keys" | "group_keys", bytes: Uint8Array): void {
     this.#use.agree(what, bytes);
   }
 
   /** Other fleet keys are in use, the first one seals (GroupSessions). */
   fleetKeys(keys: readonly Uint8Array[]): void {
     this.#node.useIndexKeys(keys.map(indexKeyOf));
+  }
+
+  /** The group has another static key in force (GroupSessions). */
+  groupKeys(): void {
+    const { notice, pairs } = this.#end.group.groupSecrets;
+    if (notice !== undefined) this.#node.useGroupKeys(notice, pairs);
   }
 
   // --- What this node tells ---

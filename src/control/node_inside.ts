@@ -11,6 +11,7 @@ import type { Entropy } from "../crypto/entropy.ts";
 import type { Sender } from "../handshake/keys.ts";
 import { countsOf } from "./control_counts.ts";
 import type { EventHub } from "./event_hub.ts";
+import { GroupKeyTelling } from "./group_key_telling.ts";
 import type { ClientSettings } from "./node_clients.ts";
 import { Pings } from "./pings.ts";
 import type { OutcomeCount, Pong } from "./ports.ts";
@@ -41,6 +42,7 @@ export interface NodeInsidePorts {
 
 export class NodeInside {
   readonly settings: SettingsTelling;
+  readonly groupKeys: GroupKeyTelling;
   readonly channels: SessionChannels;
   readonly #use: NodeInsidePorts;
   readonly #pings: Pings;
@@ -59,6 +61,7 @@ export class NodeInside {
       ...{ now, counters: this.#counters, seal, relay },
       message: (row, kind, content) => kind === kinds.SETTINGS_APPLIED && this.settings.applied(row, content),
     });
+    this.groupKeys = new GroupKeyTelling(first, { channels: this.channels, owns, rowsEnd });
     this.settings = new SettingsTelling(first, rows, lifeMs, {
       ...{ now, channels: this.channels, settingsOf, owns, rowsEnd },
       failed: (row) => this.#failed(row),
@@ -121,11 +124,13 @@ export class NodeInside {
   ended(row: number): void {
     this.channels.ended(row);
     this.settings.ended(row);
+    this.groupKeys.ended(row);
   }
 
   tick(): void {
     this.channels.tick();
     this.settings.tick();
+    this.groupKeys.tick();
   }
 
   counts(): OutcomeCount[] {

@@ -63,7 +63,8 @@ export interface SavedTicket extends KeptTicket {
   readonly boot: string;
 }
 
-export type Agreed = "roster" | "fleet_keys";
+/** At a node the group's own; at a client, by name of the kept ticket, what a service has told. */
+export type Agreed = "roster" | "fleet_keys" | "group_keys" | `group_keys ${string}`;
 
 /**
  * Everything that a node must not forget. Whatever a call that changes something has returned from is on disk, and
@@ -87,7 +88,7 @@ export interface Store extends SeqStore {
   highWater(name: string): bigint | undefined;
   /** Raises values; smaller ones than are there change nothing. */
   raiseHighWater(values: ReadonlyMap<string, bigint>): void;
-  /** What the nodes of the group agreed on, or the operator signed. Secret: "fleet_keys". */
+  /** What the nodes of the group agreed on, or the operator signed. Secret: "fleet_keys" and "group_keys". */
   agreed(what: Agreed): Uint8Array | undefined;
   /** Replaces what is there. */
   agree(what: Agreed, bytes: Uint8Array): void;
@@ -160,6 +161,8 @@ export interface Pong {
 
 /** What the control layer asks of the sessions; they live in shards and handshakes. */
 export interface Sessions {
+  /** Public key of the group that is in force; undefined: that of the node file. */
+  readonly groupKey: Uint8Array | undefined;
   /** Since the start; every outcome, also those that never happened. */
   handshakes(): readonly OutcomeCount[];
   /** What became of control messages inside sessions, likewise. */

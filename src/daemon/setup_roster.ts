@@ -12,12 +12,15 @@ import { explainKey, formatKey, KEY_LEN, parseKey } from "../control/keys/key_te
 import { tooOpen } from "../control/keys.ts";
 import { type SigningKey, signingKeyFrom } from "../crypto/ed25519.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
+import { GROUP_KEYS_MAX, keyInForce, readNotice, signNotice } from "../crypto/group_key_notice.ts";
 import { NODE_MAX } from "../crypto/session_index.ts";
+import { keyPairFromPrivate } from "../crypto/x25519.ts";
 import * as configEnv from "../drivers/config_env.ts";
 import { writeSecretFiles } from "../drivers/new_files.ts";
 
 const KEY_FILE = "operator.key";
 const ROSTER_FILE = "group.roster";
+const GROUP_KEYS_FILE = "group-keys.secret";
 const NODE_NAME = /^[A-Za-z0-9._-]{1,32}$/;
 
 export interface RosterIo {
@@ -94,6 +97,21 @@ export function createRosterActions({ out }: RosterIo): RosterActions {
       return 0;
     },
 
+    async rotateGroup({ dir: folder, current }) {
+      const dir = resolve(folder);
+      const operator = readOperator(dir);
+      const { version, keys } = readGroupKeys(dir, operator, current);
+      const raw = systemEntropy.bytes(KEY_LEN);
+      const { publicKey } = keyPairFromPrivate(raw);
+      const next = { version: version + 1, operator: operator.signing.publicKey, keys: [...keys, publicKey] };
+      const notice = signNotice({ ...next, keys: next.keys.slice(-GROUP_KEYS_MAX) }, operator.signing);
+      writeSecretFiles(dir, new Map([[GROUP_KEYS_FILE, `${notice}private ${formatKey(raw)}\n`]]), true);
+      out(`Wrote ${join(dir, GROUP_KEYS_FILE)} (mode 0600), version ${next.version}. It holds the new private key.\n`);
+      out(`Public key of the group from then on: ${formatKey(publicKey)}\n`);
+      out(`Take the file to any one node by a safe way, and there: anyhop group apply ${GROUP_KEYS_FILE}\n`);
+      return 0;
+    },
+
     async showRoster({ dir: folder }) {
       const dir = resolve(folder);
       const operator = readOperator(dir);
@@ -138,6 +156,31 @@ function readNodes(dir: string, operator: Operator): Pick<Roster, "version" | "n
   const roster = readRoster(text, operator.group, operator.signing.publicKey);
   if (typeof roster === "string") throw new AnyhopError("usage", `${path} cannot be used: ${roster}.`);
   return roster;
+}
+
+/** The keys that the group has had, oldest first: of the last rotation, or the one that a person names. */
+function readGroupKeys(
+  dir: string,
+  operator: Operator,
+  current: string | undefined,
+): { readonly version: number; readonly keys: readonly Uint8Array[] } {
+  const path = join(dir, GROUP_KEYS_FILE);
+  const text = configEnv.readText(path);
+  if (text === undefined) {
+    if (current === undefined)
+      throw new AnyhopError(
+        "usage",
+        `There is no ${path}, so this is the first rotation: say --current KEY, the public_key in any client's file.`,
+      );
+    const key = parseKey(current);
+    if (key === undefined) throw new AnyhopError("usage", `--current is no key: ${explainKey(current)}.`);
+    return { version: 0, keys: [key] };
+  }
+  const notice = readNotice(text.replace(/(?:private \S+\n)+$/, ""), operator.signing.publicKey);
+  if (typeof notice === "string") throw new AnyhopError("usage", `${path} cannot be used: ${notice}.`);
+  if (current !== undefined && formatKey(keyInForce(notice)) !== current.trim())
+    throw new AnyhopError("usage", `--current is not the key of the last rotation, ${formatKey(keyInForce(notice))}.`);
+  return notice;
 }
 
 function nodeNumber(text: string): number {

@@ -27,6 +27,7 @@ export function createMemorySessions(clock: Clock): MemorySessions {
         .filter(({ id }) => id > after)
         .slice(0, limit)
         .map(({ rttMs: _, ...state }) => state),
+    groupKey: undefined,
     // Nobody asks a twin for a session.
     handshakes: () => [],
     controls: () => [],

@@ -121,7 +121,7 @@ export class Initiator {
   /** The data plane notes what it seals in the newest session. */
   readonly sent = new SentRing();
   readonly #config: InitiatorConfig;
-  readonly #identity: ClientIdentity;
+  #identity: ClientIdentity;
   readonly #entropy: Entropy;
   readonly #instance: Uint8Array;
   /** To begin with, until the first full handshake. */
@@ -146,6 +146,12 @@ export class Initiator {
     const { own, groupKey, psk } = config;
     const groupName = groupNameBytes(config.groupName);
     this.#identity = { own, groupKey, psk, groupName, mac1Key: mac1Key(groupKey) };
+  }
+
+  /** The group has another static key: requests from the next one on are made for it. 32 bytes. */
+  useGroupKey(groupKey: Uint8Array): void {
+    this.#identity = { ...this.#identity, groupKey, mac1Key: mac1Key(groupKey) };
+    // A cookie proves the address, whatever the key: it stays.
   }
 
   /** The session to seal with. */

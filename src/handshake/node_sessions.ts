@@ -17,6 +17,8 @@ export type NodeOutput =
   /** Open packets with it; seal none yet. */
   /** `told`: version of the settings that are in the answer as a whole, 0 = there is more, or none. */
   | { readonly kind: "pending"; readonly session: NodeSession; readonly told: number }
+  /** Before "pending": the client of this session asked under an earlier key of the group, and is to hear of the one in force. */
+  | { readonly kind: "outdated_key"; readonly index: number }
   /** The client has it: seal with it from now on, instead of those it replaces, beginning with an empty packet now. */
   | { readonly kind: "up"; readonly session: NodeSession; readonly replaces: readonly number[] }
   /** Seal CLOSE in it now; `retire` follows. */
@@ -107,6 +109,11 @@ export class NodeSessions {
       if (secret !== undefined) return secret;
     }
     return undefined;
+  }
+
+  /** The group has another static key: what `add` was told of shared secrets is of the one before. */
+  forgetStaticShared(): void {
+    this.#rows.forgetStaticShared();
   }
 
   /**

@@ -15,9 +15,10 @@ import { KEY_LEN, type KeyPair } from "../crypto/x25519.ts";
 import type { Now } from "./clock.ts";
 import * as control from "./control.ts";
 import { ANSWER_MAX, type Answer, encodeAnswer, type Grant, refusedReasons } from "./grant.ts";
+import { GroupKeys } from "./group_keys.ts";
 import { type Aead, resumedKeys, resumeKey, resumptionSecret, type Sender, sessionSecret } from "./keys.ts";
 import { type BucketLimits, Buckets, LoadDetector, type LoadLimits, sourceHigh, sourceLow } from "./limits.ts";
-import { Cookies, checkMac1, type Endpoint, hasMac2, mac1Key } from "./macs.ts";
+import { Cookies, type Endpoint, hasMac2 } from "./macs.ts";
 import { type NodeOutput, type NodeSession, NodeSessions, type SessionLimits } from "./node_sessions.ts";
 import { decodeOffer, groupNameBytes, prologueOf } from "./offer.ts";
 import { type Asker, RefusedRequests } from "./refused_requests.ts";
@@ -50,7 +51,10 @@ export interface Timestamps {
 }
 
 export interface ResponderConfig {
+  /** The static key in force. */
   readonly group: KeyPair;
+  /** Keys that the group had before: clients that were away still ask under one of them. */
+  readonly earlierGroupKeys?: readonly KeyPair[];
   /** Up to 255 bytes; the same at every client and node. */
   readonly groupName: string;
   /** 32 bytes, shared by the group. */
@@ -138,7 +142,7 @@ export class Responder {
   readonly #unknown: Buckets;
   readonly #announcer = new Announcer();
   readonly #indexKeys = new IndexKeys();
-  readonly #mac1Key: Uint8Array;
+  readonly #groupKeys: GroupKeys;
   readonly #groupName: Uint8Array;
 
   constructor(config: ResponderConfig, clients: Clients, timestamps: Timestamps, entropy: Entropy) {
@@ -154,7 +158,7 @@ export class Responder {
     this.#failures = new Buckets(FAILURES, this.#u32());
     this.#unknown = new Buckets(UNKNOWN_ANSWERS, this.#u32());
     this.#indexKeys.set(config.indexKeys);
-    this.#mac1Key = mac1Key(config.group.publicKey);
+    this.#groupKeys = new GroupKeys([config.group, ...(config.earlierGroupKeys ?? [])]);
     this.#groupName = groupNameBytes(config.groupName);
   }
 
@@ -169,6 +173,12 @@ export class Responder {
   ): void {
     this.#config = { ...this.#config, ...changes };
     this.#indexKeys.set(this.#config.indexKeys);
+  }
+
+  /** Static keys of the group from the next request on. The one in force is where clients go on to. */
+  useGroupKeys(inForce: KeyPair, earlier: readonly KeyPair[]): void {
+    this.#groupKeys.set([inForce, ...earlier]);
+    this.sessions.forgetStaticShared();
   }
 
   /** One datagram with mux 0xFFFF. */
@@ -222,10 +232,10 @@ export class Responder {
 
   #init(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
     const loaded = this.#load.arrived(now.ms);
-    if (!checkMac1(this.#mac1Key, datagram)) return "mac1_wrong";
+    const group = this.#groupKeys.ofInit(datagram);
+    if (group === undefined) return "mac1_wrong";
     const unproven = this.#checkAddress(now, datagram, from, loaded, out);
     if (unproven !== undefined) return unproven;
-    const { group } = this.#config;
     const noise = datagram.subarray(control.NOISE, control.MAC1);
     const claimed = openStatic(prologueOf(this.#groupName, datagram), group, noise);
     if (claimed === undefined) return this.#failed(now, from, "forged");
@@ -234,7 +244,8 @@ export class Responder {
     const client = this.#clients.find(clientKey);
     if (client === undefined) return this.#failed(now, from, "client_unknown");
     // A rekey is spared one DH of five.
-    const first = openFirst(group, claimed, this.sessions.staticSharedOf(clientKey));
+    const isInForce = group === this.#groupKeys.inForce;
+    const first = openFirst(group, claimed, isInForce ? this.sessions.staticSharedOf(clientKey) : undefined);
     if (first === undefined) return this.#failed(now, from, "forged");
     this.#asker = { clientName: client.name, clientKey };
     const offer = decodeOffer(first.payload);
@@ -260,7 +271,9 @@ export class Responder {
     const response = control.begin(control.RESPONSE, control.NOISE + message.length, transactionOf(datagram));
     control.viewOf(response).setUint16(control.RECEIVER, receiver);
     response.set(message, control.NOISE);
-    return this.#finish(now, response, decided, from, out, first.staticShared);
+    const { session } = decided;
+    if (session !== undefined && !isInForce) out.push({ kind: "outdated_key", index: session.index });
+    return this.#finish(now, response, decided, from, out, isInForce ? first.staticShared : undefined);
   }
 
   #resume(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {

@@ -156,6 +156,10 @@ export class SessionRows {
     return secret.some((byte) => byte !== 0) ? secret : undefined;
   }
 
+  forgetStaticShared(): void {
+    for (let at = STATIC_SHARED; at < this.#bytes.length; at += ROW_BYTES) this.#bytes.fill(0, at, at + SECRET_LEN);
+  }
+
   /** Copies a session into a free row, pending. Throws RangeError when there is none. */
   add(session: NodeSession, dueMs: number, staticShared?: Uint8Array): number {
     const row = this.#freed > 0 ? this.#freed - 1 : this.#used;

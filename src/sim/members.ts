@@ -90,9 +90,8 @@ export type LifelineMaker = (options: LifelineOptions) => LifelinePort;
 export function makeNode(
   plan: Plan,
   node: number,
-  networks: readonly string[],
   member: Member & { readonly link: LinkSocket; readonly lifeline: LifelineMaker; openBus(listener: BusListener): Bus },
-): { readonly end: NodeEnd; readonly group: NodeGroup; readonly spec: NodeSpec } {
+): { readonly end: NodeEnd; readonly group: NodeGroup } {
   const { time, entropy, log, skewMs, store, link, lifeline, openBus } = member;
   const others = plan.nodes.map((_, k) => k + 1).filter((other) => other !== node);
   const cluster: ClusterSpec = {
@@ -109,7 +108,7 @@ export function makeNode(
       },
     },
     ...{ group: "example", privateKey: GROUP.privateKey, publicKey: GROUP.publicKey, addresses: [] },
-    ...{ pool: ["198.51.100.0/24"], networks, dns: [], clients: [], keepaliveMs: 25_000, rekeyMs: plan.rekeyMs },
+    ...{ pool: ["198.51.100.0/24"], networks: [], dns: [], clients: [], keepaliveMs: 25_000, rekeyMs: plan.rekeyMs },
     ...{ announce: NO_ANNOUNCE, cluster, sessionsMax: ROWS },
   };
   const clock = clockOf(time, skewMs);
@@ -145,13 +144,19 @@ export function makeNode(
   plan.clients.forEach((_, client) => {
     end.admit(recordOf(client), PSK);
   });
-  return { end, group, spec };
+  return { end, group };
 }
 
 export function makeClient(client: number, { time, entropy, log, skewMs, store }: Member): ClientEnd {
   const clock = clockOf(time, skewMs);
   const service: ServiceSpec = {
-    ...{ name: "example", remotes: [{ host: SERVICE, port: SERVICE_PORT }], publicKey: GROUP.publicKey, psk: PSK },
+    ...{
+      name: "example",
+      remotes: [{ host: SERVICE, port: SERVICE_PORT }],
+      publicKey: GROUP.publicKey,
+      operator: undefined,
+      psk: PSK,
+    },
     ...{ routes: undefined, addresses: undefined, device: undefined, mtuBytes: undefined, keepaliveMs: 0 },
     ...{ killSwitch: false, hooks: { dns: undefined, postUp: undefined, postDown: undefined } },
   };

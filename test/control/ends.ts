@@ -188,6 +188,8 @@ export class World {
       skewMs?: number;
       address?: string;
       groupKey?: Uint8Array;
+      /** Whose word counts for other keys of the group. */
+      operator?: Uint8Array;
       psk?: Uint8Array;
       killSwitch?: boolean;
       routes?: "everything";
@@ -209,6 +211,7 @@ export class World {
         name: "example",
         remotes: options.remotes ?? [{ host: NODE, port: PORT }],
         publicKey: options.groupKey ?? GROUP.publicKey,
+        operator: options.operator,
       },
       ...{ psk: options.psk ?? PSK, routes: options.routes, addresses: undefined, device: undefined },
       ...{ mtuBytes: undefined, keepaliveMs: 0, killSwitch: options.killSwitch ?? false },

@@ -71,6 +71,7 @@ describe("invite", () => {
   const service: ServiceView = {
     group: "example",
     publicKey: GROUP_PUBLIC,
+    operator: null,
     address: ["192.0.2.1:4444", "[2001:db8::1]:4444"],
     routes: ["10.9.0.0/24", "203.0.113.0/24"],
     dns: [],

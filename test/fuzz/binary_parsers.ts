@@ -7,6 +7,7 @@ import { decodeClient, encodeClient } from "../../src/cluster/book_record.ts";
 import { Reader, Writer } from "../../src/cluster/bytes.ts";
 import { Envelope } from "../../src/cluster/envelope.ts";
 import { decodeFleetKeys, FleetKeys } from "../../src/cluster/fleet_keys.ts";
+import { decodeGroupKeys, encodeGroupKeys } from "../../src/cluster/group_secrets.ts";
 import { readHeartbeat, writeHeartbeat } from "../../src/cluster/heartbeat.ts";
 import {
   encodeHello,
@@ -24,6 +25,7 @@ import { decodeRecord, encodeRecord } from "../../src/cluster/record.ts";
 import { readRoster, signRoster } from "../../src/cluster/roster.ts";
 import { readWindow, writeWindow } from "../../src/cluster/window.ts";
 import { signingKeyFrom } from "../../src/crypto/ed25519.ts";
+import { readNotice, signNotice } from "../../src/crypto/group_key_notice.ts";
 import { MemoryNetwork } from "../../src/drivers/memory_network.ts";
 import { parseHeartbeat } from "../../src/drivers/nats_peers.ts";
 import { parseInner, splitPacket } from "../../src/drivers/twin_split.ts";
@@ -307,6 +309,11 @@ const roster = signRoster(
   },
   operator,
 );
+const notice = signNotice(
+  { version: 2, operator: operator.publicKey, keys: [new Uint8Array(32).fill(3), new Uint8Array(32).fill(4)] },
+  operator,
+);
+const groupKeys = encodeGroupKeys(notice, [new Uint8Array(32).fill(5)]);
 const [one, two] = [1, 2].map((number) => new Envelope(fleetKeys, number, new Uint8Array(8).fill(number)));
 const records = sample(any.record).map((record) => encodeRecord(record)!);
 const clients = sample(fc.tuple(any.node, any.time, fc.option(any.exactly(60), { nil: undefined }))).map(
@@ -330,6 +337,13 @@ const group: Parser[] = [
   bytes("session record", records, decodeRecord),
   bytes("client of the book", clients, decodeClient),
   bytes("fleet keys", [fleetKeys.encode()], decodeFleetKeys),
+  bytes("group keys", [groupKeys], decodeGroupKeys),
+  bytes(
+    "notice of group keys",
+    [new TextEncoder().encode(notice)],
+    (input) => readNotice(new TextDecoder().decode(input), operator.publicKey),
+    { sealed: true },
+  ),
   bytes(
     "roster",
     [new TextEncoder().encode(roster)],

@@ -47,6 +47,7 @@ export const newClientSchema = z.strictObject({
 export const serviceSchema = z.object({
   group: z.string(),
   publicKey: keyText,
+  operator: keyText.nullable().describe("Public key of the group's operator; null: it has none."),
   address: z.array(z.string()).describe("Where clients find the group."),
   routes: z.array(z.string()).describe("Pool and networks."),
   dns: z.array(z.string()),

@@ -111,6 +111,15 @@ export const rosterSchema = z.object({
 export const applyRosterSchema = z.strictObject({
   text: z.string().max(8192).describe("A roster that the operator signed."),
 });
+export const applyGroupKeysSchema = z.strictObject({
+  notice: z.string().max(1024).describe("The keys of the group, as the operator signed them."),
+  privateKeys: z
+    .array(z.string().max(64))
+    .min(1)
+    .max(8)
+    .describe("The private key of the one in force, in base64; those of earlier ones may follow. Secret."),
+});
+export const groupKeysSchema = z.object({ version: z.int().describe("Of the keys that are in force.") });
 export const rotateRequestSchema = z.strictObject({
   what: z.enum(["tickets", "fleet"]).describe("Which keys."),
   now: z.boolean().default(false).describe("Tickets of before count no more, instead of 15 minutes."),

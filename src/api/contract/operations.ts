@@ -24,7 +24,15 @@ import {
   sessionPageSchema,
   sessionQuery,
 } from "./control.ts";
-import { applyRosterSchema, resyncRequestSchema, resyncSchema, rosterSchema, rotateRequestSchema } from "./group.ts";
+import {
+  applyGroupKeysSchema,
+  applyRosterSchema,
+  groupKeysSchema,
+  resyncRequestSchema,
+  resyncSchema,
+  rosterSchema,
+  rotateRequestSchema,
+} from "./group.ts";
 
 const EMPTY = z.strictObject({});
 
@@ -200,6 +208,14 @@ export const operations = {
     body: applyRosterSchema,
     summary: "Takes a newer roster of the operator; the other nodes get it from this one.",
     answer: rosterSchema,
+  },
+  applyGroupKeys: {
+    ...quiet,
+    method: "PUT",
+    path: "/v1/group-keys",
+    body: applyGroupKeysSchema,
+    summary: "Takes another static key of the group; other nodes and clients get it from this node.",
+    answer: groupKeysSchema,
   },
   rotate: {
     ...quiet,
