@@ -25,7 +25,7 @@ import { NOBODY, NONE, PENDING, STRANGE, UP } from "./session_table.ts";
  */
 const CREATED_AHEAD_MS = 1_200_000;
 /** By so much a clock may be wrong before the sessions of its node are not believed. */
-const CLOCKS_MS = 3_600_000;
+const CLOCKS_MS = 86_400_000;
 /** Sessions that ended, at most; the oldest are forgotten first. */
 const TOMBSTONES_MAX = 131_072;
 

@@ -285,7 +285,7 @@ test("a record that would shut a client out, or last for ever, is taken from no 
     { created: 2 ** 48 - 2 },
     { created: wallMs + 1_300_000 },
     { expiryMs: 2 ** 48 - 1 },
-    { expiryMs: wallMs + 86_400_000 },
+    { expiryMs: wallMs + 2 * 86_400_000 },
     { creator: 9 },
     { phase: "ended", created: 2 ** 48 - 2 },
     { phase: "ended", expiryMs: 2 ** 48 - 1 },

@@ -23,8 +23,8 @@ s.bind(Number(process.argv[1]), () => {
   let sent = 0;
   const timer = setInterval(() => {
     for (let i = 0; i < 100; i++, sent++) {
-      const m = randomBytes([3, 6, 54, 87, 200, 1400][i % 6]);
-      m[0] = 1 + i % 4; m[1] = 1; if (m.length > 5) { m.writeUInt16BE(3, 2); m.writeUInt16BE(1, 4); }
+      const m = randomBytes([3, 6, 158, 183, 200, 1400][i % 6]);
+      m[0] = 1 + i % 4; m[1] = 2; if (m.length > 5) { m.writeUInt16BE(3, 2); m.writeUInt16BE(1, 4); }
       s.send(m, 4445, "198.51.100.2");
     }
     if (sent < 20000) return;
