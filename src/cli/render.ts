@@ -24,13 +24,28 @@ export function renderSessions(sessions: readonly ApiSession[], nowMs: number): 
     session.client,
     session.endpoint,
     heard(session, nowMs),
-    ...(inGroup ? [session.owner === null ? "not known" : String(session.owner)] : []),
+    ...(inGroup ? holder(session, nowMs) : []),
     `${duration(Math.max(0, nowMs - session.sinceMs))} ago`,
     `${session.rx.packets} (${bytes(session.rx.bytes)})`,
     `${session.tx.packets} (${bytes(session.tx.bytes)})`,
   ]);
-  const head = ["SESSION", "CLIENT", "PEER", "HEARD", ...(inGroup ? ["NODE"] : []), "HANDSHAKE", "RECEIVED", "SENT"];
+  const head = [
+    "SESSION",
+    "CLIENT",
+    "PEER",
+    "HEARD",
+    ...(inGroup ? ["NODE", "MOVES"] : []),
+    "HANDSHAKE",
+    "RECEIVED",
+    "SENT",
+  ];
   return lines(align([head, ...rows]));
+}
+
+/** Which node has the client since when, and how often it came to another one. */
+function holder({ owner, ownerSinceMs, moves }: ApiSession, nowMs: number): string[] {
+  const since = ownerSinceMs === null ? "" : ` for ${duration(Math.max(0, nowMs - ownerSinceMs))}`;
+  return [owner === null ? "not known" : `${owner}${since}`, String(moves ?? 0)];
 }
 
 /** Of a session at another node this one hears nothing. */

@@ -125,6 +125,11 @@ export class Core {
     this.#entries.push({ key, value: plain && this.#envelope.seal(this.now.ms, key, plain) });
   }
 
+  /** `node` has the session in this row from now on; NOBODY: who has it is not known. */
+  setOwner(row: number, node: number): void {
+    this.table.setOwner(row, node, this.now.wallMs);
+  }
+
   alive(node: number): boolean {
     return node !== this.config.node && this.link.isAlive(node);
   }

@@ -40,7 +40,7 @@ import { decodeRecord, indexOfKey, type LiveRecord, type SessionRecord } from ".
 import { Records } from "./records.ts";
 import { Resync } from "./resync.ts";
 import type { SignedRoster } from "./roster.ts";
-import { NOBODY, NONE } from "./session_table.ts";
+import { type Holding, NOBODY, NONE } from "./session_table.ts";
 import { Snapshot } from "./snapshot.ts";
 import { type GroupStatus, statusOf } from "./status.ts";
 import type { BookTicketKey } from "./ticket_keys.ts";
@@ -406,10 +406,17 @@ export class Group {
     return this.#membership.senders();
   }
 
-  /** The node that owns a session; 0 = not known. */
-  ownerOf(index: number): number {
+  /** Which node has a session, since when, and how often that changed; undefined: this node knows no such session. */
+  holding(index: number): Holding | undefined {
     const row = this.#core.table.find(index);
-    return row === NONE ? NOBODY : this.#core.table.owner[row];
+    return row === NONE ? undefined : this.#core.table.holding(row);
+  }
+
+  /** A session takes the place of an older one of the same client, whose moves are counted on. */
+  replaced(index: number, before: number): void {
+    const { table } = this.#core;
+    const [row, old] = [table.find(index), table.find(before)];
+    if (row !== NONE && old !== NONE) table.continueCount(row, old);
   }
 
   /** A session as it is known now: what was agreed, and where its client is. */

@@ -231,7 +231,7 @@ export class Handover {
       this.#core.emit({ kind: "own", index: name.index, window });
       return;
     }
-    table.owner[row] = to;
+    this.#core.setOwner(row, to);
     this.#heard(row, window.highest);
     if (why === "claim") {
       this.#heard(row, seq);
@@ -267,7 +267,7 @@ export class Handover {
   #contradict(row: number, { name, seq, node }: Question, result: Yielded["result"]): void {
     const { table, config, now } = this.#core;
     if (result === "moved") {
-      table.owner[row] = node;
+      this.#core.setOwner(row, node);
       this.#heard(row, seq);
       return;
     }

@@ -102,7 +102,7 @@ export class Locations {
     // A window that is handed over unasked goes without a newer number of the client, and so without news.
     const isNews = seq > table.high[row] || (byOwner && seq !== NONE && seq === table.high[row]);
     if (owner !== NOBODY && (isNews || table.owner[row] === NOBODY)) {
-      table.owner[row] = owner;
+      this.#core.setOwner(row, owner);
       if (seq > table.high[row]) this.#raise(row, seq);
       if (endpoint !== undefined) {
         // Else it was installed with it just now.
@@ -132,7 +132,7 @@ export class Locations {
       this.#handover.claimed(row, node, seq, endpoint);
       return false;
     }
-    table.owner[row] = node;
+    this.#core.setOwner(row, node);
     this.#raise(row, seq);
     this.#ownership.located(row);
     return true;

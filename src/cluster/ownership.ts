@@ -226,7 +226,7 @@ export class Ownership {
     const { table, config, hold, outcomes } = this.#core;
     for (let row = 0; condemned && row < table.end; row++) {
       if (table.phase[row] === 0 || table.owner[row] !== config.node) continue;
-      table.owner[row] = NOBODY;
+      this.#core.setOwner(row, NOBODY);
       this.#doubtful.add(table.index[row]);
       this.#windows.set(table.index[row], table.high[row]);
     }
@@ -455,13 +455,13 @@ export class Ownership {
   }
 
   #moved(row: number, flip: Flip, owner: number): void {
-    const { table, config } = this.#core;
+    const { config } = this.#core;
     flip.redirects++;
     if (owner === config.node || flip.redirects > REDIRECTS_MAX) {
       this.#alone(row, flip);
       return;
     }
-    table.owner[row] = owner;
+    this.#core.setOwner(row, owner);
     this.#ask(row, flip, owner);
   }
 
@@ -617,7 +617,7 @@ export class Ownership {
     const { table, config, now, hold } = this.#core;
     const [index, created] = [table.index[row], table.created[row]];
     const owner = config.node;
-    table.owner[row] = owner;
+    this.#core.setOwner(row, owner);
     table.ownedAtMs[row] = now.ms;
     table.told[row] = 0;
     table.keptUntilMs[row] = Number.NEGATIVE_INFINITY;

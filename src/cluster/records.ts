@@ -52,7 +52,7 @@ export class Records {
     const known = table.find(record.index);
     if (known !== NONE) this.#drop(known, "superseded");
     const encoded = encodeRecord(record);
-    if (encoded === undefined || table.add(record, encoded, config.node) === NONE)
+    if (encoded === undefined || table.add(record, encoded, config.node, this.#core.now.wallMs) === NONE)
       outcomes.add(encoded === undefined ? "record_too_long" : "table_full");
     else this.#put(record, encoded);
   }
@@ -111,7 +111,7 @@ export class Records {
     if (row !== NONE && table.created[row] === record.created) return this.#learnPhase(row, record, owner);
     if (this.#core.ports.superseded(record)) return this.#old();
     if (row !== NONE) this.#retire(row, "superseded");
-    const added = table.add(record, encoded, owner);
+    const added = table.add(record, encoded, owner, this.#core.now.wallMs);
     if (added === NONE) {
       outcomes.add("table_full");
       return false;
@@ -133,9 +133,9 @@ export class Records {
 
   #learnPhase(row: number, record: LiveRecord, owner: number): boolean {
     const { table } = this.#core;
-    if (table.owner[row] === NOBODY) table.owner[row] = owner;
+    if (table.owner[row] === NOBODY) this.#core.setOwner(row, owner);
     if (table.phase[row] !== PENDING || record.phase !== "up") return false;
-    if (table.high[row] === NONE && table.owner[row] !== this.#core.config.node) table.owner[row] = owner;
+    if (table.high[row] === NONE && table.owner[row] !== this.#core.config.node) this.#core.setOwner(row, owner);
     this.#up(row);
     this.#core.emit({ kind: "up", index: record.index });
     return true;

@@ -22,6 +22,18 @@ export const NOBODY = 0;
 export const STRANGE = 1;
 
 const ROWS_AT_START = 1024;
+/** Counting stops here: more than a client that moves each second for 18 hours. */
+const MOVES_MAX = 0xffff;
+
+/** At which node a client is, as this node has seen it. */
+export interface Holding {
+  /** NOBODY: not known now. */
+  readonly node: number;
+  /** Since when the node that was known last has it, ms since 1970, in whole seconds. */
+  readonly sinceMs: number;
+  /** How often another node has taken the client over. */
+  readonly moves: number;
+}
 
 export class SessionTable {
   readonly #max: number;
@@ -37,7 +49,12 @@ export class SessionTable {
   /** PENDING or UP; 0 in a free row. */
   phase = new Uint8Array(ROWS_AT_START);
   flags = new Uint8Array(ROWS_AT_START);
+  /** Node that has it, or NOBODY. Written by `setOwner`, which counts. */
   owner = new Uint16Array(ROWS_AT_START);
+  /** The last owner that was not NOBODY, since when (s since 1970), and how often it became another one: 8 bytes a session. */
+  #holder = new Uint16Array(ROWS_AT_START);
+  #heldSinceS = new Uint32Array(ROWS_AT_START);
+  #moves = new Uint16Array(ROWS_AT_START);
   /** Since when this node owns it, monotonic ms. */
   ownedAtMs = new Float64Array(ROWS_AT_START);
   /** Greatest authentic sequence number that the group told of, or -1; when it was heard; numbers per ms. */
@@ -72,8 +89,11 @@ export class SessionTable {
     return this.#rows.get(index) ?? NONE;
   }
 
-  /** A new row, or NONE when the table is full. Its index must not be there yet. `encoded`: the record, which is copied. */
-  add(record: LiveRecord, encoded: Uint8Array, owner: number): number {
+  /**
+   * A new row, or NONE when the table is full. Its index must not be there yet. `encoded`: the record, which is copied.
+   * `wallMs`: the time now, ms since 1970.
+   */
+  add(record: LiveRecord, encoded: Uint8Array, owner: number, wallMs: number): number {
     if (this.#rows.size >= this.#max) return NONE;
     const row = this.#free.pop() ?? this.#used++;
     if (row >= this.phase.length) this.#grow();
@@ -84,7 +104,10 @@ export class SessionTable {
     this.#records.put(row, encoded);
     this.phase[row] = record.phase === "up" ? UP : PENDING;
     this.flags[row] = 0;
-    this.owner[row] = owner;
+    this.#holder[row] = NOBODY;
+    this.#heldSinceS[row] = 0;
+    this.#moves[row] = 0;
+    this.setOwner(row, owner, wallMs);
     this.ownedAtMs[row] = Number.NEGATIVE_INFINITY;
     this.high[row] = NONE;
     this.highAtMs[row] = 0;
@@ -94,6 +117,31 @@ export class SessionTable {
     this.bounces[row] = 0;
     this.setEndpoint(row, record.endpoint);
     return row;
+  }
+
+  /** `node` has it from now on (`wallMs`, ms since 1970). NOBODY: who has it is not known for a while, which is no move. */
+  setOwner(row: number, node: number, wallMs: number): void {
+    this.owner[row] = node;
+    const before = this.#holder[row];
+    if (node === NOBODY || node === before) return;
+    this.#holder[row] = node;
+    this.#heldSinceS[row] = wallMs / 1000;
+    if (before !== NOBODY) this.#countMoves(row, 1);
+  }
+
+  /** `row` is the next session of the client that had `before`: its moves are counted on, as the client is the same. */
+  continueCount(row: number, before: number): void {
+    const moved = this.#holder[row] !== this.#holder[before];
+    if (!moved && this.#moves[row] === 0) this.#heldSinceS[row] = this.#heldSinceS[before];
+    this.#countMoves(row, this.#moves[before] + (moved ? 1 : 0));
+  }
+
+  holding(row: number): Holding {
+    return { node: this.owner[row], sinceMs: this.#heldSinceS[row] * 1000, moves: this.#moves[row] };
+  }
+
+  #countMoves(row: number, more: number): void {
+    this.#moves[row] = Math.min(MOVES_MAX, this.#moves[row] + more);
   }
 
   remove(row: number): void {
@@ -160,6 +208,9 @@ export class SessionTable {
     this.phase = larger(this.phase, new Uint8Array(rows));
     this.flags = larger(this.flags, new Uint8Array(rows));
     this.owner = larger(this.owner, new Uint16Array(rows));
+    this.#holder = larger(this.#holder, new Uint16Array(rows));
+    this.#heldSinceS = larger(this.#heldSinceS, new Uint32Array(rows));
+    this.#moves = larger(this.#moves, new Uint16Array(rows));
     this.ownedAtMs = larger(this.ownedAtMs, new Float64Array(rows));
     this.high = larger(this.high, new Float64Array(rows));
     this.highAtMs = larger(this.highAtMs, new Float64Array(rows));

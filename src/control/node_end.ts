@@ -8,6 +8,7 @@ import { formatEndpoint, isMapped } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import * as kinds from "../channel/kinds.ts";
 import { type CloseReason, encodeUnnumbered, type Unnumbered } from "../channel/unnumbered.ts";
+import type { Holding } from "../cluster/session_table.ts";
 import { cookieTagKeyOf } from "../crypto/cookie_tags.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import type { SignedNotice } from "../crypto/group_key_notice.ts";
@@ -110,8 +111,10 @@ export interface NodeOthers {
   senderAcked(index: number, sender: Sender): void;
   /** The client of this public key (base64) may come from now on. */
   admitted(publicKey: string): void;
-  /** Node that owns a session; 0: not known. */
-  ownerOf(index: number): number;
+  /** Which node has a session, since when, and how often that changed; undefined: the group has no such session. */
+  holding(index: number): Holding | undefined;
+  /** The session `index` takes the place of `before`, of the same client. */
+  replaced(index: number, before: number): void;
   /** A control payload for another node that the client of a session sent to this one. False: there is no such node. */
   relay(index: number, node: number, payload: Uint8Array): boolean;
   /** A session has this index, or one that ended lately had it. */
@@ -362,6 +365,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     sessions.takeIn(this.#now(), session, isUp, out);
     for (const output of out) {
       if (output.kind === "pending") this.#enter(output.session, client, true, !isUp);
+      else if (output.kind === "up") this.#replace(output);
       else if (output.kind === "retire") this.#retire(output);
     }
     return true;
@@ -373,8 +377,15 @@ export class NodeEnd implements SessionEnd, Sessions {
     if (row === NO_ROW) return;
     const out: NodeOutput[] = [];
     this.responder.authentic(this.#now(), index, out);
-    for (const output of out) if (output.kind === "retire") this.#retire(output);
+    for (const output of out) {
+      if (output.kind === "up") this.#replace(output);
+      else if (output.kind === "retire") this.#retire(output);
+    }
     this.#post({ kind: "activate", index: row });
+  }
+
+  #replace({ session, replaces }: Extract<NodeOutput, { kind: "up" }>): void {
+    for (const before of replaces) this.#others?.replaced(session.index, before);
   }
 
   retireElsewhere(index: number, timestamp: number, reason: RetireReason): void {
@@ -522,6 +533,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     const { clock } = this.#use;
     const heardMs = Math.round(clock.wallMs() - (clock.monotonicMs() - tunnels.lastRx[row]));
     const foreign = tunnels.foreign[row] === 1;
+    const holding = this.#others?.holding(session.index);
     return {
       id: session.index,
       publicKey: base64Of(session.clientKey),
@@ -531,7 +543,9 @@ export class NodeEnd implements SessionEnd, Sessions {
       // Of a foreign row: when it was here last, which says nothing of the client.
       heardMs: foreign || tunnels.lastRx[row] === 0 ? null : heardMs,
       foreign,
-      owner: this.#others?.ownerOf(session.index) || null,
+      owner: holding?.node || null,
+      ownerSinceMs: holding?.node ? holding.sinceMs : null,
+      moves: holding?.moves ?? null,
       settings: this.#inside.settings.stateOf(row) ?? null,
       rx: { packets: tunnels.rxPackets[row], bytes: tunnels.rxBytes[row] },
       tx: { packets: tunnels.txPackets[row], bytes: tunnels.txBytes[row] },
@@ -560,6 +574,7 @@ export class NodeEnd implements SessionEnd, Sessions {
         break;
       case "up":
         this.#up(output.session, output.replaces.length > 0);
+        this.#replace(output);
         if (this.#outdated.delete(output.session.index))
           this.#inside.groupKeys.outdated(this.#byIndex.find(output.session.index));
         this.#others?.confirmed(output.session.index);

@@ -11,6 +11,7 @@ import type { Endpoint } from "../cluster/endpoint.ts";
 import type { EndReason, GroupSender, OpenedPacket } from "../cluster/group_types.ts";
 import type { LiveRecord } from "../cluster/record.ts";
 import type { SignedRoster } from "../cluster/roster.ts";
+import type { Holding } from "../cluster/session_table.ts";
 import { signingKeyFrom } from "../crypto/ed25519.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { indexKeyOf } from "../crypto/session_index.ts";
@@ -189,9 +190,12 @@ export class NodeGroup implements GroupSessions, NodeOthers {
     return this.#end.resync(node);
   }
 
-  /** Node that owns a session; 0: not known. */
-  ownerOf(index: number): number {
-    return this.#end.group.ownerOf(index);
+  holding(index: number): Holding | undefined {
+    return this.#end.group.holding(index);
+  }
+
+  replaced(index: number, before: number): void {
+    this.#end.group.replaced(index, before);
   }
 
   isTaken(index: number): boolean {

@@ -116,6 +116,10 @@ export interface SessionState {
   readonly foreign: boolean;
   /** Node of the group that has it; null: not known, or this node is on its own. */
   readonly owner: number | null;
+  /** Milliseconds since 1970, since when that node has it, as far as this node has seen; null where `owner` is. */
+  readonly ownerSinceMs: number | null;
+  /** How often another node took the client over, as far as this node has seen; null: this node is on its own. */
+  readonly moves: number | null;
   /** Settings that the client has, as far as this node was told, and whether it is to have these; null: not known here. */
   readonly settings: { readonly version: number; readonly current: boolean } | null;
   readonly rx: { readonly packets: number; readonly bytes: number };

@@ -68,6 +68,8 @@ export function createMemorySessions(clock: Clock): MemorySessions {
         heardMs: now,
         foreign: false,
         owner: null,
+        ownerSinceMs: null,
+        moves: null,
         settings: null,
         rx: none,
         tx: none,

@@ -1,5 +1,6 @@
 /** What an operator reads of the group: quiet when all is well, loud with what to do when it is not. */
 import { expect, test } from "vitest";
+import type { ApiSession } from "../../src/api/contract/control.ts";
 import type { PeerStatus } from "../../src/api/contract/group.ts";
 import { groupCounters, groupLines } from "../../src/cli/group.ts";
 import { renderSessions } from "../../src/cli/render.ts";
@@ -123,23 +124,25 @@ test("the book: who was given something twice, who is kept out, and what happene
   ]);
 });
 
-test("sessions: at which node, and nothing said of when a session elsewhere was heard", () => {
+test("sessions: at which node since when, how often that changed, and nothing said of when a session elsewhere was heard", () => {
   const none = { packets: 0, bytes: 0 };
   const own = {
     ...{ id: 7, client: "anna", publicKey: "", endpoint: "203.0.113.2:4444", cipher: "aes-256-gcm", sinceMs: 0 },
     ...{ heardMs: 60_000, foreign: false, owner: 1, settings: null, rx: none, tx: none },
+    ...{ ownerSinceMs: 31_000, moves: 2 },
   };
-  const rows = (
-    ...list: (typeof own | (Omit<typeof own, "heardMs" | "owner"> & { heardMs: null; owner: number | null }))[]
-  ) =>
+  const rows = (...list: ApiSession[]) =>
     renderSessions(list, 61_000)
       .split("\n")
       .map((line) => line.trim().split(/ {2,}/));
-  expect(rows({ ...own, owner: null as never })[0]).not.toContain("NODE");
-  const [head, ...body] = rows(own, { ...own, foreign: true, heardMs: null, owner: 2 });
-  expect(head.slice(2, 5)).toEqual(["PEER", "HEARD", "NODE"]);
-  expect(body.slice(0, 2).map((row) => row.slice(3, 5))).toEqual([
-    ["1 s ago", "1"],
-    ["elsewhere", "2"],
+  expect(rows({ ...own, owner: null, ownerSinceMs: null, moves: null })[0]).not.toContain("NODE");
+  const elsewhere = { ...own, foreign: true, heardMs: null };
+  const lost = { ...elsewhere, owner: null, ownerSinceMs: null, moves: 3 };
+  const [head, ...body] = rows(own, { ...elsewhere, owner: 2, ownerSinceMs: 1000, moves: 0 }, lost);
+  expect(head.slice(2, 6)).toEqual(["PEER", "HEARD", "NODE", "MOVES"]);
+  expect(body.slice(0, 3).map((row) => row.slice(3, 6))).toEqual([
+    ["1 s ago", "1 for 30 s", "2"],
+    ["elsewhere", "2 for 1 min", "0"],
+    ["elsewhere", "not known", "3"],
   ]);
 });

@@ -116,6 +116,8 @@ test("of a node: who is connected, who was refused and why, and that no packet w
       sinceMs: nowMs - 61_000,
       heardMs: nowMs - 1500,
       owner: null,
+      ownerSinceMs: null,
+      moves: null,
       settings: null,
       rx: { packets: 12, bytes: 2048 },
       tx: none,

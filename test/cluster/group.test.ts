@@ -43,7 +43,72 @@ describe("a living owner", () => {
     for (let seq = 0; seq < 100; seq++) expect(world.acceptedAt(client, seq)).toEqual([1]);
     expect(world.node(2).outcomes).toMatchObject({ held: 2, taken: 1, injected: 2, forecast: 0, challenged: 0 });
     expect(world.node(1).outcomes).toMatchObject({ given: 1 });
-    expect(world.node(1).group.ownerOf(client.record.index)).toBe(2);
+    expect(world.node(1).group.holding(client.record.index)?.node).toBe(2);
+  });
+
+  test("every node says which one has a client, since when, and how often that changed", () => {
+    const world = new World(3, [1, 2, 3]);
+    const client = settled(world);
+    const { index } = client.record;
+    const seconds = (ms: number) => Math.floor(ms / 1000) * 1000;
+    for (const id of world.ids) {
+      expect(world.node(id).group.holding(index)).toMatchObject({ node: 1, moves: 0 });
+      expect(world.node(id).group.holding(index)!.sinceMs).toBeLessThan(world.now().wallMs);
+    }
+    let moves = 0;
+    for (const at of [2, 3, 1]) {
+      world.run(5000);
+      client.at = at;
+      const sinceMs = seconds(world.now().wallMs + 500);
+      world.run(500);
+      client.send();
+      world.run(5);
+      moves++;
+      // Also nodes that had no part in it; and what is told again, counts once.
+      for (let n = 0; n < 3; n++) {
+        client.send();
+        world.run(300);
+      }
+      for (const id of world.ids) expect(world.node(id).group.holding(index)).toEqual({ node: at, sinceMs, moves });
+    }
+    expect(world.node(1).group.holding(index + 2)).toBeUndefined();
+  });
+
+  test("a client that goes on in another session: its moves are counted on", () => {
+    const world = new World(4, [1, 2]);
+    const client = settled(world);
+    client.at = 2;
+    client.send();
+    world.run(3000);
+    const before = world.node(1).group.holding(client.record.index)!;
+    expect(before).toMatchObject({ node: 2, moves: 1 });
+    const [here, there] = [world.session(2), world.session(1)];
+    world.run(600);
+    for (const { group } of [world.node(1), world.node(2)]) {
+      group.replaced(here.record.index, client.record.index);
+      expect(group.holding(here.record.index)).toEqual(before);
+      // Now at node 1: that is a move, and since when it has it is its own.
+      group.replaced(there.record.index, here.record.index);
+      expect(group.holding(there.record.index)).toMatchObject({ node: 1, moves: 2 });
+      expect(group.holding(there.record.index)!.sinceMs).toBeGreaterThan(before.sinceMs);
+      group.replaced(there.record.index, 2 ** 25 + 12_345);
+      expect(group.holding(there.record.index)!.moves).toBe(2);
+    }
+  });
+
+  test("an owner that dies: who has its clients then has moved them once, also when nobody had them meanwhile", () => {
+    const world = new World(5, [1, 2, 3]);
+    const client = settled(world);
+    world.kill(1);
+    world.run(50);
+    client.at = 2;
+    for (let n = 0; n < 40; n++) {
+      client.send();
+      world.run(50);
+    }
+    expect(world.owners(client)).toEqual([2]);
+    for (const id of [2, 3])
+      expect(world.node(id).group.holding(client.record.index)).toMatchObject({ node: 2, moves: 1 });
   });
 
   test("hands over a session that nobody has sent in", () => {
@@ -375,7 +440,7 @@ describe("an owner that is gone", () => {
     world.run(10);
     expect(world.owners(client)).toEqual([2]);
     for (const id of [2, 3]) expect(world.node(id).count("locate")).toBe(0);
-    expect(world.node(3).group.ownerOf(client.record.index)).toBe(2);
+    expect(world.node(3).group.holding(client.record.index)?.node).toBe(2);
   });
 
   test("the shard begins with the endpoint that all are told", () => {
@@ -625,7 +690,7 @@ describe("records", () => {
     world.start(1);
     world.run(700);
     expect(world.node(1).rows.size).toBe(1);
-    expect(world.node(1).group.ownerOf(client.record.index)).toBe(0);
+    expect(world.node(1).group.holding(client.record.index)?.node).toBe(0);
     const seq = client.send();
     world.run(5);
     expect(world.acceptedAt(client, seq)).toEqual([1]);
@@ -654,14 +719,14 @@ describe("without an engine that others hear", () => {
     const client = settled(world);
     for (const node of [2, 3]) {
       expect(world.node(node).rows.get(client.record.index)?.confirmed).toBe(true);
-      expect(world.node(node).group.ownerOf(client.record.index)).toBe(1);
+      expect(world.node(node).group.holding(client.record.index)?.node).toBe(1);
     }
     client.at = 2;
     const seq = client.send();
     world.run(5);
     expect(world.acceptedAt(client, seq)).toEqual([2]);
     expect(world.node(2).outcomes).toMatchObject({ asked: 0, taken: 1, forecast: 0 });
-    expect(world.node(3).group.ownerOf(client.record.index)).toBe(2);
+    expect(world.node(3).group.holding(client.record.index)?.node).toBe(2);
   });
 
   test("an owner that dies: the forecast is above what it told, so nothing old is taken twice", () => {
@@ -713,7 +778,7 @@ describe("the engine goes away", () => {
     client.send();
     world.run(10);
     const { index } = client.record;
-    expect(world.node(3).group.ownerOf(index)).toBe(2);
+    expect(world.node(3).group.holding(index)?.node).toBe(2);
     for (const id of [1, 2]) expect(world.node(id).rows.get(later.record.index)?.confirmed).toBe(true);
     world.bus.start();
     world.run(1000);
@@ -722,7 +787,7 @@ describe("the engine goes away", () => {
     client.send();
     world.run(10);
     expect(world.owners(client)).toEqual([1]);
-    expect(world.node(3).group.ownerOf(index)).toBe(2);
+    expect(world.node(3).group.holding(index)?.node).toBe(2);
   });
 
   test("an owner that dies meanwhile: nothing that it took is taken twice", () => {
@@ -749,7 +814,7 @@ describe("the engine goes away", () => {
     const own = world.session(3);
     own.send();
     world.run(10);
-    expect(world.node(3).group.ownerOf(client.record.index)).toBe(2);
+    expect(world.node(3).group.holding(client.record.index)?.node).toBe(2);
     expect(world.node(1).rows.get(own.record.index)?.confirmed).toBe(true);
   });
 

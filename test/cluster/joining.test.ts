@@ -39,7 +39,7 @@ function knowsAll(world: World, node: Node, clients: readonly Client[]): void {
   expect(keysOf(own)).not.toEqual([]);
   for (const { record } of clients) {
     expect(own.known(record.index)).toEqual(theirs.known(record.index));
-    expect(own.ownerOf(record.index)).toBe(1);
+    expect(own.holding(record.index)?.node).toBe(1);
   }
   expect(node.rows.size).toBe(clients.length);
 }

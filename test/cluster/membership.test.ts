@@ -282,7 +282,7 @@ describe("nodes disagree", () => {
     world.cut.clear();
     world.run(1500);
     expect(world.owners(client)).toEqual([1]);
-    for (const id of world.ids) expect(world.node(id).group.ownerOf(client.record.index)).toBe(1);
+    for (const id of world.ids) expect(world.node(id).group.holding(client.record.index)?.node).toBe(1);
   });
 });
 

@@ -157,6 +157,29 @@ describe("sessions of clients that are not known yet", () => {
     expect(node.list().map(({ id }) => id)).toEqual([recordOf(2, "up").index, recordOf(3, "up").index]);
   });
 
+  test("go on with the count of moves in the next session of their client, at whatever node it was confirmed", async () => {
+    node.admit(clientOf(2), undefined);
+    const first = recordOf(2, "up");
+    const second = { ...recordOf(3, "pending", WALL_MS + 1), clientKey: first.clientKey, instance: first.instance };
+    const third = { ...recordOf(4, "up", WALL_MS + 2), clientKey: first.clientKey, instance: first.instance };
+    await hear(first);
+    group.settled();
+    const [{ ownerSinceMs }] = node.list();
+    expect(ownerSinceMs).toBe(Math.floor((WALL_MS + nowMs) / 1000) * 1000);
+    for (const next of [second, { ...second, phase: "up" } as const, third]) {
+      nowMs += 10_000;
+      await hear(next);
+      group.settled();
+      expect(node.list()).toMatchObject([{ owner: 2, ownerSinceMs, moves: 0 }]);
+    }
+    expect(node.list()[0].id).toBe(third.index);
+    // Another start of the client has nothing to do with this one.
+    nowMs += 10_000;
+    await hear({ ...third, index: recordOf(5, "up").index, created: WALL_MS + 3, instance: new Uint8Array(8) });
+    group.settled();
+    expect(node.list()[0].ownerSinceMs).toBeGreaterThan(ownerSinceMs!);
+  });
+
   test("are forgotten when they end, or expire before the client comes", async () => {
     await hear(recordOf(2, "up"));
     await hear(recordOf(3, "up"));

@@ -81,6 +81,16 @@ export const sessionSchema = z.object({
     .describe("Last authentic packet at this node; null: none, or the client sends to another node."),
   foreign: z.boolean().describe("Another node of the group has its replay window."),
   owner: z.int().nullable().describe("Node that has it; null: not known, or this node is on its own."),
+  ownerSinceMs: z
+    .number()
+    .nullable()
+    .describe(
+      "Milliseconds since 1970, since when that node has it, as far as this node has seen; null where owner is.",
+    ),
+  moves: z
+    .int()
+    .nullable()
+    .describe("How often another node took the client over, as far as this node has seen; null: it is on its own."),
   settings: z
     .object({
       version: z.int().describe("Of the addresses, networks, name servers and MTU that the client has."),
