@@ -73,7 +73,7 @@ export class Group {
     this.#trust = new Trust({ node, fleetKey, identity, keptFleetKeys });
     const { groupPublicKey: first, groupKeys: kept } = config;
     this.groupSecrets = new GroupSecrets({ operator: identity?.operator, first, kept });
-    this.#envelope = new Envelope(this.#trust.fleetKeys, node, config.bootId);
+    this.#envelope = new Envelope(this.#trust.fleetKeys, node, config.bootId, this.#trust.signatures);
     const core = new Core(now, config, ports, this.#envelope, this.#trust);
     this.#core = core;
     this.#contacts = new Contacts(core);
@@ -259,7 +259,6 @@ export class Group {
     if (value === undefined) return;
     const opened = this.#openBus(node, key, value);
     if (opened === undefined) return;
-    this.#membership.busSays(opened, false);
     if (!key.startsWith("s.")) {
       this.#book.received(node, key, opened.plain);
       return;
@@ -283,7 +282,7 @@ export class Group {
     this.#core.now = now;
     const opened = this.#openBus(node, "", message);
     if (opened === undefined) return;
-    if (!this.#membership.busSays(opened, true)) {
+    if (!this.#membership.busSays(opened)) {
       this.#membership.twin(opened);
       return;
     }
@@ -655,13 +654,20 @@ export class Group {
   }
 
   #openBus(node: number, key: string, sealed: Uint8Array): Opened | undefined {
-    const { now, outcomes } = this.#core;
+    const { now, outcomes, alarms } = this.#core;
     if (!this.#trust.isHeard(node)) {
       outcomes.add("bus_not_member");
       return undefined;
     }
     const opened = this.#envelope.open(now.ms, node, key, sealed);
     if (typeof opened !== "string") return opened;
+    if (opened === "wrong_signature") {
+      outcomes.add("shout_forged");
+      const said = `somebody who has the fleet key spoke through the engine as node ${node} and is not it: another node`;
+      const next = "look there who put it, and put out the node that lies: anyhop group evict";
+      alarms.add(now, "shout_forged", String(node), `${said}, or one that was put out within the last minute; ${next}`);
+      return undefined;
+    }
     outcomes.add(opened === "old_key" ? "bus_old_key" : "bus_refused");
     return undefined;
   }

@@ -7,7 +7,7 @@ import { NODE_MAX } from "../crypto/session_index.ts";
 import { SHOUT_LEN_MAX } from "./bus.ts";
 import { Reader, Writer } from "./bytes.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { ENVELOPE_OVERHEAD } from "./envelope.ts";
+import { SHOUT_OVERHEAD } from "./envelope.ts";
 import { HEARTBEAT_LEN_MAX, type Heartbeat, readHeartbeat, writeHeartbeat } from "./heartbeat.ts";
 import { isGroupIndex, type SessionName } from "./record.ts";
 
@@ -18,7 +18,7 @@ const HEARTBEAT = 3;
 const PROGRESS_LEN = 10;
 const MOVED_LEN = 39;
 /** Of one message before it is sealed. */
-const LENGTH_MAX = SHOUT_LEN_MAX - ENVELOPE_OVERHEAD;
+const LENGTH_MAX = SHOUT_LEN_MAX - SHOUT_OVERHEAD;
 
 /** A session of the shouting node advanced. */
 export interface Progress {

@@ -152,12 +152,12 @@ export class Membership {
   }
 
   /** Something authentic of a node came through the bus. False: it is said to be of this node. */
-  busSays(opened: Opened, isShout: boolean): boolean {
+  busSays(opened: Opened): boolean {
     const { config, now, shoutMs } = this.#core;
     if (opened.node === config.node) return false;
     const member = this.#members.get(opened.node);
     if (member !== undefined) member.busMs = now.ms;
-    if (isShout) shoutMs.set(opened.node, now.ms);
+    shoutMs.set(opened.node, now.ms);
     return true;
   }
 

@@ -68,6 +68,9 @@ export const outcomes = {
     "Messages of other nodes and of the engine that made this node stumble; it went on without.",
   ),
   shout_malformed: refused("Bus messages that are authentic but can't be read: another version of anyhop?"),
+  shout_forged: refused(
+    "Bus messages in the name of a node that has not signed them: another node of the group, or one put out, lies.",
+  ),
   bus_refused: refused("Bus records and messages with a wrong seal: another fleet key, or damaged on the way."),
   bus_old_key: done("Bus records and messages under a fleet key of before: sealed before it was rotated."),
   bus_not_member: refused("Bus records and messages of a node that is not in the operator's roster."),

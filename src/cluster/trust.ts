@@ -8,6 +8,7 @@ import { decodeFleetKeys, type FleetKey, FleetKeys, SEALING_MS } from "./fleet_k
 import type { LinkIdentity } from "./link.ts";
 import type { LinkPeer } from "./link_peer.ts";
 import { isMember, lastEviction, readRoster, type SignedRoster } from "./roster.ts";
+import { Signatures } from "./signatures.ts";
 import type { IdentityOptions, Trusted } from "./trust_types.ts";
 
 /** Fleet keys are told to a peer that does not use the newest one, this often. */
@@ -43,6 +44,7 @@ export interface TrustHooks {
 
 export class Trust implements Trusted {
   readonly fleetKeys: FleetKeys;
+  readonly signatures: Signatures;
   readonly #options: TrustOptions;
   #roster: SignedRoster | undefined;
   #core!: Core;
@@ -56,6 +58,7 @@ export class Trust implements Trusted {
     this.#options = options;
     this.fleetKeys = new FleetKeys(options.fleetKey, options.keptFleetKeys);
     const { identity } = options;
+    this.signatures = new Signatures(identity?.signing, () => this.#roster);
     const kept = identity?.roster === undefined ? undefined : this.#read(identity.roster);
     if (typeof kept === "object") this.#roster = kept;
   }
