@@ -287,10 +287,11 @@ test("whatever happens, a session is up again soon, no nonce is used twice and n
   fc.assert(
     fc.property(fc.nat(), fc.commands(commands, { maxCommands: 25 }), (seed, list) => {
       const world = new World(seed);
-      // Half of the runs begin with a node that has lost a session.
+      // Half of the runs begin with a node that has lost a session, and a client that resumes it.
       if (seed % 2 === 1) {
         world.run(3000);
         world.restartNode();
+        world.run(3000);
       }
       fc.modelRun(() => ({ model: {}, real: world }), list);
       world.lossPercent = 0;
