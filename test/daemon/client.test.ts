@@ -80,7 +80,7 @@ describe.skipIf(why !== undefined)(`a client${why === undefined ? "" : ` (${why}
     expect(await ask("show", "other")).toMatchObject({ code: 1, stderr: expect.stringContaining("but node") });
     expect(await ask("ping", "node", "-c", "2")).toMatchObject({
       code: 0,
-      stdout: expect.stringMatching(/ ms\n.* ms\n/),
+      stdout: expect.stringMatching(/ ms through node 1\n.* ms through node 1\n/),
     });
     expect(await ask("ping", "other")).toMatchObject({ code: 1, stderr: expect.stringContaining("no service other") });
     expect(await ask("clients", "list")).toMatchObject({ code: 1, stderr: expect.stringContaining("no node") });

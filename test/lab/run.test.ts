@@ -228,7 +228,8 @@ test("killed: its processes end by themselves, and the next lab removes what is 
   await progress(child, /measuring/);
   const places = oneNode.places.map(({ name }) => namespaceOf(child.pid!, name));
   const pids = places.flatMap((place) => run(["ip", "netns", "pids", place]).split("\n").filter(Boolean));
-  expect(pids).toHaveLength(7);
+  // Three daemons with the `ip monitor` of each, and what makes the traffic.
+  expect(pids).toHaveLength(10);
   child.kill("SIGKILL");
   await end;
   await expect.poll(() => pids.filter((pid) => existsSync(`/proc/${pid}`)), { timeout: 10_000 }).toEqual([]);
