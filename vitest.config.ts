@@ -7,7 +7,8 @@ export default defineConfig({
     pool: "forks",
     fileParallelism: true,
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Long: a machine that is busy with something else makes a test late, not wrong.
+    testTimeout: 120_000,
+    hookTimeout: 180_000,
   },
 });
