@@ -236,6 +236,9 @@ export class Link {
     const { ephemeral, fleetId } = epochs.sealing;
     const isOld = !equalBytes(ephemeral, peer.ephemeral.publicKey) || fleetId !== this.#options.fleetKeys.newest.id;
     if (isOld || peer.rosterVersion !== this.#rosterVersion) this.#greet(now, peer, out);
+    // Not in answer to a greeting: it may not know the fleet key yet that this node greets under.
+    const fleet = this.#options.fleetKeys.find(fleetId);
+    if (fleet !== undefined) this.#tellRoster(now, peer, peer.rosterVersion, fleet, out);
     this.#prove(now, peer, out);
   }
 
@@ -304,11 +307,19 @@ export class Link {
   #greet(now: Now, peer: Peer, out: LinkOutput[]): void {
     if (now.ms < peer.helloDueMs) return;
     peer.helloDueMs = now.ms + BEAT_MS;
-    const { newest } = this.#options.fleetKeys;
+    const newest = this.#greetingFleet(peer);
     const hello = this.#greeting(peer, newest, this.#challenge(now, peer));
     const header = this.#header(wire.HELLO, peer, wire.HELLO_LEN);
     const bytes = wire.encodeHello(header, hello, this.#identity?.signing, peer.greetingsUnder(newest).keyTo);
     out.push({ kind: "datagram", to: peer.endpoint, bytes });
+  }
+
+  /** In turn the newest fleet key and the one that the peer is known to have. */
+  #greetingFleet(peer: Peer): FleetKey {
+    const { fleetKeys } = this.#options;
+    peer.hellos++;
+    const known = peer.alive && peer.hellos % 2 === 1 ? peer.life?.epochs.sealing.fleetId : undefined;
+    return (known === undefined ? undefined : fleetKeys.find(known)) ?? fleetKeys.newest;
   }
 
   /** The nonce of the open challenge; a new one when it is too old. */
@@ -340,7 +351,7 @@ export class Link {
     const hello = wire.readHello(datagram);
     const fleet = this.#checkGreeting(now, peer, hello, datagram);
     if (typeof fleet === "string") return fleet;
-    this.#tellRoster(now, peer, hello, fleet, out);
+    this.#tellRoster(now, peer, hello.roster, fleet, out);
     const unsigned = this.#checkSignature(peer, datagram);
     if (unsigned === "wrong_signature") return unsigned;
     peer.rosterVersion = hello.roster;
@@ -372,7 +383,7 @@ export class Link {
     const { challenge } = peer;
     if (challenge === undefined || now.ms - challenge.ms > CHALLENGE_MS) return "not_asked";
     if (!equalBytes(ack.echo, challenge.nonce) || !equalBytes(ack.echoedBoot, this.#options.bootId)) return "not_asked";
-    this.#tellRoster(now, peer, ack, fleet, out);
+    this.#tellRoster(now, peer, ack.roster, fleet, out);
     const unsigned = this.#checkSignature(peer, datagram);
     if (unsigned !== undefined) return unsigned;
     peer.rosterVersion = ack.roster;
@@ -413,9 +424,9 @@ export class Link {
   }
 
   /** A peer whose roster is older gets ours; it is signed by the operator, so it needs no more than the way there. */
-  #tellRoster(now: Now, peer: Peer, greeting: wire.Greeting, fleet: FleetKey, out: LinkOutput[]): void {
+  #tellRoster(now: Now, peer: Peer, itsVersion: number, fleet: FleetKey, out: LinkOutput[]): void {
     const roster = this.#identity?.roster;
-    if (roster === undefined || greeting.roster >= roster.version) return;
+    if (roster === undefined || itsVersion >= roster.version) return;
     if (now.ms - peer.rosterToldMs < ROSTER_AGAIN_MS) return;
     peer.rosterToldMs = now.ms;
     const said = { groupId: this.#groupId, fleetId: fleet.id, roster: roster.version };

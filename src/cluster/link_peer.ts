@@ -97,6 +97,8 @@ export class Peer {
   refusedBy: RefusedBy | undefined;
   /** Pieces of a roster that the peer tells, by number. */
   roster: { readonly version: number; readonly pieces: Map<number, RosterPiece> } | undefined;
+  /** Sent to it. */
+  hellos = 0;
   rosterToldMs = Number.NEGATIVE_INFINITY;
   /** Of the roster that it has, as it said last. */
   rosterVersion = 0;

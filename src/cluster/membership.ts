@@ -283,7 +283,8 @@ export class Membership {
       return;
     }
     const member = this.#members.get(node);
-    if (member === undefined || member.otherGroup) return;
+    // Without a roster here or there that is so until one of them comes; `status` says it.
+    if (reason === "not_member" || member === undefined || member.otherGroup) return;
     member.otherGroup = true;
     const text = `Node ${node} has another group key: private_key must be the same on every node of a group.`;
     this.#core.emit({ kind: "notice", level: "warning", code: "other_group", text });

@@ -241,6 +241,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#firstRow = firstRow;
     this.#free = new Rows(firstRow, this.rows);
     this.#inside = this.#makeInside(firstRow);
+    if (this.#noteSettings()) this.#inside.settings.changed();
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
     this.#others?.start(shard, firstRow, this.rows);
   }
@@ -292,6 +293,17 @@ export class NodeEnd implements SessionEnd, Sessions {
     });
   }
 
+  /** Remembers what clients are told. True: this node never told it before, so its file was changed while it was down. */
+  #noteSettings(): boolean {
+    const { store, clock } = this.#use;
+    const name = `settings ${Buffer.from(this.#shared.digest).toString("hex")}`;
+    if (store.highWater(name) !== undefined) return false;
+    const isFirst = store.highWater("settings") === undefined;
+    const now = BigInt(Math.max(0, Math.floor(clock.wallMs())));
+    this.#keep(() => store.raiseHighWater(new Map([name, "settings"].map((one) => [one, now]))));
+    return !isFirst;
+  }
+
   /** What the client of a session that counts, or is about to, is to have. */
   #settingsOf(row: number): ClientSettings | undefined {
     const { sessions } = this.responder;
@@ -335,7 +347,10 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#spec = spec;
     const before = this.#shared;
     this.#shared = sharedSettings(spec);
-    if (Buffer.compare(before.digest, this.#shared.digest) !== 0) this.#inside?.settings.changed();
+    if (Buffer.compare(before.digest, this.#shared.digest) !== 0) {
+      this.#noteSettings();
+      this.#inside?.settings.changed();
+    }
     this.responder.update({ rekeyAfterMs: spec.rekeyMs, keepaliveMs: spec.keepaliveMs });
   }
 

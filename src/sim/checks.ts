@@ -25,6 +25,7 @@ export const checks = {
   owner: "When all is calm, each client's session has one owner.",
   tables: "When all is calm, all nodes know the same sessions.",
   digests: "When all is calm, digests agree.",
+  settings: "When all is calm, the owner of each session knows that its client has the settings that the file says.",
   stuck: "When all is calm, packets arrive: from each client, and from each node to each client.",
 } as const;
 export type CheckName = keyof typeof checks;
@@ -110,6 +111,10 @@ export function probe(world: World): () => Failure[] {
       if (owners.length !== 1)
         add("owner", `session ${session.toString(16)} of client ${client} has owners ${owners.join(", ") || "none"}`);
     }
+    for (const { node, end } of nodes)
+      for (const { id, foreign, settings } of end.list())
+        if (!foreign && settings?.current !== true)
+          add("settings", `session ${id.toString(16)} at node ${node} has ${JSON.stringify(settings)}`);
     const lists = nodes.map(({ node, end }) => {
       const ids = end.list().map(({ id }) => id.toString(16));
       return { node, text: ids.sort().join(" ") };

@@ -90,8 +90,9 @@ export type LifelineMaker = (options: LifelineOptions) => LifelinePort;
 export function makeNode(
   plan: Plan,
   node: number,
+  networks: readonly string[],
   member: Member & { readonly link: LinkSocket; readonly lifeline: LifelineMaker; openBus(listener: BusListener): Bus },
-): { readonly end: NodeEnd; readonly group: NodeGroup } {
+): { readonly end: NodeEnd; readonly group: NodeGroup; readonly spec: NodeSpec } {
   const { time, entropy, log, skewMs, store, link, lifeline, openBus } = member;
   const others = plan.nodes.map((_, k) => k + 1).filter((other) => other !== node);
   const cluster: ClusterSpec = {
@@ -108,7 +109,7 @@ export function makeNode(
       },
     },
     ...{ group: "example", privateKey: GROUP.privateKey, publicKey: GROUP.publicKey, addresses: [] },
-    ...{ pool: ["198.51.100.0/24"], networks: [], dns: [], clients: [], keepaliveMs: 25_000, rekeyMs: plan.rekeyMs },
+    ...{ pool: ["198.51.100.0/24"], networks, dns: [], clients: [], keepaliveMs: 25_000, rekeyMs: plan.rekeyMs },
     ...{ announce: NO_ANNOUNCE, cluster, sessionsMax: ROWS },
   };
   const clock = clockOf(time, skewMs);
@@ -144,7 +145,7 @@ export function makeNode(
   plan.clients.forEach((_, client) => {
     end.admit(recordOf(client), PSK);
   });
-  return { end, group };
+  return { end, group, spec };
 }
 
 export function makeClient(client: number, { time, entropy, log, skewMs, store }: Member): ClientEnd {

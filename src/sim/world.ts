@@ -6,6 +6,7 @@ import { Prng } from "../base/prng.ts";
 import type { Bus, BusListener } from "../cluster/bus.ts";
 import { type LifelineEvent, type LifelineOptions, PAUSE_MS } from "../cluster/lifeline_types.ts";
 import type { ClientEnd } from "../control/client_end.ts";
+import type { NodeSpec } from "../control/instance.ts";
 import type { NodeEnd } from "../control/node_end.ts";
 import type { NodeGroup } from "../control/node_group.ts";
 import type { LifelinePort, Store } from "../control/ports.ts";
@@ -46,6 +47,8 @@ export interface SimNode {
   readonly machine: Machine;
   readonly end: NodeEnd;
   readonly group: NodeGroup;
+  /** Its file at its start. */
+  readonly spec: NodeSpec;
   readonly sinceMs: number;
   /** Undefined until other nodes were asked what they know. */
   bus: Bus | undefined;
@@ -64,6 +67,10 @@ export interface BusLoad {
   shouts: number;
   shoutBytes: number;
 }
+
+/** In the calm at the end all nodes are there when their files change once more. */
+const RELOAD_MS = 200;
+const MANY_NETWORKS = 300;
 
 export class World {
   readonly plan: Plan;
@@ -86,6 +93,8 @@ export class World {
   readonly #leaving = new Set<number>();
   readonly #tell: ((line: string) => void) | undefined;
   #starts = 0;
+  /** How often the nodes' files were changed. */
+  #edition = 0;
   #calm = false;
 
   constructor(plan: Plan, tell?: (line: string) => void) {
@@ -138,7 +147,28 @@ export class World {
     this.#nodeSendsLater();
     if (plan.replayEveryMs > 0) this.#replayLater();
     for (const { atMs, forMs, fault } of plan.incidents) time.later(atMs, () => this.#strike(fault, forMs));
+    time.later(plan.forMs * this.#unit(), () => this.#reload(plan.forMs / 4));
     await time.pass(plan.forMs);
+  }
+
+  /** The files of all nodes announce other networks; each node reads its own within so many ms. */
+  #reload(withinMs: number): void {
+    this.#edition++;
+    for (const { node, end, machine, spec } of this.nodes.values())
+      this.time.later(
+        withinMs * this.#unit(),
+        () => {
+          this.#say(`node ${node} reads its file again`);
+          end.reconfigure({ ...spec, networks: this.#networks() });
+        },
+        machine.life,
+      );
+  }
+
+  /** With every other seed more than a grant has room for. */
+  #networks(): string[] {
+    const count = this.plan.seed % 2 === 0 ? 3 : MANY_NETWORKS;
+    return Array.from({ length: count }, (_, k) => `10.${2 * this.#edition + Math.floor(k / 256)}.${k % 256}.0/24`);
   }
 
   /** From now on nothing breaks, and what is broken mends. */
@@ -158,6 +188,7 @@ export class World {
       if (!this.clients.has(client)) this.#startClient(client);
       this.#reroute(client);
     });
+    this.time.later(RELOAD_MS, () => this.#reload(0));
   }
 
   /** Ends all machines. */
@@ -214,7 +245,7 @@ export class World {
     this.#say(`node ${node} starts`);
     this.#lives.set(node, machine.life);
     time.as(machine.life, () => {
-      const { end, group } = makeNode(plan, node, {
+      const { end, group, spec } = makeNode(plan, node, this.#networks(), {
         ...{ time, entropy: seededEntropy(plan.seed * 1000 + this.#starts++), skewMs: plan.nodes[node - 1].skewMs },
         ...{ log: logOf(time, `node ${node}`, this.#tell), store: this.#disk(`node ${node}`, kept) },
         link: {
@@ -233,7 +264,7 @@ export class World {
       });
       wires.nodes.set(node, machine);
       machine.apply(LOCAL);
-      const self: SimNode = { node, machine, end, group, sinceMs: time.nowMs, bus: undefined };
+      const self: SimNode = { node, machine, end, group, spec, sinceMs: time.nowMs, bus: undefined };
       machine.start(end);
       this.nodes.set(node, self);
     });

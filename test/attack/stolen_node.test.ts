@@ -315,6 +315,21 @@ test("sessions go on while a node is put out: no packet of any client is lost or
   expect(sent.filter(([client, seq]) => world.acceptedAt(client, seq).length !== 1)).toEqual([]);
 });
 
+test("whichever node gets the roster that puts one out, the others have it and the new fleet key soon", () => {
+  for (const first of [1, 2]) {
+    const world = worldOf(rosterText(1), true);
+    world.kill(3);
+    world.node(first).group.learnRoster(world.now(), rosterText(2, [3]));
+    world.node(first).settle();
+    world.run(5000);
+    const keys = [1, 2].map((node) => Buffer.from(world.node(node).group.fleetKeys(world.now())[0]).toString("hex"));
+    expect([1, 2].map((node) => world.node(node).group.roster?.version)).toEqual([2, 2]);
+    expect(new Set(keys).size).toBe(1);
+    expect(keys[0]).not.toBe(Buffer.from(FLEET).toString("hex"));
+    expect([alive(world, 1, 2), alive(world, 2, 1)]).toEqual([true, true]);
+  }
+});
+
 test("the fleet key is rotated while the group runs: all have the new one, and a node that was away gets it", () => {
   const world = worldOf(rosterText(1), true);
   world.kill(3);

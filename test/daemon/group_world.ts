@@ -26,10 +26,14 @@ export interface NodeChange {
   readonly node?: number;
   /** Of [group], milliseconds. */
   readonly hold?: number;
+  /** Lines of [group] beside the usual ones. */
+  readonly group?: string;
   /** Lines of [announce] beside device and addresses. */
   readonly announce?: string;
   /** As `init node --group-node` writes it for a name: all addresses, no [announce]; the service addresses are on the host. */
   readonly unnamed?: true;
+  /** Networks behind the node that clients are told. */
+  readonly networks?: readonly string[];
   /** Words before `anyhop`. */
   readonly before?: readonly string[];
 }
@@ -118,6 +122,14 @@ export class GroupWorld {
 
   /** Starts a node and returns at once. */
   launch(node: number, change: NodeChange = {}): Program {
+    const words = [...(change.before ?? []), ANYHOP, "run", this.write(node, change), "--log", "stderr:5"];
+    const program = this.nodes[node - 1].start(words);
+    this.#programs.push(program);
+    return program;
+  }
+
+  /** Writes the file of a node. */
+  write(node: number, change: NodeChange = {}): string {
     mkdirSync(this.state(node), { recursive: true });
     const file = `${this.dir}/${node}/node.toml`;
     const places = this.nodes.map((_, i) => `198.51.100.${4 * (i + 1) - 2}:4445`);
@@ -131,12 +143,14 @@ export class GroupWorld {
 group = "example"
 private_key = "${change.privateKey ?? this.groupKey}"
 pool = ["10.9.0.0/24", "fd00:9::/64"]
+networks = ${JSON.stringify(change.networks ?? [])}
 ${change.unnamed ? "" : `[listen]\naddresses = ["${SERVICE.v4}", "${SERVICE.v6}"]`}
 [group]
 node = ${number}
 fleet_key = "${change.fleetKey ?? this.fleetKey}"
 link = "${places[node - 1]}"
 ${change.hold === undefined ? "" : `hold = ${change.hold}`}
+${change.group ?? ""}
 ${peers.join("\n")}
 ${change.unnamed ? "" : `[announce]\ndevice = "anyc0"\naddresses = ["${SERVICE.v4}", "${SERVICE.v6}"]`}
 ${change.announce ?? ""}
@@ -146,10 +160,7 @@ socket = "${this.socket(node)}"
 ${this.people.map(({ name, privateKey }, k) => `[[client]]\nname = "${name}"\npublic_key = "${publicKey(privateKey)}"\naddresses = ["10.9.0.${k + 2}", "fd00:9::${k + 2}"]\n`).join("")}`,
       { mode: 0o600 },
     );
-    const words = [...(change.before ?? []), ANYHOP, "run", file, "--log", "stderr:5"];
-    const program = this.nodes[node - 1].start(words);
-    this.#programs.push(program);
-    return program;
+    return file;
   }
 
   async start(node: number, change: NodeChange = {}): Promise<Program> {
@@ -194,7 +205,11 @@ socket = "${dir}/sock"
     );
     const program = this.clients[client - 1].start([ANYHOP, "run", `${dir}/client.toml`, "--log", "stderr:5"]);
     this.#programs.push(program);
-    await until(`${name} is up`, () => / has .*, routes /.test(program.output) || !program.alive, this.#programs);
+    await until(
+      `${name} is up`,
+      () => / has .*, (routes|\d+ routes)/.test(program.output) || !program.alive,
+      this.#programs,
+    );
     return program;
   }
 
