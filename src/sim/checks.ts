@@ -21,6 +21,8 @@ export const checks = {
   verdicts: "Every packet that a node took ends in one counter.",
   outcomes: "Every packet that was held ends in one counter.",
   bounded: "Queues stay within their limits.",
+  alive: "While a stranger floods and nothing else happens, no node takes another for dead.",
+  kept: "While a stranger floods and nothing else happens, each client has its session.",
   settled: "When all is calm, nothing waits.",
   owner: "When all is calm, each client's session has one owner.",
   tables: "When all is calm, all nodes know the same sessions.",
@@ -51,6 +53,30 @@ export function whileRunning(world: World): Failure[] {
         text: `node ${node}: ${waitingPackets} packets, ${waitingBytes} B wait; ${moving} move, ${asking} asked; outbox ${outbox}`,
       });
   }
+  if (world.plan.strangerEveryMs > 0 && nothingElse(world)) found.push(...underFlood(world));
+  return found;
+}
+
+/** Machines find each other, and clients their session, within this time. */
+const BEGIN_MS = 3000;
+
+/** Whether a stranger is all that could trouble anybody. */
+function nothingElse({ plan, time }: World): boolean {
+  const { access, link } = plan.weather;
+  const fair = access.loss + link.loss + access.doubled === 0 && link.maxMs < 20 && access.maxMs < 20;
+  return fair && plan.incidents.length === 0 && time.nowMs < plan.forMs;
+}
+
+function underFlood({ nodes, clients, time, plan }: World): Failure[] {
+  const found: Failure[] = [];
+  const since = Math.max(...plan.nodes.map(({ startMs }) => startMs)) + BEGIN_MS;
+  if (time.nowMs < since) return found;
+  for (const { node, group } of nodes.values())
+    for (const peer of group.status()!.group.peers)
+      if (!peer.alive) found.push({ check: "alive", text: `node ${node} takes node ${peer.node} for dead` });
+  for (const { client, end } of clients.values())
+    if (!end.status().sessions.some(({ current }) => current))
+      found.push({ check: "kept", text: `client ${client} has no session` });
   return found;
 }
 

@@ -59,7 +59,8 @@ function planOf(nodes: number, sessions: number, engine: boolean, everyMs: numbe
   const forMs = SETTLE_MS + MEASURE_MS;
   const away = (k: number) => ({ atMs: SETTLE_MS / 2, forMs, fault: { kind: "engine_down", node: k + 1 } }) as const;
   return {
-    ...{ seed: nodes, forMs, threadMs: 0.05, rekeyMs: 120_000, overlapMs: 30_000, withdrawMs: 0, replayEveryMs: 0 },
+    ...{ seed: nodes, forMs, threadMs: 0.05, rekeyMs: 120_000, overlapMs: 30_000, withdrawMs: 0 },
+    ...{ replayEveryMs: 0, strangerEveryMs: 0 },
     nodes: Array.from({ length: nodes }, () => ({ startMs: 0, skewMs: 0 })),
     clients: Array.from({ length: sessions }, () => ({ flipChance, everyMs, skewMs: 0 })),
     weather: { access: FAIR, link: FAIR, bus: FAIR },

@@ -60,6 +60,8 @@ export interface Plan {
   readonly withdrawMs: number;
   /** Mean time between replays, ms; 0 = nobody replays. */
   readonly replayEveryMs: number;
+  /** Mean time between datagrams that a stranger makes up in the name of a client, ms; 0 = there is none. */
+  readonly strangerEveryMs: number;
   readonly forMs: number;
   readonly incidents: readonly Incident[];
 }
@@ -129,14 +131,19 @@ export function planOf(seed: number, forMs?: number): Plan {
     const atMs = between(800, longMs);
     return { atMs, forMs: between(50, Math.max(100, Math.min(3000, longMs - atMs))), fault: fault() };
   });
-  return {
-    ...{ seed, nodes, clients, forMs: longMs },
-    weather: { access: weather(), link: weather(), bus: weather() },
+  const drawnWeather = { access: weather(), link: weather(), bus: weather() };
+  const drawn = {
     threadMs: pick([0, 0.05, 0.05, 0.5]),
     rekeyMs: pick([120_000, 120_000, 4000, 1500]),
     overlapMs: pick([30_000, 2000]),
     withdrawMs: between(0, 1500),
     replayEveryMs: chance(0.8) ? pick([5, 20, 100]) : 0,
+  };
+  return {
+    ...{ seed, nodes, clients, forMs: longMs },
+    ...{ weather: drawnWeather, ...drawn },
+    // Drawn last: what else a seed means stays as it was.
+    strangerEveryMs: chance(0.3) ? pick([1, 2, 5]) : 0,
     incidents: incidents.sort((a, b) => a.atMs - b.atMs),
   };
 }

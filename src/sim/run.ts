@@ -19,6 +19,7 @@ export interface RunResult {
   /** Packets that clients sent and a node took. */
   readonly accepted: number;
   readonly replayed: number;
+  readonly forged: number;
   readonly flips: number;
   readonly handovers: number;
   readonly takeovers: number;
@@ -64,7 +65,7 @@ export async function runPlan(plan: Plan, tell?: (line: string) => void): Promis
     ...{ seed: plan.seed, failures: distinct(failures), settledMs: time.nowMs - calmMs, virtualMs: time.nowMs },
     packets: ledger.packets.length,
     accepted: ledger.packets.filter(({ accepted }) => accepted.length > 0).length,
-    ...{ replayed: wires.replayed, flips: world.flips, handovers: takeovers.exact },
+    ...{ replayed: wires.replayed, forged: wires.forged, flips: world.flips, handovers: takeovers.exact },
     takeovers: takeovers.made,
     exposed: { forecast, twoOwners: exposures.length - forecast },
     ...{ bus: world.bus, trace: wires.trace },

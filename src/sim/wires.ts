@@ -49,6 +49,7 @@ export class Wires {
   trace = 0x811c9dc5;
   readonly recorded: Recorded[] = [];
   replayed = 0;
+  forged = 0;
   /** What nodes sent to each other over the node link: UDP payload. */
   readonly load = { datagrams: 0, bytes: 0 };
   readonly #time: VirtualTime;
@@ -86,6 +87,14 @@ export class Wires {
     const source = own ? ATTACKER : sourceOf(client);
     this.replayed++;
     this.#arrive(nodes[this.#prng.nextBelow(nodes.length)], source, port, SERVICE_WORD, bytes.slice());
+  }
+
+  /** Somebody off the path sends a datagram to a node in the name of a client. */
+  forge(node: number, client: number, bytes: Uint8Array): void {
+    const machine = this.nodes.get(node);
+    if (machine === undefined) return;
+    this.forged++;
+    this.#arrive(machine, sourceOf(client), this.ports[client], SERVICE_WORD, bytes);
   }
 
   sendLink(from: number, to: Endpoint, bytes: Uint8Array): void {

@@ -30,6 +30,7 @@ import {
   seededEntropy,
 } from "./members.ts";
 import { FAIR, type Fault, type Plan } from "./plan.ts";
+import { madeUp } from "./stranger.ts";
 import { Takeovers } from "./takeovers.ts";
 import { type Life, VirtualTime } from "./virtual_time.ts";
 import { addressOfClient, SERVICE, Wires } from "./wires.ts";
@@ -89,6 +90,7 @@ export class World {
   /** Of the present start of each node. */
   readonly #lives = new Map<number, Life>();
   readonly #prng: Prng;
+  readonly #stranger: Prng;
   readonly #disks = new Map<string, Store>();
   readonly #leaving = new Set<number>();
   readonly #tell: ((line: string) => void) | undefined;
@@ -102,6 +104,7 @@ export class World {
     const network = new MemoryNetwork();
     this.time = new VirtualTime(network);
     this.#prng = new Prng(plan.seed + 2 ** 40);
+    this.#stranger = new Prng(plan.seed + 2 ** 42);
     const weather = { ...plan.weather };
     this.wires = new Wires(network, this.time, new Prng(plan.seed + 2 ** 41), weather, plan.clients.length);
     this.#tell = tell && ((line) => tell(`${(this.time.nowMs / 1000).toFixed(3)} ${line}`));
@@ -146,6 +149,7 @@ export class World {
     });
     this.#nodeSendsLater();
     if (plan.replayEveryMs > 0) this.#replayLater();
+    if (plan.strangerEveryMs > 0) this.#forgeLater();
     for (const { atMs, forMs, fault } of plan.incidents) time.later(atMs, () => this.#strike(fault, forMs));
     time.later(plan.forMs * this.#unit(), () => this.#reload(plan.forMs / 4));
     await time.pass(plan.forMs);
@@ -385,6 +389,22 @@ export class World {
       if (this.#calm) return;
       this.wires.replay();
       this.#replayLater();
+    });
+  }
+
+  /** With numbers of its own, so that everything else happens as without it. */
+  #forgeLater(): void {
+    const prng = this.#stranger;
+    this.time.later((this.plan.strangerEveryMs * 2 * prng.nextU32()) / 2 ** 32, () => {
+      if (this.#calm) return;
+      const client = prng.nextBelow(this.plan.clients.length);
+      const node = 1 + prng.nextBelow(this.plan.nodes.length);
+      const seen = this.clients
+        .get(client)
+        ?.end.status()
+        .sessions.find(({ current }) => current)?.id;
+      this.wires.forge(node, client, madeUp(prng, seen));
+      this.#forgeLater();
     });
   }
 

@@ -9,7 +9,7 @@ const calmPlan = (incidents: readonly Incident[], change: Partial<Plan> = {}): P
   ...{ seed: 7, nodes: [0, 50, 100].map((startMs) => ({ startMs, skewMs: 0 })), forMs: 4000, incidents },
   clients: [0, 1].map(() => ({ flipChance: 0, everyMs: 30, skewMs: 0 })),
   weather: { access: FAIR, link: FAIR, bus: FAIR },
-  ...{ threadMs: 0.05, rekeyMs: 120_000, overlapMs: 30_000, withdrawMs: 300, replayEveryMs: 10 },
+  ...{ threadMs: 0.05, rekeyMs: 120_000, overlapMs: 30_000, withdrawMs: 300, replayEveryMs: 10, strangerEveryMs: 0 },
   ...change,
 });
 
@@ -29,6 +29,19 @@ describe("from a seed", () => {
     const [one, two] = [await runSeed(11), await runSeed(11)];
     expect(two).toEqual(one);
     expect((await runSeed(12)).trace).not.toBe(one.trace);
+  });
+});
+
+describe("a stranger who makes up 2,000 datagrams a second in the names of clients", () => {
+  test.each([
+    ["that stay where they are", 0],
+    ["whose packets go to another node now and then", 0.1],
+  ])("%s: all keep their sessions, rekey, and no node is taken for dead", async (_, flipChance) => {
+    const clients = [0, 1].map(() => ({ flipChance, everyMs: 30, skewMs: 0 }));
+    const change = { clients, strangerEveryMs: 0.5, rekeyMs: 1500, forMs: 6000 };
+    const result = await runPlan(calmPlan([], change));
+    expect(result.failures).toEqual([]);
+    expect(result.forged).toBeGreaterThan(10_000);
   });
 });
 
