@@ -148,6 +148,13 @@ program
     await runFlood(JSON.parse(order));
   });
 program
+  .command("stranger-load <order>", { hidden: true })
+  .description("datagrams in the name of a client, in the namespace of the attacker")
+  .action(async (order: string) => {
+    const { runStranger } = await import("./stranger_load.ts");
+    await runStranger(JSON.parse(order));
+  });
+program
   .command("group")
   .description("what a group of three nodes costs, and how fast sessions move between them")
   .option("--only <part>", "sync, storm, join, speed or failover")

@@ -136,6 +136,7 @@ export function turnSend(p: Plane, datagram: Uint8Array, to: Destination, now: n
   if (datagram.length > SLOT_BYTES) return;
   const { output } = p;
   p.slab.set(datagram, OUT_BASE);
+  if (p.sessions === IN_CLIENT) p.asked.note(p.view.getInt32(OUT_BASE));
   output.at[0] = OUT_BASE;
   output.len[0] = datagram.length;
   output.seg[0] = 0;

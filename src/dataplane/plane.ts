@@ -8,6 +8,7 @@ import { ReplayTable } from "../crypto/replay.ts";
 import { RestartTable } from "../crypto/restart.ts";
 import { IndexKeys } from "../crypto/session_index.ts";
 import { SharedReplayTable } from "../crypto/shared_replay.ts";
+import { AskedRing } from "../table/asked_ring.ts";
 import { IndexMap } from "../table/index_map.ts";
 import { Lpm } from "../table/lpm.ts";
 import { MacTable } from "../table/mac.ts";
@@ -125,6 +126,8 @@ export class Plane {
   readonly sendersOf = new Map<number, (readonly [number, number])[]>();
   readonly control: ControlRing;
   readonly sent = new SentRing();
+  /** Sessions in a client: requests that it waits for an answer to. */
+  readonly asked = new AskedRing();
   /** Tunnels in use, [0, memberCount). Of several rows of one owner, the one to send with. */
   readonly members: Int32Array;
   memberCount = 0;

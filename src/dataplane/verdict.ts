@@ -142,7 +142,10 @@ export const verdicts: readonly Verdict[] = [
     "stranger",
     "No session has this index, and no node of the group can have made it: not from a client. Many: somebody floods this node.",
   ),
-  drop("control_unexpected", "A control datagram of a kind or length that a node does not take: not from a client."),
+  drop(
+    "control_unexpected",
+    "A control datagram that a node does not take, or that answers no request of this client: not from the other end.",
+  ),
   done(
     "foreign",
     "Of a session that another node of the group owns, to be authenticated before it is held; never counted.",

@@ -185,7 +185,7 @@ ${this.people.map(({ name, privateKey }, k) => `[[client]]\nname = "${name}"\npu
   }
 
   /** Returns once the service is up, found at one outer address. */
-  async startClient(client: number, at: string = SERVICE.v4): Promise<Program> {
+  async startClient(client: number, at: string = SERVICE.v4, port = 0): Promise<Program> {
     const { name, privateKey } = this.people[client - 1];
     const dir = `${this.dir}/${name}`;
     mkdirSync(dir, { recursive: true });
@@ -193,6 +193,7 @@ ${this.people.map(({ name, privateKey }, k) => `[[client]]\nname = "${name}"\npu
       `${dir}/client.toml`,
       `[client]
 private_key = "${privateKey}"
+port = ${port}
 [[service]]
 name = "example"
 public_key = "${publicKey(this.groupKey)}"

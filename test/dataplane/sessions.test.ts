@@ -550,7 +550,37 @@ describe("what the control plane sees", () => {
     hand.send(ANNA, echo(altered));
     settle(anna);
     spy.push(...handed(anna).map(({ bytes, detail }) => Uint8Array.of(detail, bytes.length)));
-    expect(spy).toEqual([Uint8Array.of(1, 24), Uint8Array.of(0, 24)]);
+    expect(spy).toEqual([Uint8Array.of(1, 24)]);
+    expect(anna.count("control_unexpected")).toBe(1);
+  });
+
+  test("in a client: answers to its last requests and SENDER, whatever else floods it; more than eight requests ago is too long", () => {
+    atClient(anna, 0, 0);
+    const hand = new Hand(network, NODE, 5556);
+    const control = (transaction: number, type: number) => {
+      const datagram = new Uint8Array(44).fill(0xff, 6, 8);
+      new DataView(datagram.buffer).setUint32(0, transaction);
+      datagram[8] = type;
+      return datagram;
+    };
+    const { w0, w1, w2, w3 } = parseAddress(NODE)!;
+    const to = { words: [w0, w1, w2, w3] as [number, number, number, number], port: PORT, sock: 0 };
+    const asks = Array.from({ length: 9 }, (_, k) => 0x8000_0000 + k);
+    for (const transaction of asks) apply(anna.plane, { kind: "send", datagram: control(transaction, 1), to });
+    // Cookies that others have caused, many more than a client is handed in a second.
+    for (let k = 0; k < 3000; k++) {
+      hand.send(ANNA, control(k, 3));
+      if (k % 100 === 0) settle(anna);
+    }
+    settle(anna);
+    expect(handed(anna)).toEqual([]);
+    expect(anna.count("control_unexpected")).toBe(3000);
+    for (const transaction of asks) hand.send(ANNA, control(transaction, 3));
+    hand.send(ANNA, control(1, 7));
+    settle(anna);
+    const seen = handed(anna).map(({ bytes }) => [new DataView(bytes.buffer, bytes.byteOffset).getUint32(0), bytes[8]]);
+    // The last eight.
+    expect(seen).toEqual([...asks.slice(1).map((transaction) => [transaction, 3]), [1, 7]]);
   });
 });
 

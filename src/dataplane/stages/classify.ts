@@ -32,6 +32,7 @@ const SESSION_MUX = 0x8000;
 const CONTROL_MUX = 0xffff;
 const CONTROL_TYPE = 8;
 const TYPE_UNKNOWN_SESSION = 6;
+const TYPE_SENDER = 7;
 const UNKNOWN_SESSION_LEN = 24;
 /** Longest part of a datagram of an unknown session that the control plane needs. */
 const UNKNOWN_BYTES = 32;
@@ -105,12 +106,14 @@ function findSession(p: Plane, i: number, m: number): number {
   const from = input.at[i];
   if (m === CONTROL_MUX) {
     const inClient = p.sessions === IN_CLIENT;
-    const kind = inClient ? FROM_GROUP : kindOfRequest(p.view, from, input.len[i], input, i, p.cookieTags);
+    const detail = inClient ? provenEcho(p, from, input.len[i]) : 0;
+    const kind = inClient
+      ? kindOfAnswer(p, from, input.len[i], detail)
+      : kindOfRequest(p.view, from, input.len[i], input, i, p.cookieTags);
     if (kind === NOTHING) {
       input.verdict[i] = CONTROL_UNEXPECTED;
       return -1;
     }
-    const detail = inClient ? provenEcho(p, from, input.len[i]) : 0;
     const taken = p.control.push(input, i, CONTROL_DATAGRAM, kind, detail, from, input.len[i], p.now);
     input.verdict[i] = taken ? CONTROL : PUNT_FULL;
     return -1;
@@ -139,6 +142,13 @@ function holdUnknown(p: Plane, i: number): number {
   if (len[i] < SESSION_DATAGRAM_MIN) return DATAGRAM_SHORT;
   const seq = p.view.getUint32(at[i] + satp.SEQ);
   return p.control.hold(p.input, i, -1, seq, at[i], len[i], p.now) ? HELD : HOLD_FULL;
+}
+
+/** In a client: SENDER, which names no request, what answers a request, and what a session's own packet proves. */
+function kindOfAnswer(p: Plane, at: number, len: number, proven: number): number {
+  if (len <= CONTROL_TYPE) return NOTHING;
+  const isExpected = proven === 1 || p.slab[at + CONTROL_TYPE] === TYPE_SENDER || p.asked.has(p.view.getInt32(at));
+  return isExpected ? FROM_GROUP : NOTHING;
 }
 
 /** 1 when the datagram says that a session is unknown and proves it with bytes that this client has sent lately. */
