@@ -492,6 +492,10 @@ export class Group {
           this.#heardRoster(output);
           continue;
         }
+        if (output.kind === "agreed") {
+          this.#core.emit(output);
+          continue;
+        }
         if (output.kind === "alive") {
           this.#trust.met(output.node);
           this.groupSecrets.met(output.node);

@@ -3,6 +3,7 @@ import type { Entropy } from "../crypto/entropy.ts";
 import type { ClientEntry } from "./book.ts";
 import type { Entry } from "./bus.ts";
 import type { Endpoint } from "./endpoint.ts";
+import type { LinkSecrets } from "./lifeline_types.ts";
 import type { LinkPeer } from "./link_peer.ts";
 import type { LiveRecord, SessionRecord } from "./record.ts";
 import type { IdentityOptions } from "./trust_types.ts";
@@ -136,6 +137,8 @@ export type GroupOutput =
   | { readonly kind: "ticket_keys" }
   /** The lifeline is with these nodes, and no others, from now on. */
   | { readonly kind: "peers"; readonly peers: readonly LinkPeer[] }
+  /** To the lifeline: other secrets are shared with a peer. */
+  | { readonly kind: "agreed"; readonly agreed: LinkSecrets }
   /** `Group.fleetKeys` has other keys in use. */
   | { readonly kind: "fleet_keys" }
   /** `Group.groupSecrets` has another key in force. */

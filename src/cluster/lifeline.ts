@@ -7,8 +7,14 @@
  * until they have said whether they did: that is the fence.
  */
 import type { Address } from "../base/ip.ts";
-import { pairSecret } from "./lifeline_bytes.ts";
-import { type ConnectionEnd, type LifelineOptions, type LifelineOutput, PAUSE_MS, sameHost } from "./lifeline_types.ts";
+import {
+  type ConnectionEnd,
+  type LifelineOptions,
+  type LifelineOutput,
+  type LinkSecrets,
+  PAUSE_MS,
+  sameHost,
+} from "./lifeline_types.ts";
 import { Watch, type WatchStatus } from "./lifeline_watch.ts";
 import { Watched } from "./lifeline_watched.ts";
 import type { LinkPeer } from "./link_peer.ts";
@@ -34,7 +40,8 @@ export class Lifeline {
   readonly #watches = new Map<number, Watch>();
   readonly #watched: Watched;
   readonly #peers = new Map<number, LinkPeer>();
-  readonly #secrets = new Map<number, Uint8Array>();
+  /** A peer with whom no link stands has none, and so no lifeline. */
+  readonly #secrets = new Map<number, readonly Uint8Array[]>();
   #ran: Now;
   #connections = 0;
   #fences = 0;
@@ -46,7 +53,7 @@ export class Lifeline {
     this.#ran = now;
     this.#watched = new Watched({
       options,
-      secretOf: (node) => this.#secrets.get(node)!,
+      secretsOf: (node) => this.#secrets.get(node) ?? [],
       onHeard: (node, sentMs) => this.#heardBy(node, sentMs),
       onProven: (nowMs, node, condemned) => this.#proven(nowMs, node, condemned),
     });
@@ -63,15 +70,27 @@ export class Lifeline {
       this.#peers.delete(node);
       this.#watches.delete(node);
       this.#watched.forget(node, out);
+      if (peer === undefined) this.#secrets.delete(node);
     }
     for (const peer of peers) {
       const { node } = peer;
       this.#peers.set(node, peer);
       if (this.#watches.has(node)) continue;
-      const secret = pairSecret(this.#options.fleetKey, this.#options.node, node);
-      this.#secrets.set(node, secret);
-      this.#watches.set(node, new Watch(now.ms, node, secret, this.#options, () => ++this.#connections));
+      const watch = new Watch(now.ms, node, this.#options, () => ++this.#connections);
+      this.#watches.set(node, watch);
+      const secrets = this.#secrets.get(node);
+      if (secrets !== undefined) watch.agreed(now.ms, undefined, secrets[0], out);
     }
+  }
+
+  /** The node link has agreed with a peer on other secrets. */
+  agreed(now: Now, { node, bootId, secrets }: LinkSecrets, out: LifelineOutput[]): void {
+    this.#run(now, out);
+    const watch = this.#watches.get(node);
+    if (watch === undefined || secrets.length === 0) return;
+    this.#secrets.set(node, secrets);
+    watch.agreed(now.ms, bootId, secrets[0], out);
+    this.#watched.agreed(now.ms, node, out);
   }
 
   /** Where a peer is to be found. */

@@ -7,7 +7,7 @@ import { equalBytes, expand } from "../crypto/kdf.ts";
 import { Reader, Writer } from "./bytes.ts";
 import { BOOT_ID_LEN } from "./envelope.ts";
 
-const VERSION = 1;
+const VERSION = 2;
 const MAC_LEN = 16;
 export const NONCE_LEN = 16;
 const HEAD_LEN = 5;
@@ -41,11 +41,6 @@ export interface Frame {
   readonly kind: (typeof frameKinds)[number];
   /** Of a beat: ms of the sender's clock, modulo 2^48; an ack repeats it. Of leaving: 0. */
   readonly value: number;
-}
-
-/** What the two nodes of a pair know and nobody else does: 32 bytes. */
-export function pairSecret(fleetKey: Uint8Array, a: number, b: number): Uint8Array {
-  return expand(fleetKey, "lifeline", new Writer(4).u16(Math.min(a, b)).u16(Math.max(a, b)).done());
 }
 
 export function encodeHello(secret: Uint8Array, { from, to, bootId, nonce, condemned, times }: Hello): Uint8Array {

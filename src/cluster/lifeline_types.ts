@@ -15,10 +15,19 @@ export interface LifelineOptions {
   readonly node: number;
   /** 8 bytes, of this start. */
   readonly bootId: Uint8Array;
-  /** 32 bytes. */
-  readonly fleetKey: Uint8Array;
   readonly peers: readonly LinkPeer[];
   readonly entropy: Entropy;
+}
+
+/**
+ * What the node link has agreed on with one start of a peer. A secret is 32 bytes that only these two starts know; the first
+ * is the one to use, the others the peer may still use. docs/PROTOCOL.md, "Node link".
+ */
+export interface LinkSecrets {
+  readonly node: number;
+  /** 8 bytes, of the peer. */
+  readonly bootId: Uint8Array;
+  readonly secrets: readonly Uint8Array[];
 }
 
 /**

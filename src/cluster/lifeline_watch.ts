@@ -42,6 +42,10 @@ interface Connection {
   readonly sinceMs: number;
   readonly inbox: Inbox;
   hello: Uint8Array | undefined;
+  /** It stands. */
+  isOpen: boolean;
+  /** That hello and all after it are under. */
+  secret: Uint8Array | undefined;
   keys: { readonly watcher: FrameKey; readonly watched: FrameKey } | undefined;
 }
 
@@ -62,7 +66,8 @@ export interface WatchStatus {
 export class Watch {
   readonly node: number;
   readonly #options: LifelineOptions;
-  readonly #secret: Uint8Array;
+  /** Undefined: no link has stood with this node. */
+  #secret: Uint8Array | undefined;
   readonly #newConnection: () => number;
   #connection: Connection | undefined;
   /** The start that was answered last. */
@@ -82,9 +87,8 @@ export class Watch {
   #beatMs = Number.NEGATIVE_INFINITY;
   #condemned: { readonly bootId: Uint8Array; times: number } | undefined;
 
-  constructor(nowMs: number, node: number, secret: Uint8Array, options: LifelineOptions, newConnection: () => number) {
+  constructor(nowMs: number, node: number, options: LifelineOptions, newConnection: () => number) {
     this.node = node;
-    this.#secret = secret;
     this.#options = options;
     this.#newConnection = newConnection;
     this.#sinceMs = nowMs;
@@ -116,15 +120,43 @@ export class Watch {
     this.#heardMs = Math.max(this.#heardMs, ms);
   }
 
+  /**
+   * The link has agreed on `secret` with the start `bootId` of the node; undefined: as before. A connection that stands goes
+   * on under the secret that it began with.
+   */
+  agreed(nowMs: number, bootId: Uint8Array | undefined, secret: Uint8Array, out: LifelineOutput[]): void {
+    this.#secret = secret;
+    const isOther = bootId !== undefined && this.#bootId !== undefined && !equalBytes(bootId, this.#bootId);
+    const connection = this.#connection;
+    // The link believes another start only when the one before is silent, or there is evidence that it is dead.
+    if (isOther && this.#state === "alive") this.#die(nowMs, "restarted", out);
+    if (connection === undefined) this.#tryMs = nowMs;
+    else if (isOther && connection.hello !== undefined) {
+      // It went to the start before.
+      out.push({ kind: "close", connection: connection.id });
+      this.#connection = undefined;
+      this.#tryMs = nowMs;
+    } else if (connection.isOpen && connection.hello === undefined) this.#greet(connection, out);
+    this.tick(nowMs, out);
+  }
+
   opened(nowMs: number, out: LifelineOutput[]): void {
     const connection = this.#connection!;
+    connection.isOpen = true;
+    this.#greet(connection, out);
+    this.tick(nowMs, out);
+  }
+
+  #greet(connection: Connection, out: LifelineOutput[]): void {
+    const secret = this.#secret;
+    if (secret === undefined) return;
     const { node, bootId, entropy } = this.#options;
-    connection.hello = encodeHello(this.#secret, {
+    connection.secret = secret;
+    connection.hello = encodeHello(secret, {
       ...{ from: node, to: this.node, bootId, nonce: entropy.bytes(NONCE_LEN) },
       ...{ condemned: this.#condemned?.bootId ?? NO_BOOT_ID, times: this.#condemned?.times ?? 0 },
     });
     out.push({ kind: "write", connection: connection.id, bytes: connection.hello });
-    this.tick(nowMs, out);
   }
 
   received(nowMs: number, bytes: Uint8Array, out: LifelineOutput[]): void {
@@ -186,7 +218,8 @@ export class Watch {
 
   #connect(nowMs: number, out: LifelineOutput[]): void {
     const id = this.#newConnection();
-    this.#connection = { id, sinceMs: nowMs, inbox: new Inbox(), hello: undefined, keys: undefined };
+    const nothing = { hello: undefined, secret: undefined, keys: undefined, isOpen: false };
+    this.#connection = { id, sinceMs: nowMs, inbox: new Inbox(), ...nothing };
     out.push({ kind: "connect", connection: id, node: this.node });
   }
 
@@ -194,17 +227,22 @@ export class Watch {
   #welcomed(nowMs: number, connection: Connection, out: LifelineOutput[]): boolean {
     const bytes = connection.inbox.take(WELCOME_LEN);
     if (bytes === undefined) return false;
-    const { hello } = connection;
-    const welcome = hello && decodeWelcome(this.#secret, hello, bytes);
-    if (hello === undefined || welcome?.from !== this.node || welcome.to !== this.#options.node) {
+    const { hello, secret } = connection;
+    const welcome = hello && secret && decodeWelcome(secret, hello, bytes);
+    if (
+      hello === undefined ||
+      secret === undefined ||
+      welcome?.from !== this.node ||
+      welcome.to !== this.#options.node
+    ) {
       out.push({ kind: "close", connection: connection.id });
       this.#connection = undefined;
       this.#tryMs = nowMs + RETRY_MS;
       return false;
     }
     connection.keys = {
-      watcher: new FrameKey(this.#secret, "watcher", hello, bytes),
-      watched: new FrameKey(this.#secret, "watched", hello, bytes),
+      watcher: new FrameKey(secret, "watcher", hello, bytes),
+      watched: new FrameKey(secret, "watched", hello, bytes),
     };
     const isSame = this.#bootId !== undefined && equalBytes(this.#bootId, welcome.bootId);
     if (!isSame && this.#state === "alive") this.#die(nowMs, "restarted", out);

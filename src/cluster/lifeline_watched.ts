@@ -28,6 +28,8 @@ interface Watcher {
   readonly connection: number;
   readonly node: number;
   readonly inbox: Inbox;
+  /** Its hello is under a secret that is not known here, perhaps not yet. */
+  waiting: Uint8Array | undefined;
   hello: Hello | undefined;
   keys: { readonly watcher: FrameKey; readonly watched: FrameKey } | undefined;
   proven: boolean;
@@ -37,7 +39,7 @@ interface Watcher {
 
 export interface WatchedPorts {
   readonly options: LifelineOptions;
-  readonly secretOf: (node: number) => Uint8Array;
+  readonly secretsOf: (node: number) => readonly Uint8Array[];
   /** A proven watcher has heard a beat that was sent at `sentMs`. */
   readonly onHeard: (node: number, sentMs: number) => void;
   /** A watcher has proven itself. `condemned`: it took this start for dead since it was here last. */
@@ -68,7 +70,7 @@ export class Watched {
     const unproven = [...this.#watchers.values()].filter((one) => one.node === node && !one.proven);
     if (unproven.length >= UNPROVEN_MAX) return false;
     this.#watchers.set(connection, {
-      ...{ connection, node, inbox: new Inbox(), hello: undefined, keys: undefined, proven: false },
+      ...{ connection, node, inbox: new Inbox(), waiting: undefined, hello: undefined, keys: undefined, proven: false },
       ...{ beatMs: nowMs, heardMs: nowMs },
     });
     return true;
@@ -92,6 +94,12 @@ export class Watched {
 
   ended(connection: number): void {
     this.#watchers.delete(connection);
+  }
+
+  /** There are other secrets with `node`: its hello may have come before they did. */
+  agreed(nowMs: number, node: number, out: LifelineOutput[]): void {
+    for (const watcher of [...this.#watchers.values()])
+      if (watcher.node === node && watcher.waiting !== undefined) this.#welcome(nowMs, watcher, watcher.waiting, out);
   }
 
   /** Peers that are not there any more. */
@@ -135,17 +143,33 @@ export class Watched {
 
   /** False: no authentic hello came yet. */
   #greeted(nowMs: number, watcher: Watcher, out: LifelineOutput[]): boolean {
-    const bytes = watcher.inbox.take(HELLO_LEN);
-    if (bytes === undefined) return false;
-    const { node, bootId, entropy } = this.#use.options;
+    // Nobody says more before he is welcome.
+    const bytes = watcher.waiting === undefined ? watcher.inbox.take(HELLO_LEN) : undefined;
+    if (bytes === undefined) {
+      if (watcher.waiting !== undefined) this.#drop(watcher, out);
+      return false;
+    }
     const pair = pairOfHello(bytes);
-    const isOurs = pair?.from === watcher.node && pair.to === node;
-    const secret = this.#use.secretOf(watcher.node);
-    const hello = isOurs ? decodeHello(secret, bytes) : undefined;
-    if (hello === undefined) {
+    if (pair?.from !== watcher.node || pair.to !== this.#use.options.node) {
       this.#drop(watcher, out);
       return false;
     }
+    return this.#welcome(nowMs, watcher, bytes, out);
+  }
+
+  /** False: the hello is under no secret that is known here. */
+  #welcome(nowMs: number, watcher: Watcher, bytes: Uint8Array, out: LifelineOutput[]): boolean {
+    const { node, bootId, entropy } = this.#use.options;
+    let hello: Hello | undefined;
+    const secret = this.#use.secretsOf(watcher.node).find((one) => {
+      hello = decodeHello(one, bytes);
+      return hello !== undefined;
+    });
+    if (hello === undefined || secret === undefined) {
+      watcher.waiting = bytes;
+      return false;
+    }
+    watcher.waiting = undefined;
     const welcome = encodeWelcome(secret, bytes, {
       ...{ from: node, to: watcher.node, bootId, nonce: entropy.bytes(NONCE_LEN) },
     });

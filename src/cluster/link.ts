@@ -15,6 +15,7 @@ import { NODE_MAX } from "../crypto/session_index.ts";
 import { Reader, Writer } from "./bytes.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { FleetKey, FleetKeys } from "./fleet_keys.ts";
+import type { LinkSecrets } from "./lifeline_types.ts";
 import { type Epoch, Epochs, RENEW_MS } from "./link_epochs.ts";
 import * as wire from "./link_greeting.ts";
 import { type Greetings, type LinkPeer, type LinkRefusal, Peer, type RefusedBy } from "./link_peer.ts";
@@ -69,6 +70,8 @@ export type LinkOutput =
   /** Heard for the first time, or again. `restarted`: it is another start than the one that was known. */
   | { readonly kind: "alive"; readonly node: number; readonly bootId: Uint8Array; readonly restarted: boolean }
   | { readonly kind: "dead"; readonly node: number }
+  /** To the lifeline: other secrets are shared with the present start of a peer. */
+  | { readonly kind: "agreed"; readonly agreed: LinkSecrets }
   /** Send `node` a heartbeat now; without one it takes this node for dead. */
   | { readonly kind: "beat"; readonly node: number }
   /** A roster that is newer than this node's, from who has the fleet key; whether it is one is not known yet. */
@@ -164,6 +167,7 @@ export class Link {
     const [type, version, sender, receiver] = [header.u8(), header.u8(), header.u16(), header.u16()];
     const peer = receiver === this.#options.node ? this.#peers.get(sender) : undefined;
     const reason = header.failed ? "malformed" : this.#judge(now, peer, from, type, version, datagram, out);
+    if (peer !== undefined) this.#tellSecrets(peer, out);
     if (reason === undefined) return;
     this.#refused.set(reason, (this.#refused.get(reason) ?? 0) + 1);
     if (peer !== undefined) peer.refused[reason] = (peer.refused[reason] ?? 0) + 1;
@@ -224,6 +228,7 @@ export class Link {
         peer.beatDueMs = now.ms + BEAT_MS;
         out.push({ kind: "beat", node: peer.node });
         this.#renew(now, peer, out);
+        this.#tellSecrets(peer, out);
       }
     }
   }
@@ -275,12 +280,13 @@ export class Link {
     return this.#peers.get(node)?.life?.epochs.sealing.fleetId;
   }
 
-  /**
-   * Secrets of 32 bytes that this start of this node and the present one of a peer share with nobody else, the same at
-   * both; the first is the one to use, the others are still known to the peer perhaps. Empty: never heard.
-   */
-  pairSecrets(node: number): readonly Uint8Array[] {
-    return this.#peers.get(node)?.life?.epochs.pairSecrets() ?? [];
+  /** After all that may have changed them. */
+  #tellSecrets(peer: Peer, out: LinkOutput[]): void {
+    const { life, node } = peer;
+    const secrets = life?.epochs.pairSecrets;
+    if (life === undefined || secrets === undefined || secrets === peer.toldSecrets) return;
+    peer.toldSecrets = secrets;
+    out.push({ kind: "agreed", agreed: { node, bootId: life.bootId, secrets } });
   }
 
   #header(type: number, peer: Peer, more: number): Writer {

@@ -42,6 +42,7 @@ export interface EndOfLink {
 export class Epochs {
   /** Newest first. */
   #epochs: Epoch[] = [];
+  #pairSecrets: readonly Uint8Array[] = [];
 
   has(ephemeral: Uint8Array, remote: Uint8Array, fleetId: number): boolean {
     return this.#epochs.some(
@@ -110,10 +111,14 @@ export class Epochs {
     this.#epochs = this.#epochs.filter((epoch) => epoch === sealing || ms - epoch.heardMs < UNUSED_MS);
   }
 
-  /** Of all keys that are kept, the one to seal with first. */
-  pairSecrets(): Uint8Array[] {
+  /** Of all keys that are kept, the one to seal with first. The same array until another one is kept or comes first. */
+  get pairSecrets(): readonly Uint8Array[] {
     const { sealing } = this;
-    return [sealing, ...this.#epochs.filter((epoch) => epoch !== sealing)].map(({ pairSecret }) => pairSecret);
+    const secrets = [sealing, ...this.#epochs.filter((epoch) => epoch !== sealing)].map((epoch) => epoch.pairSecret);
+    const before = this.#pairSecrets;
+    const isSame = secrets.length === before.length && secrets.every((secret, at) => secret === before[at]);
+    if (!isSame) this.#pairSecrets = secrets;
+    return this.#pairSecrets;
   }
 }
 

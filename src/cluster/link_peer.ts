@@ -85,6 +85,8 @@ export class Peer {
   ephemeral: KeyPair;
   drawnMs: number;
   life: Life | undefined;
+  /** The pair secrets that were told last. */
+  toldSecrets: readonly Uint8Array[] | undefined;
   alive = false;
   /** There is evidence that its present start is dead: only an answer to a new challenge brings it back. */
   isDead = false;

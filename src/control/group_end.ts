@@ -548,6 +548,9 @@ export class GroupEnd {
       case "peers":
         this.#use.lifeline.setPeers(output.peers);
         break;
+      case "agreed":
+        this.#use.lifeline.agreed(output.agreed);
+        break;
       case "fleet_keys":
         this.#sessions.fleetKeys(this.fleetKeys());
         break;

@@ -1,6 +1,6 @@
 /** What the control plane needs from outside; drivers implement these. */
 import type { Address } from "../base/ip.ts";
-import type { LifelineEvent } from "../cluster/lifeline_types.ts";
+import type { LifelineEvent, LinkSecrets } from "../cluster/lifeline_types.ts";
 import type { LinkPeer } from "../cluster/link_peer.ts";
 import type { Lease } from "../dataplane/lease.ts";
 import type { KeptTicket } from "../handshake/initiator.ts";
@@ -289,6 +289,8 @@ export interface LifelinePort {
   heard(node: number, ms: number): void;
   /** These nodes, and no others, belong to the group now beside this one. */
   setPeers(peers: readonly LinkPeer[]): void;
+  /** The node link has agreed with a peer on other secrets. */
+  agreed(agreed: LinkSecrets): void;
   /** This node may act as the owner of nothing now. */
   fenced(): boolean;
   /** Says farewell, and ends all connections. */

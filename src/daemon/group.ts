@@ -35,9 +35,8 @@ export async function prepareGroup(
   const openBus = prepareBus(spec, cluster, log);
   const own = { address: link.address, port: link.port };
   return (node) => {
-    const lifeline = startLifelineThread(
-      { node: cluster.node, bootId: node.sender.bootId, fleetKey: cluster.fleetKey, peers, own },
-      (message) => node.fail(new AnyhopError("lifeline", message)),
+    const lifeline = startLifelineThread({ node: cluster.node, bootId: node.sender.bootId, peers, own }, (message) =>
+      node.fail(new AnyhopError("lifeline", message)),
     );
     return new NodeGroup(node, spec, cluster, {
       ...{ clock: systemClock, log, entropy, events, peers, link, lifeline },

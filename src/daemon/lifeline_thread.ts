@@ -37,6 +37,7 @@ export function startLifelineThread(
       for (const event of early.splice(0)) next(event);
     },
     heard: (node, ms) => post({ kind: "heard", node, ms }),
+    agreed: (agreed) => post({ kind: "agreed", agreed }),
     setPeers: (peers) => post({ kind: "peers", peers }),
     fenced: () => isFenced(lease, systemClock.monotonicMs()),
     close() {

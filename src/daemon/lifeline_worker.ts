@@ -31,6 +31,7 @@ const sockets = new LifelineSockets(new Lifeline(now, { ...setup, entropy: syste
 port.on("message", (message: ToLifeline) => {
   if (message.kind === "heard") sockets.heard(message.node, message.ms);
   else if (message.kind === "peers") sockets.setPeers(message.peers);
+  else if (message.kind === "agreed") sockets.agreed(message.agreed);
   else {
     sockets.close();
     port.close();

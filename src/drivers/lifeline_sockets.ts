@@ -6,7 +6,7 @@ import { createServer, type Server, type Socket, connect as tcpConnect } from "n
 import type { Clock } from "../base/clock.ts";
 import { type Address, formatAddress, parseAddress } from "../base/ip.ts";
 import type { Lifeline } from "../cluster/lifeline.ts";
-import type { ConnectionEnd, LifelineEvent, LifelineOutput } from "../cluster/lifeline_types.ts";
+import type { ConnectionEnd, LifelineEvent, LifelineOutput, LinkSecrets } from "../cluster/lifeline_types.ts";
 import type { LinkPeer } from "../cluster/link_peer.ts";
 import { closedFirst } from "./native.ts";
 
@@ -54,6 +54,11 @@ export class LifelineSockets {
   /** Another node belongs to the group no more. */
   setPeers(peers: readonly LinkPeer[]): void {
     this.#in((out) => this.#lifeline.setPeers(this.#now(), peers, out));
+  }
+
+  /** The node link has agreed with a peer on other secrets. */
+  agreed(agreed: LinkSecrets): void {
+    this.#in((out) => this.#lifeline.agreed(this.#now(), agreed, out));
   }
 
   /** Says farewell, and ends all connections. */

@@ -4,7 +4,13 @@
  * its host ends nothing.
  */
 import { Lifeline } from "../cluster/lifeline.ts";
-import type { ConnectionEnd, LifelineEvent, LifelineOptions, LifelineOutput } from "../cluster/lifeline_types.ts";
+import type {
+  ConnectionEnd,
+  LifelineEvent,
+  LifelineOptions,
+  LifelineOutput,
+  LinkSecrets,
+} from "../cluster/lifeline_types.ts";
 import type { Now } from "../cluster/now.ts";
 
 /** A segment that was lost, or not let through, is sent again after this time (RFC 6298 section 2.4, as Linux has it). */
@@ -57,6 +63,7 @@ interface Member {
 export interface MemoryLifeline {
   heard(node: number, ms: number): void;
   setPeers(peers: LifelineOptions["peers"]): void;
+  agreed(agreed: LinkSecrets): void;
   status(): ReturnType<Lifeline["status"]>;
   /** Says farewell and ends. */
   close(): void;
@@ -89,6 +96,7 @@ export class MemoryLifelines {
     return {
       heard: (peer, ms) => lifeline.heard(peer, ms),
       setPeers: (peers) => this.#in(member, (out) => lifeline.setPeers(now(), peers, out)),
+      agreed: (agreed) => this.#in(member, (out) => lifeline.agreed(now(), agreed, out)),
       status: () => lifeline.status(now()),
       close: () => {
         this.#in(member, (out) => lifeline.leave(out));

@@ -127,7 +127,7 @@ export function makeNode(
           log,
           entropy,
           link,
-          lifeline: lifeline({ node, bootId: self.sender.bootId, fleetKey: FLEET_KEY, peers, entropy }),
+          lifeline: lifeline({ node, bootId: self.sender.bootId, peers, entropy }),
           engine,
           openBus,
           peers,

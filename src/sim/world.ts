@@ -281,13 +281,15 @@ export class World {
       if (event.kind === "fenced") raiseFence(lease, event.fence);
       time.later(plan.threadMs, () => listener(event), life);
     };
-    const { heard, close } = this.#lifelines.start(options, tell, (nowMs) => renewLease(lease, nowMs));
+    const { heard, agreed, setPeers, close } = this.#lifelines.start(options, tell, (nowMs) =>
+      renewLease(lease, nowMs),
+    );
     return {
       lease,
       onEvent(next) {
         listener = next;
       },
-      ...{ heard, close, setPeers: () => {}, fenced: () => isFenced(lease, time.nowMs) },
+      ...{ heard, agreed, setPeers, close, fenced: () => isFenced(lease, time.nowMs) },
     };
   }
 

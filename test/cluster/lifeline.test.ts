@@ -1,14 +1,7 @@
 /** The lifeline on virtual time: who is dead and who is not, and when a node must open nothing. */
 import { describe, expect, test } from "vitest";
 import { Lifeline } from "../../src/cluster/lifeline.ts";
-import {
-  decodeHello,
-  encodeHello,
-  FrameKey,
-  HELLO_LEN,
-  pairSecret,
-  WELCOME_LEN,
-} from "../../src/cluster/lifeline_bytes.ts";
+import { decodeHello, encodeHello, FrameKey, HELLO_LEN, WELCOME_LEN } from "../../src/cluster/lifeline_bytes.ts";
 import { BEAT_MS, type LifelineEvent, type LifelineOutput, PAUSE_MS } from "../../src/cluster/lifeline_types.ts";
 import { PATIENCE_MS } from "../../src/cluster/lifeline_watch.ts";
 import { keyPairFromPrivate } from "../../src/crypto/x25519.ts";
@@ -16,9 +9,10 @@ import { type MemoryLifeline, MemoryLifelines } from "../../src/drivers/memory_l
 import { Prng } from "../support/prng.ts";
 import { endpoint } from "./world.ts";
 
-const FLEET = new Uint8Array(32).fill(7);
 const WAY_MS = 0.2;
 const KERNEL_MS = 2;
+
+type Start = readonly [node: number, bootId: Uint8Array];
 
 class World {
   ms = 1000;
@@ -26,6 +20,8 @@ class World {
   readonly cut = new Set<string>();
   readonly lines = new Map<number, MemoryLifeline>();
   readonly said = new Map<number, LifelineEvent[]>();
+  /** The last start of each node. */
+  readonly boots = new Map<number, Uint8Array>();
   readonly #events: { readonly ms: number; readonly act: () => void }[] = [];
   readonly #random = new Prng(5);
   readonly entropy = {
@@ -51,13 +47,29 @@ class World {
 
   start(node: number, nodes: number): void {
     const peers = Array.from({ length: nodes }, (_, k) => ({ node: k + 1, endpoint: endpoint(k + 1) }));
-    const options = { node, bootId: this.entropy.bytes(8), fleetKey: FLEET, entropy: this.entropy };
+    const options = { node, bootId: this.entropy.bytes(8), entropy: this.entropy };
     const said: LifelineEvent[] = [];
     this.said.set(node, said);
     this.lines.set(
       node,
       this.tcp.start({ ...options, peers: peers.filter((peer) => peer.node !== node) }, (event) => said.push(event)),
     );
+    for (const [other, bootId] of this.boots) if (other !== node) this.agree([node, options.bootId], [other, bootId]);
+    this.boots.set(node, options.bootId);
+  }
+
+  /** What the node link does: both ends get secrets that only these two starts know. The second may be later. */
+  agree(a: Start, b: Start, secrets = [this.entropy.bytes(32)], laterMs = 1): void {
+    this.lines.get(a[0])!.agreed({ node: b[0], bootId: b[1], secrets });
+    this.events(laterMs, () => this.lines.get(b[0])!.agreed({ node: a[0], bootId: a[1], secrets }));
+  }
+
+  events(ms: number, act: () => void): void {
+    this.#events.push({ ms: this.ms + ms, act });
+  }
+
+  startOf(node: number): Start {
+    return [node, this.boots.get(node)!];
   }
 
   /** What was said since the last time, in short. */
@@ -157,6 +169,60 @@ describe("evidence of death", () => {
   });
 });
 
+describe("secrets of the node link", () => {
+  test("without a link there is no lifeline, and a node that runs is not taken for dead for it before patience", () => {
+    const world = new World(0);
+    world.start(2, 2);
+    world.boots.clear();
+    world.start(1, 2);
+    world.run(PATIENCE_MS - 50);
+    expect(world.news(1)).toEqual([]);
+    world.run(100);
+    expect(world.news(1)).toEqual(["2 silent"]);
+    expect(world.lines.get(1)!.status()).toMatchObject([{ node: 2, connected: false }]);
+  });
+
+  test("another secret every hour ends no connection, whoever has it first; the next one is under it", () => {
+    const world = new World(2);
+    for (const node of [1, 2]) world.news(node);
+    let secrets = [world.entropy.bytes(32)];
+    for (let hour = 0; hour < 4; hour++) {
+      secrets = [world.entropy.bytes(32), secrets[0]];
+      const [a, b] = hour % 2 === 0 ? [1, 2] : [2, 1];
+      world.agree(world.startOf(a), world.startOf(b), secrets, 100);
+      world.run(3000);
+      for (const node of [1, 2]) expect(world.news(node)).toEqual([]);
+    }
+    // A cut that is longer than the patience ends them; then both come again.
+    world.cut.add("1>2").add("2>1");
+    world.run(2000);
+    world.cut.clear();
+    world.run(5000);
+    for (const node of [1, 2]) expect(world.news(node)).toContain(`${3 - node} alive`);
+  });
+
+  test("a peer that is put out is forgotten, and can't come again; the others notice nothing", () => {
+    const world = new World(3);
+    for (const node of [1, 2, 3]) world.news(node);
+    for (const node of [1, 2]) world.lines.get(node)!.setPeers([{ node: 3 - node, endpoint: endpoint(3 - node) }]);
+    world.run(10_000);
+    for (const node of [1, 2]) expect(world.news(node)).toEqual([]);
+    for (const node of [1, 2]) expect(world.lines.get(node)!.status()).toMatchObject([{ node: 3 - node }]);
+    expect(world.lines.get(3)!.status()).toMatchObject([{ connected: false }, { connected: false }]);
+  });
+
+  test("another start that the link believes is the end of the one before, though its connection seems to stand", () => {
+    const world = new World(2);
+    world.news(1);
+    world.tcp.kill(2, true);
+    world.run(300);
+    expect(world.news(1)).toEqual([]);
+    world.start(2, 2);
+    world.run(10);
+    expect(world.news(1)).toEqual(["2 restarted", "2 alive"]);
+  });
+});
+
 describe("the fence", () => {
   test("a node that stood still for a moment goes on as soon as those who watch it have answered", () => {
     const world = new World(3);
@@ -208,13 +274,17 @@ describe("strangers and liars", () => {
     keyPair: () => keyPairFromPrivate(new Uint8Array(32).fill(1)),
   };
   const bootId = new Uint8Array(8).fill(1);
-  const make = () =>
-    new Lifeline(now(0), { node: 1, bootId, fleetKey: FLEET, entropy, peers: [{ node: 2, endpoint: endpoint(2) }] });
+  const make = () => new Lifeline(now(0), { node: 1, bootId, entropy, peers: [{ node: 2, endpoint: endpoint(2) }] });
+  const secret = new Uint8Array(32).fill(7);
+  const met = (secrets = [secret]) => {
+    const line = make();
+    line.agreed(now(0), { node: 2, bootId: hello.bootId, secrets }, []);
+    return line;
+  };
   const hello = {
     ...{ from: 2, to: 1, bootId: new Uint8Array(8).fill(2), nonce: new Uint8Array(16).fill(3) },
     ...{ condemned: bootId, times: 1 },
   };
-  const secret = pairSecret(FLEET, 2, 1);
   const events = (out: readonly LifelineOutput[]) => out.filter(({ kind }) => kind === "event");
 
   test("connections from elsewhere are turned away, and one address has few that prove nothing", () => {
@@ -237,13 +307,18 @@ describe("strangers and liars", () => {
       changed[at] ^= 1;
       expect(decodeHello(secret, changed)).toBeUndefined();
       expect(decodeHello(secret, good.subarray(0, at))).toBeUndefined();
-      const line = make();
+      const line = met();
       const out: LifelineOutput[] = [];
       const connection = line.accepted(now(1), endpoint(2), out)!;
       line.received(now(1), connection, changed, out);
-      expect(out).toEqual([{ kind: "close", connection }]);
+      // Not welcome; it might be under a secret that comes only now, so it is turned away a little later.
+      expect(out.filter(({ kind }) => kind !== "close")).toEqual([]);
+      line.received(now(2), connection, Uint8Array.of(0), out);
+      for (let ms = 2; ms < 2100; ms += 50) line.tick(now(ms), out);
+      expect(out).toContainEqual({ kind: "close", connection });
+      expect(out.some((one) => one.kind === "write" && one.connection === connection)).toBe(false);
     }
-    const line = make();
+    const line = met();
     const out: LifelineOutput[] = [];
     const connection = line.accepted(now(1), endpoint(2), out)!;
     // Byte by byte, as TCP may bring it.
@@ -267,5 +342,27 @@ describe("strangers and liars", () => {
     const after: LifelineOutput[] = [];
     line.received(now(3), connection, ack, after);
     expect(after).toEqual([{ kind: "close", connection }]);
+  });
+
+  test("a hello that is here before its secret waits for it; one under a secret that was given up is never welcome", () => {
+    const [next, old] = [new Uint8Array(32).fill(8), new Uint8Array(32).fill(9)];
+    const written = (out: readonly LifelineOutput[], connection: number) =>
+      out.flatMap((one) => (one.kind === "write" && one.connection === connection ? [one.bytes.length] : []));
+    const line = met([secret, old]);
+    const out: LifelineOutput[] = [];
+    const connections = [next, old, secret].map((one) => {
+      const connection = line.accepted(now(1), endpoint(2), out)!;
+      line.received(now(1), connection, encodeHello(one, hello), out);
+      return connection;
+    });
+    // The secret before is good, too.
+    expect(connections.map((connection) => written(out, connection).length)).toEqual([0, 2, 2]);
+    line.agreed(now(2), { node: 2, bootId: hello.bootId, secrets: [next, secret] }, out);
+    expect(written(out, connections[0])).toEqual([WELCOME_LEN, 23]);
+    const late = line.accepted(now(3), endpoint(2), out)!;
+    line.received(now(3), late, encodeHello(old, hello), out);
+    for (let ms = 3; ms < 2100; ms += 50) line.tick(now(ms), out);
+    expect(written(out, late)).toEqual([]);
+    expect(out).toContainEqual({ kind: "close", connection: late });
   });
 });

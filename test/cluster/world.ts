@@ -7,7 +7,7 @@
 import type { Endpoint } from "../../src/cluster/endpoint.ts";
 import { Group } from "../../src/cluster/group.ts";
 import type { GroupConfig, GroupOutput, HeldPacket } from "../../src/cluster/group_types.ts";
-import type { LifelineEvent } from "../../src/cluster/lifeline_types.ts";
+import type { LifelineEvent, LinkSecrets } from "../../src/cluster/lifeline_types.ts";
 import type { LiveRecord } from "../../src/cluster/record.ts";
 import type { Window } from "../../src/cluster/window.ts";
 import type { Entropy } from "../../src/crypto/entropy.ts";
@@ -21,7 +21,7 @@ const WALL = 1_800_000_000_000;
 export const LIFE_MS = 600_000;
 const PROGRESS_MS = 250;
 const TICK_MS = 1;
-const FLEET_KEY = new Uint8Array(32).fill(9);
+export const FLEET_KEY = new Uint8Array(32).fill(9);
 
 export const endpoint = (last: number, port = 4445): Endpoint => ({
   ...{ family: 4, w0: 0, w1: 0, w2: 0xffff, w3: (0xc6336400 + last) | 0 },
@@ -93,6 +93,8 @@ type Yield = Extract<GroupOutput, { kind: "yield" }>;
 /** One node: group and shard. */
 export class Node {
   readonly group: Group;
+  /** What it shares with each peer. */
+  readonly agreed = new Map<number, LinkSecrets>();
   readonly rows = new Map<number, Row>();
   readonly bootId: Uint8Array;
   readonly outputs: GroupOutput[] = [];
@@ -222,6 +224,13 @@ export class Node {
         break;
       case "heard":
         world.lifelines.get(this.id)?.heard(output.node, world.ms);
+        break;
+      case "agreed":
+        this.agreed.set(output.agreed.node, output.agreed);
+        world.lifelines.get(this.id)?.agreed(output.agreed);
+        break;
+      case "peers":
+        world.lifelines.get(this.id)?.setPeers(output.peers);
         break;
       case "own":
         this.rows.get(output.index)?.install(output.window);
@@ -452,9 +461,7 @@ export class World {
       changes.peers ?? this.ids.filter((peer) => peer !== id).map((peer) => ({ node: peer, endpoint: endpoint(peer) }));
     this.lifelines.set(
       id,
-      this.tcp.start({ node: id, bootId, fleetKey: FLEET_KEY, peers, entropy: this.entropy }, (event) =>
-        node.lifeline(event),
-      ),
+      this.tcp.start({ node: id, bootId, peers, entropy: this.entropy }, (event) => node.lifeline(event)),
     );
     return node;
   }

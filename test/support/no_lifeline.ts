@@ -6,6 +6,7 @@ export const noLifeline: LifelinePort = {
   onEvent: () => {},
   heard: () => {},
   setPeers: () => {},
+  agreed: () => {},
   fenced: () => false,
   close: () => {},
 };
