@@ -90,11 +90,17 @@ class World {
     return this.ends.get(node)!.link;
   }
 
+  /** Of all outputs but beats, and secrets for the lifeline (`agreed`). */
   kinds(node: number): string[] {
     return this.ends
       .get(node)!
       .seen.map(({ kind }) => kind)
-      .filter((kind) => kind !== "beat");
+      .filter((kind) => kind !== "beat" && kind !== "agreed");
+  }
+
+  /** How often the lifeline was handed other secrets. */
+  agreed(node: number): number {
+    return this.ends.get(node)!.seen.filter(({ kind }) => kind === "agreed").length;
   }
 
   payloads(node: number): Uint8Array[] {
@@ -119,6 +125,7 @@ test("two nodes find each other, talk, measure, and notice silence from either s
   world.run(20);
   expect(world.kinds(1)).toEqual(["alive"]);
   expect(world.kinds(2)).toEqual(["alive"]);
+  expect([world.agreed(1), world.agreed(2)]).toEqual([1, 1]);
   expect(world.refused(1)).toEqual({});
   expect(world.send(1, 2, Uint8Array.of(1, 2, 3))).toBe(true);
   expect(world.send(1, 2, new Uint8Array(PAYLOAD_ALONE_MAX + 1))).toBe(false);
