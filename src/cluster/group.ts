@@ -652,6 +652,11 @@ export class Group {
     const { table, config } = this.#core;
     const row = this.#records.rowOf({ index, created });
     if (row === NONE) return;
+    // It would let in again what was told already.
+    if (table.owner[row] !== config.node && window.highest < table.high[row]) {
+      this.#core.outcomes.add("part_outdated");
+      return;
+    }
     const isNew = table.owner[row] !== config.node && !this.#handover.isRepeated(node, index, window);
     if (isNew) this.#ownership.parted(row, window, endpoint);
     this.#core.say(node, { kind: "taken", index, created, result: "moved", owner: config.node, window: undefined });

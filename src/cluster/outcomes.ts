@@ -82,6 +82,9 @@ export const outcomes = {
   link_malformed: refused("Node link messages that are authentic but can't be read: another version of anyhop?"),
   take_unknown: refused("Take-overs asked for by a node, of sessions that this node does not know."),
   yields_full: refused("Take-overs not answered because too many wait for the data plane."),
+  part_outdated: refused(
+    "Sessions that a node handed over unasked with a window below the client's numbers that are known here.",
+  ),
   answer_unexpected: refused("Answers of nodes to questions that are settled or were never asked."),
   peer_unknown: refused("Messages for a node that is not in the configuration of this one."),
   condemned: refused("Times that another node took this one for dead while it stood still or could not be reached."),

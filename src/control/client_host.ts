@@ -11,10 +11,9 @@ import type { Settings } from "../handshake/settings.ts";
 import { type HookEvent, hookEnvironment, type ServiceState } from "./hooks.ts";
 import { besideOf, familyOfPrefix, hasFamily } from "./host_items.ts";
 import { changeOf, type HostChange, HostKeeper, type Kept, missingOf, uselessOf } from "./host_keeper.ts";
-import type { ServiceSpec } from "./instance.ts";
+import { MTU_DEFAULT, type ServiceSpec } from "./instance.ts";
 import type { HostJournal, HostNetwork } from "./ports.ts";
 
-const MTU_DEFAULT = 1400;
 const EVERYTHING_4 = ["0.0.0.0/1", "128.0.0.0/1"];
 const EVERYTHING_6 = ["::/1", "8000::/1"];
 /** Networks beside the tunnel that status names. */

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { OUT_ROWS, SLOT_BYTES } from "../dataplane/layout.ts";
 import { SENDER_ID_END, SHARDS_MAX } from "../dataplane/shared.ts";
 import type { FileKind } from "./config_read.ts";
+import { MTU_DEFAULT } from "./instance.ts";
 import { integer, oneOf, TABLE, text, textList } from "./schema_words.ts";
 import {
   authAlgorithms,
@@ -43,7 +44,9 @@ const device = z.strictObject(
   {
     type: oneOf(["tun", "tap"]).default("tun").describe("tun carries IP packets, tap carries Ethernet frames."),
     name: text("a name").optional().describe("Interface name. Without it the kernel picks one."),
-    mtu: integer(MTU_MIN, MTU_MAX).default(1400).describe("Largest inner packet in bytes. At least 1280 with IPv6."),
+    mtu: integer(MTU_MIN, MTU_MAX)
+      .default(MTU_DEFAULT)
+      .describe("Largest inner packet in bytes. At least 1280 with IPv6."),
     addresses: textList("an address with prefix length", "addresses with prefix length")
       .default([])
       .describe("Addresses of the device with prefix length."),

@@ -89,7 +89,7 @@ const sameAddress = (a: string, b: string): boolean => {
 export function isThere(wish: Wish, facts: HostFacts, device: string): boolean {
   switch (wish.kind) {
     case "link":
-      return facts.device?.up === true && facts.device.mtuBytes === wish.mtuBytes;
+      return facts.device?.up === true && (wish.mtuMayChange === true || facts.device.mtuBytes === wish.mtuBytes);
     case "address":
       return facts.device?.addresses.some((address) => sameAddress(address, wish.address)) ?? false;
     case "route":

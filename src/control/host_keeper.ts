@@ -17,6 +17,7 @@ import {
   type Wish,
   wishKey,
 } from "./host_items.ts";
+import { MTU_DEFAULT } from "./instance.ts";
 import type { HostFacts, HostItem, HostJournal, HostNetwork } from "./ports.ts";
 
 /** Without an event. */
@@ -379,7 +380,7 @@ const isSet = ({ state }: Entry): boolean => state === "ok" || state === "restor
 const lengthOf = (prefix: string): number => Number(prefix.split("/")[1]);
 
 /**
- * Wants a device with addresses and routes, up. Throws AnyhopError when none of it can be had: the device can't be brought up,
+ * Wants a device with addresses and routes, up. A default MTU is only a beginning: one that somebody sets by hand stays. Throws AnyhopError when none of it can be had: the device can't be brought up,
  * or every address is missing.
  */
 export async function keepDevice(
@@ -390,7 +391,10 @@ export async function keepDevice(
   routes: readonly string[] = [],
 ): Promise<void> {
   await keeper.want("device", [
-    { kind: "link", device, mtuBytes, linkLocal: addresses.some((address) => address.includes(":")) },
+    {
+      ...{ kind: "link", device, mtuBytes, linkLocal: addresses.some((address) => address.includes(":")) },
+      mtuMayChange: mtuBytes === MTU_DEFAULT,
+    },
     ...addresses.map((address) => ({ kind: "address", device, address }) as const),
     ...routes.map((prefix) => ({ kind: "route", device, prefix }) as const),
   ]);

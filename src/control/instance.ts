@@ -29,6 +29,9 @@ export interface TunnelSpec {
   readonly keepaliveMs: number;
 }
 
+/** Of a device whose MTU nobody has named, in bytes. */
+export const MTU_DEFAULT = 1400;
+
 export interface InstanceSpec {
   readonly name: string;
   readonly listen: readonly { readonly address: string; readonly port: number }[];

@@ -196,8 +196,17 @@ export interface Sessions {
 
 /** One thing that is set on this host. Prefixes and addresses are canonical text. */
 export type HostItem =
-  /** MTU and up. `linkLocal`: the kernel may give it an IPv6 address of its own. */
-  | { readonly kind: "link"; readonly device: string; readonly mtuBytes: number; readonly linkLocal: boolean }
+  /**
+   * MTU and up. `linkLocal`: the kernel may give it an IPv6 address of its own. `mtuMayChange`: nobody has named the MTU, so it
+   * is set to begin with, and stays as somebody sets it afterwards.
+   */
+  | {
+      readonly kind: "link";
+      readonly device: string;
+      readonly mtuBytes: number;
+      readonly linkLocal: boolean;
+      readonly mtuMayChange?: boolean;
+    }
   /** With prefix length, "10.9.0.2/24". */
   | { readonly kind: "address"; readonly device: string; readonly address: string }
   | { readonly kind: "route"; readonly device: string; readonly prefix: string }

@@ -295,6 +295,32 @@ test("a record that would shut a client out, or last for ever, is taken from no 
   expect(say({})).toBe(true);
 });
 
+test("a window that is handed over unasked lets in nothing that was told before", () => {
+  const world = worldOf(rosterText(1));
+  world.kill(3);
+  world.run(2000);
+  const thief = new Thief(world, 3, 13, rosterText(1));
+  thief.run(1000);
+  const client = world.session(2);
+  for (let k = 0; k < 40; k++) {
+    client.send();
+    world.run(20);
+  }
+  world.run(1000);
+  const part = (highest: number) => {
+    const words = new Int32Array(highest < 0 ? 0 : 1);
+    thief.say(1, {
+      ...{ kind: "part", index: client.record.index, created: client.record.created },
+      ...{ window: { highest, words }, endpoint: endpoint(9) },
+    });
+    thief.run(20);
+  };
+  for (const highest of [-1, 0, 20]) part(highest);
+  expect(world.node(1).outcomes.part_outdated).toBe(3);
+  part(1000);
+  expect(world.node(1).outcomes.part_outdated).toBe(3);
+});
+
 test("sessions go on while a node is put out: no packet of any client is lost or doubled", () => {
   const world = worldOf(rosterText(1));
   const clients = [1, 2, 1, 2, 1, 2].map((at) => world.session(at));

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { parseAddress } from "../../src/base/ip.ts";
 import { contains, parsePrefix } from "../../src/base/prefix.ts";
-import { besideOf, bestWay, hasFamily, overlapOf, sampleOf, type Wish } from "../../src/control/host_items.ts";
+import { besideOf, bestWay, hasFamily, isThere, overlapOf, sampleOf, type Wish } from "../../src/control/host_items.ts";
 import type { HostFacts, HostRoute } from "../../src/control/ports.ts";
 
 const route = (prefix: string, way: string, more: Partial<HostRoute> = {}): HostRoute => ({
@@ -141,4 +141,17 @@ test("the sample of a prefix is inside of it, and of no narrower one at its edge
     "10.9.0.129",
     "203.0.113.1",
   ]);
+});
+
+test("a default MTU is only a beginning: one that somebody sets by hand stays; one that was named does not", () => {
+  const host = (mtuBytes: number, up = true): HostFacts => ({ ...facts(), device: { up, mtuBytes, addresses: [] } });
+  const link = (mtuMayChange: boolean): Wish => ({
+    ...{ kind: "link", device: "tap0", mtuBytes: 1400, linkLocal: false, mtuMayChange },
+  });
+  expect(isThere(link(true), host(1508), "tap0")).toBe(true);
+  expect(isThere(link(false), host(1508), "tap0")).toBe(false);
+  for (const mayChange of [true, false]) {
+    expect(isThere(link(mayChange), host(1400), "tap0")).toBe(true);
+    expect(isThere(link(mayChange), host(1400, false), "tap0")).toBe(false);
+  }
 });
