@@ -168,6 +168,8 @@ export class HostKeeper {
     if (this.#stopWatching !== undefined || this.#stopped) return;
     this.#stopWatching = this.#use.host.watch(() => this.#changed());
     this.#timer = setInterval(() => void this.#check(), LOOK_MS);
+    // A process that has nothing else to do ends: the simulator's.
+    this.#timer.unref();
   }
 
   /** Something on this host has changed, perhaps ours. */
