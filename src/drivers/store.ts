@@ -3,7 +3,7 @@
  * else in databases of its own. A change is on disk when the call returns: `overlappingSync` would return earlier.
  * Several instances may share the directory, and see each other's records. Files have mode 0600: there are keys in them.
  */
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { open } from "lmdb";
 import { AnyhopError } from "../base/errors.ts";
@@ -12,6 +12,17 @@ import { makeFolder } from "./folders.ts";
 
 /** First size of the map; lmdb grows it. */
 const MAP_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Free bytes below which nothing is written: more than a transaction needs. A write that fails in the middle of a transaction
+ * damages the memory of the process (lmdb 3.5: "corrupted size vs. prev_size" after some of them).
+ */
+const ROOM_MIN = 256 << 10;
+
+function checkRoom(stateDir: string): void {
+  const { bavail, bsize } = statfsSync(stateDir);
+  if (bavail * bsize < ROOM_MIN) throw new Error(`No space left on device: fewer than ${ROOM_MIN >> 10} KiB are free`);
+}
 
 /** `scope`: name of the instance; its clients and ticket keys are its own. Throws AnyhopError "state_dir". */
 export function openStore(stateDir: string, scope: string): Store {
@@ -35,6 +46,7 @@ export function openStore(stateDir: string, scope: string): Store {
     };
     const durably = (change: () => void): void => {
       try {
+        checkRoom(stateDir);
         root.transactionSync(change);
       } catch (cause) {
         throw new AnyhopError(
@@ -103,6 +115,7 @@ export function openStore(stateDir: string, scope: string): Store {
         return { ...found, ticket, resumption, instance };
       },
       saveTicket(name, ticket) {
+        checkRoom(stateDir);
         if (ticket === undefined) saved.removeSync(name);
         else saved.putSync(name, ticket);
       },

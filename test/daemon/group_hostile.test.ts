@@ -156,7 +156,7 @@ describe.skipIf(skip !== undefined)(`a group under attack${skip === undefined ? 
       await add("late");
       await world.route(1);
       await node.stop();
-      expect(node.exitCode).toBe(0);
+      expect(node.exitCode, `${node.child.signalCode}: ${node.output.slice(-2000)}`).toBe(0);
     } finally {
       await run(["umount", state]);
     }
