@@ -99,7 +99,7 @@ export class ClientSettings implements Settings {
 
   /** Equal at all nodes whose files say the same. */
   get version(): number {
-    const digest = blake2s(this.#shared.digest, new TextEncoder().encode(this.#record.addresses.join(" ")));
+    const digest = blake2s(this.#shared.digest, Buffer.from(this.#record.addresses.join(" "), "latin1"));
     return new DataView(digest.buffer, digest.byteOffset).getUint32(0) || 1;
   }
 

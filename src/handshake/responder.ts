@@ -250,7 +250,8 @@ export class Responder {
     this.#asker = { clientName: client.name, clientKey };
     const offer = decodeOffer(first.payload);
     if (offer === undefined) return this.#failed(now, from, "malformed");
-    if (!this.#mayAsk(now, clientKey, claimed.remoteStatic, offer.timestamp)) return "rate_limited";
+    const seen = this.#timestamps.greatest(clientKey);
+    if (!this.#mayAsk(now, claimed.remoteStatic, offer.timestamp > seen)) return "rate_limited";
     const agreed = agree(first, this.#entropy.keyPair(), client.psk);
     if (agreed === undefined) return this.#failed(now, from, "forged");
     const receiver = control.viewOf(datagram).getUint16(control.RECEIVER);
@@ -258,7 +259,7 @@ export class Responder {
     const request = { clientKey, client, clientStatic: claimed.remoteStatic, instance, receiver, from };
     const decided = this.#decide(now, {
       ...request,
-      timestamp: offer.timestamp,
+      ...{ timestamp: offer.timestamp, seen },
       aeads: offer.aeads,
       modes: offer.modes,
       secret: sessionSecret(agreed.keys),
@@ -296,7 +297,8 @@ export class Responder {
     const client = this.#clients.find(clientKey);
     this.#asker = { clientName: client?.name ?? "", clientKey };
     if (client === undefined) return this.#failed(now, from, "client_unknown");
-    if (!this.#mayAsk(now, clientKey, ticket.clientKey, timestamp)) return "rate_limited";
+    const seen = this.#timestamps.greatest(clientKey);
+    if (!this.#mayAsk(now, ticket.clientKey, timestamp > seen)) return "rate_limited";
     const remote = datagram.subarray(control.EPHEMERAL, control.EPHEMERAL + KEY_LEN);
     const ephemeral = this.#entropy.keyPair();
     const shared = ephemeral.shared(remote);
@@ -306,7 +308,7 @@ export class Responder {
     const instance = toHex(ticket.instance);
     const decided = this.#decide(now, {
       ...{ clientKey, client, clientStatic: ticket.clientKey, instance, receiver, from },
-      timestamp,
+      ...{ timestamp, seen },
       aeads: 1 << ticket.aead,
       modes: ticket.modes,
       secret: keys.secret,
@@ -354,15 +356,15 @@ export class Responder {
    * Whose request it is has been proven here. A new one can only be the client's own; an old one may be played by anybody,
    * so these have a share of their own.
    */
-  #mayAsk(now: Now, clientKey: string, rawKey: Uint8Array, timestamp: number): boolean {
-    const [high, low] = [control.viewOf(rawKey).getInt32(0), control.viewOf(rawKey).getInt32(4)];
-    const isNew = timestamp > this.#timestamps.greatest(clientKey);
+  #mayAsk(now: Now, rawKey: Uint8Array, isNew: boolean): boolean {
+    const view = control.viewOf(rawKey);
+    const [high, low] = [view.getInt32(0), view.getInt32(4)];
     return (isNew ? this.#requests : this.#stale).take(high, low, now.ms);
   }
 
   /** Grants a session, or says why not. Changes nothing. */
   #decide(now: Now, request: Request): Decided {
-    const seen = this.#timestamps.greatest(request.clientKey);
+    const { seen } = request;
     if (request.timestamp <= seen) return plain({ kind: "stale", timestamp: seen });
     const latest = Math.max(seen, Math.floor(now.wallMs));
     if (request.timestamp > latest + AHEAD_MAX_MS) return plain({ kind: "stale", timestamp: latest });
@@ -487,6 +489,8 @@ interface Request {
   readonly receiver: number;
   readonly from: Endpoint;
   readonly timestamp: number;
+  /** Greatest timestamp of this client before: read once, it may be on disk. -1: none. */
+  readonly seen: number;
   readonly aeads: number;
   readonly modes: number;
   readonly secret: Uint8Array;
