@@ -2,8 +2,8 @@
 import type { Clock } from "../base/clock.ts";
 import { formatEndpoint } from "../base/ip.ts";
 import type { AnnounceView } from "../control/announcing.ts";
-import type { NodeGroupView } from "../control/book_report.ts";
 import type { ClientControl, Control, ServiceStatus as ServiceView } from "../control/control_port.ts";
+import type { NodeGroupView } from "../control/group_view.ts";
 import type { Supervisor } from "../control/supervisor.ts";
 import { describeTransforms } from "../control/transforms.ts";
 import { verdicts } from "../dataplane/verdict.ts";

@@ -5,7 +5,7 @@
  */
 import { type LogTarget, parseLogTarget } from "../base/log.ts";
 import { isName } from "../base/names.ts";
-import { SHARDS_MAX } from "../dataplane/shared.ts";
+import { SHARDS_MAX, whyNotShards } from "../dataplane/shared.ts";
 import { canonical, familyOf, readPrefix } from "./address_text.ts";
 import { type AnytunDir, readAnytunDir } from "./anytun_dir.ts";
 import { classicHelp, listOf, parseOptions, type RawOptions, textOf } from "./classic_options.ts";
@@ -14,7 +14,6 @@ import { Problems } from "./classic_values.ts";
 import type { ClassicEnv } from "./config_env.ts";
 import { isDeviceName, SOCKET_PATH_MAX } from "./config_rules.ts";
 import type { InstanceSpec, TunnelSpec } from "./instance.ts";
-import { whyNotShards } from "./shard_set.ts";
 
 /** What the process itself is to do, as opposed to the tunnel. */
 export interface ProcessSpec {

@@ -20,7 +20,7 @@ import type { Settings } from "../handshake/settings.ts";
 import type { Endpoint } from "../shard/messages.ts";
 import { ClientHost, innerMtu } from "./client_host.ts";
 import { ClientInside } from "./client_inside.ts";
-import { ClientProblems, type ProblemReason, refusals, silence } from "./client_problems.ts";
+import { ClientProblems, refusals, silence } from "./client_problems.ts";
 import { countsOf } from "./control_counts.ts";
 import type { ServiceStatus } from "./control_port.ts";
 import type { EventHub } from "./event_hub.ts";
@@ -28,10 +28,11 @@ import type { ClientSpec, ServiceSpec } from "./instance.ts";
 import { KeptGroupKey } from "./kept_group_key.ts";
 import { loadTicket, ticketName } from "./kept_ticket.ts";
 import { formatKey } from "./keys/key_text.ts";
-import { aeadKey, aeadNames } from "./node_end.ts";
 import { Pings } from "./pings.ts";
 import type { HostNetwork, OutcomeCount, Pong, ReachProbe, Resolver, SavedTicket, Store } from "./ports.ts";
+import type { ProblemReason } from "./problem_reasons.ts";
 import { Remotes } from "./remotes.ts";
+import { aeadKey, aeadNames } from "./session_cipher.ts";
 import { type Handed, Rows, type SessionEnd, type ShardPort } from "./session_end.ts";
 
 /** Sessions, and crypto contexts of further senders, share these numbers. */

@@ -4,11 +4,11 @@
  */
 
 import { isName, NAME_RULE } from "../base/names.ts";
+import { whyNotShards } from "../dataplane/shared.ts";
 import { canonical, familyOf, type PrefixText, readEndpoint, readPrefix } from "./address_text.ts";
 import type { Report } from "./config_report.ts";
 import { type Config, MTU_MIN_IPV6, type TunnelConfig } from "./config_schema.ts";
 import type { InstanceSpec } from "./instance.ts";
-import { whyNotShards } from "./shard_set.ts";
 
 /** sun_path has 108 bytes with the zero; the daemon binds a name beside it that is 12 bytes longer. */
 export const SOCKET_PATH_MAX = 95;

@@ -4,14 +4,14 @@
  */
 
 import type { AnnounceView } from "./announcing.ts";
-import type { NodeGroupView } from "./book_report.ts";
 import type { HostProblem } from "./client_host.ts";
-import type { ClientProblemView } from "./client_problems.ts";
 import type { InstanceEvent } from "./event_hub.ts";
+import type { NodeGroupView } from "./group_view.ts";
 import type { HostChange } from "./host_keeper.ts";
 import type { Mode } from "./instance.ts";
 import type { LevelName } from "./log_level.ts";
 import type { OutcomeCount, Pong, RefusedView, SessionState } from "./ports.ts";
+import type { ClientProblemView } from "./problem_reasons.ts";
 import type { Change } from "./reload.ts";
 
 export interface ClientView {

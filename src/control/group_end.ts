@@ -24,6 +24,7 @@ import type { LiveRecord } from "../cluster/record.ts";
 import type { GroupStatus } from "../cluster/status.ts";
 import type { RosterResult } from "../cluster/trust.ts";
 import type { Yielded } from "../shard/messages.ts";
+import type { GroupView } from "./group_view.ts";
 import type { LifelinePort, LinkSocket, OutcomeCount, TicketKey } from "./ports.ts";
 import { endpointOf, type Handed, type ShardPort } from "./session_end.ts";
 
@@ -84,19 +85,6 @@ export interface GroupSessions extends Pick<GroupPorts, "open" | "superseded" | 
   say(level: "notice" | "warning" | "error", event: string, message: string): void;
   /** The end of what is decided in one go. */
   settled(): void;
-}
-
-/** Holds no secret and nothing of what clients are. */
-export interface GroupView {
-  readonly group: GroupStatus;
-  readonly bus: BusStatus;
-  /** Monotonic milliseconds of this answer, for the times in `bus`. */
-  readonly nowMs: number;
-  /** Sessions in the data plane: with their replay windows here, and elsewhere. */
-  readonly own: number;
-  readonly foreign: number;
-  /** What became of packets and messages between nodes. */
-  readonly counters: readonly OutcomeCount[];
 }
 
 /** Between two looks at what is still to be handed over. */

@@ -6,7 +6,7 @@ import type { LiveRecord } from "../cluster/record.ts";
 import { openAead } from "../crypto/aead.ts";
 import { type Aead, clientKey } from "../handshake/keys.ts";
 import { TYPE_CONTROL } from "../wire/satp.ts";
-import { aeadAlgorithms } from "./node_end.ts";
+import { aeadAlgorithms } from "./session_cipher.ts";
 
 const HEADER_LEN = 8;
 

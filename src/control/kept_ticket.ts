@@ -6,9 +6,9 @@
 import { expand } from "../crypto/kdf.ts";
 import type { KeptTicket } from "../handshake/initiator.ts";
 import { INSTANCE_LEN } from "../handshake/offer.ts";
+import { TICKET_LIFETIME_MS } from "../handshake/ticket.ts";
 import { formatKey } from "./keys/key_text.ts";
 import type { Store } from "./ports.ts";
-import { TICKET_LIFETIME_MS } from "./ticket_keys.ts";
 
 const SECRET_LEN = 32;
 

@@ -8,7 +8,6 @@ import type { Logger } from "../base/log.ts";
 import { parsePrefix } from "../base/prefix.ts";
 import { encodeGroupKeys } from "../cluster/group_secrets.ts";
 import type { AnnounceView, Announcing } from "./announcing.ts";
-import type { NodeGroupView } from "./book_report.ts";
 import { ClientBook, prefixesOf } from "./client_book.ts";
 import type { ParsedFile } from "./config_file.ts";
 import type {
@@ -23,6 +22,7 @@ import type {
 } from "./control_port.ts";
 import type { EventHub, InstanceEvent } from "./event_hub.ts";
 import { formatFault } from "./faults.ts";
+import type { NodeGroupView } from "./group_view.ts";
 import type { NodeSpec } from "./instance.ts";
 import { formatKey } from "./keys/key_text.ts";
 import type { LevelName, LogLevel } from "./log_level.ts";

@@ -16,21 +16,12 @@ import { expand } from "../crypto/kdf.ts";
 import { indexKeyOf } from "../crypto/session_index.ts";
 import type { KeyPair, PairOf } from "../crypto/x25519.ts";
 import { CONTROL_DATAGRAM, HELD, HELD_UNKNOWN, SESSION_CONTROL, UNKNOWN_SESSION } from "../dataplane/control_ring.ts";
-import { ALG_AES_128_GCM, ALG_AES_256_GCM, ALG_CHACHA20_POLY1305 } from "../dataplane/layout.ts";
 import type { Lease } from "../dataplane/lease.ts";
-import type { AeadKey } from "../dataplane/ports.ts";
 import type { Now } from "../handshake/clock.ts";
-import {
-  AES_128_GCM,
-  AES_256_GCM,
-  type Aead,
-  CHACHA20_POLY1305,
-  clientKey,
-  groupKey,
-  type Sender,
-} from "../handshake/keys.ts";
+import { AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305, clientKey, groupKey, type Sender } from "../handshake/keys.ts";
 import type { NodeOutput, NodeSession, RetireReason } from "../handshake/node_sessions.ts";
 import { type NodeOutcome, nodeOutcomes, Responder } from "../handshake/responder.ts";
+import { TICKET_LIFETIME_MS } from "../handshake/ticket.ts";
 import type { ToShard, Yielded } from "../shard/messages.ts";
 import { SessionBatch } from "../shard/session_batch.ts";
 import { IndexMap } from "../table/index_map.ts";
@@ -50,8 +41,9 @@ import type {
   Store,
   TicketKey,
 } from "./ports.ts";
+import { aeadKey, aeadNames } from "./session_cipher.ts";
 import { endpointOf, type Handed, Rows, type SessionEnd, type ShardPort, type Source } from "./session_end.ts";
-import { freshTicketKeys, TICKET_LIFETIME_MS } from "./ticket_keys.ts";
+import { freshTicketKeys } from "./ticket_keys.ts";
 
 const WINDOW = 2048;
 const TICK_MS = 100;
@@ -68,17 +60,6 @@ const UNCONFIRMED =
   "A session was granted, and its client was never heard in it: another pre-shared key (psk) there, or answers do not reach it.";
 /** Outcomes of requests that got what they asked for. */
 const DONE: ReadonlySet<string> = new Set<NodeOutcome>(["answered", "resumed"]);
-
-export const aeadAlgorithms: Readonly<Record<Aead, number>> = {
-  [AES_256_GCM]: ALG_AES_256_GCM,
-  [AES_128_GCM]: ALG_AES_128_GCM,
-  [CHACHA20_POLY1305]: ALG_CHACHA20_POLY1305,
-};
-export const aeadNames: Readonly<Record<Aead, string>> = {
-  [AES_256_GCM]: "aes-256-gcm",
-  [AES_128_GCM]: "aes-128-gcm",
-  [CHACHA20_POLY1305]: "chacha20-poly1305",
-};
 
 const NO_ROW = -1;
 /** Owners of sessions are numbers from here on, those of classic tunnels their rows. */
@@ -774,10 +755,6 @@ export class NodeEnd implements SessionEnd, Sessions {
   #now() {
     return { ms: this.#use.clock.monotonicMs(), wallMs: this.#use.clock.wallMs() };
   }
-}
-
-export function aeadKey(aead: Aead, sealKey: Uint8Array, openKey: Uint8Array): AeadKey {
-  return { algorithm: aeadAlgorithms[aead], sealKey, openKey } as AeadKey;
 }
 
 const hexOf = (base64: string): string => Buffer.from(base64, "base64").toString("hex");

@@ -24,12 +24,6 @@ export function shardCount({ shards, senderId }: Pick<InstanceSpec, "shards" | "
   return senderId < SENDER_ID_END ? autoShards(cores) : 1;
 }
 
-/** Why an instance with this sender id cannot have so many shards, as the end of a sentence; undefined when it can. */
-export function whyNotShards(shards: "auto" | number, senderId: number): string | undefined {
-  if (shards === "auto" || shards === 1 || senderId < SENDER_ID_END) return undefined;
-  return `each shard needs a sender id of its own, so that of a node with several is below ${SENDER_ID_END}, not ${senderId}`;
-}
-
 /** One shard as the control plane sees it. */
 export interface Shard {
   readonly senderId: number;

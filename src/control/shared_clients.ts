@@ -11,7 +11,6 @@ import { formatAddress, parseAddress } from "../base/ip.ts";
 import type { Logger } from "../base/log.ts";
 import type { Conflict } from "../cluster/book.ts";
 import { decodeClient, encodeClient } from "../cluster/book_record.ts";
-import type { BookReport } from "./book_report.ts";
 import { type ClientBook, prefixesOf } from "./client_book.ts";
 import {
   type Content,
@@ -23,6 +22,7 @@ import {
   nameClaim,
 } from "./client_content.ts";
 import type { NewClient } from "./control_port.ts";
+import type { BookReport } from "./group_view.ts";
 import { explainKey, parseKey } from "./keys/key_text.ts";
 import { isSoundPublicKey } from "./keys/x25519.ts";
 import type { NodeGroup, ReplicatedClients } from "./node_group.ts";

@@ -3,11 +3,8 @@
  * long as a ticket lives that it sealed. On disk before the first ticket is sealed.
  */
 import type { Entropy } from "../crypto/entropy.ts";
-import { sealingKey } from "../handshake/ticket.ts";
+import { sealingKey, TICKET_LIFETIME_MS } from "../handshake/ticket.ts";
 import type { Store, TicketKey } from "./ports.ts";
-
-/** Of a ticket, counted from the full handshake; and how long a key seals. */
-export const TICKET_LIFETIME_MS = 24 * 3_600_000;
 
 /** All keys of the store that still open something, with a fresh one when the newest is a day old. */
 export function freshTicketKeys(store: Store, entropy: Entropy, wallMs: number): TicketKey[] {

@@ -19,6 +19,12 @@ export function senderIdOf(node: number, index: number): number {
   return node + index * SENDER_STRIDE;
 }
 
+/** Why an instance with this sender id cannot have so many shards, as the end of a sentence; undefined when it can. */
+export function whyNotShards(shards: "auto" | number, senderId: number): string | undefined {
+  if (shards === "auto" || shards === 1 || senderId < SENDER_ID_END) return undefined;
+  return `each shard needs a sender id of its own, so that of a node with several is below ${SENDER_ID_END}, not ${senderId}`;
+}
+
 export interface SharedMemory {
   /** Number of the shard that this view is for, from 0. */
   readonly index: number;

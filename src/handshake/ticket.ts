@@ -39,6 +39,8 @@ export type TicketRing = readonly TicketKey[];
 
 export const SALT_LEN = 16;
 const FORMAT = 2;
+/** Of a ticket, counted from the full handshake; and how long a key seals. */
+export const TICKET_LIFETIME_MS = 24 * 3_600_000;
 /** A ticket that is said to live longer was not made by this program, whoever had the key. */
 export const TICKET_LIFETIME_MAX_MS = 48 * 3_600_000;
 const HEAD = 4 + SALT_LEN;

@@ -5,13 +5,13 @@ import type { z } from "zod";
 import { commandVariables } from "../../src/announce/command.ts";
 import { operations } from "../../src/api/contract/operations.ts";
 import { classicOptions } from "../../src/control/classic_options.ts";
-import { problemReasons } from "../../src/control/client_problems.ts";
 import { clientKind } from "../../src/control/client_schema.ts";
 import { parseFile } from "../../src/control/config_file.ts";
 import { classicKind } from "../../src/control/config_schema.ts";
 import { hookVariables } from "../../src/control/hooks.ts";
 import { formatKey } from "../../src/control/keys/key_text.ts";
 import { nodeKind } from "../../src/control/node_schema.ts";
+import { problemReasons } from "../../src/control/problem_reasons.ts";
 
 const text = readFileSync(new URL("../../docs/OPERATIONS.md", import.meta.url), "utf8");
 

@@ -1,5 +1,20 @@
 /** What a node of a group says of the group's clients beside the group itself: nothing secret, names and addresses. */
-import type { GroupView } from "./group_end.ts";
+import type { BusStatus } from "../cluster/bus.ts";
+import type { GroupStatus } from "../cluster/status.ts";
+import type { OutcomeCount } from "./ports.ts";
+
+/** Holds no secret and nothing of what clients are. */
+export interface GroupView {
+  readonly group: GroupStatus;
+  readonly bus: BusStatus;
+  /** Monotonic milliseconds of this answer, for the times in `bus`. */
+  readonly nowMs: number;
+  /** Sessions in the data plane: with their replay windows here, and elsewhere. */
+  readonly own: number;
+  readonly foreign: number;
+  /** What became of packets and messages between nodes. */
+  readonly counters: readonly OutcomeCount[];
+}
 
 /** Who was given something twice, as `anyhop sync` shows it. Times: milliseconds since 1970. */
 export interface BookReport {
