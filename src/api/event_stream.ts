@@ -3,7 +3,7 @@
  * many; it never costs more than QUEUE_BYTES_MAX.
  */
 import type { FastifyReply } from "fastify";
-import type { Control } from "../control/control_port.ts";
+import type { Control } from "../control/asked/control_port.ts";
 
 export const EVENTS_TYPE = "application/x-ndjson";
 const QUEUE_BYTES_MAX = 256 * 1024;

@@ -1,6 +1,6 @@
 /** The answer about the group from what the node's part in it knows. */
 import { formatEndpoint } from "../base/ip.ts";
-import type { NodeGroupView } from "../control/group_view.ts";
+import type { NodeGroupView } from "../control/asked/group_view.ts";
 import type { GroupStatus, PeerStatus } from "./contract/group.ts";
 
 type Peer = NodeGroupView["group"]["peers"][number];

@@ -1,7 +1,7 @@
 /** What each operation does: one call of the control port, and paging. */
 import { AnyhopError } from "../base/errors.ts";
-import type { ClientControl, Control } from "../control/control_port.ts";
-import { explainKey, parseKey } from "../control/keys/key_text.ts";
+import type { ClientControl, Control } from "../control/asked/control_port.ts";
+import { explainKey, parseKey } from "../control/text/keys/key_text.ts";
 import { verdicts } from "../dataplane/verdict.ts";
 import type { Answer, Given, OperationName } from "./contract/operations.ts";
 import { problemsOfHost, type Status } from "./contract.ts";

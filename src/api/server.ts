@@ -6,7 +6,7 @@
 import type { FastifyReply } from "fastify";
 import { z } from "zod";
 import { AnyhopError } from "../base/errors.ts";
-import type { ClientControl, Control } from "../control/control_port.ts";
+import type { ClientControl, Control } from "../control/asked/control_port.ts";
 import { EVENTS_PATH, OPENAPI_PATH, type Operation, type OperationName, operations } from "./contract/operations.ts";
 import type { Status } from "./contract.ts";
 import { EVENTS_TYPE, streamEvents } from "./event_stream.ts";

@@ -1,11 +1,11 @@
 /** Builds the status answer from what a running instance knows. Reads shared columns; holds nothing up. */
 import type { Clock } from "../base/clock.ts";
 import { formatEndpoint } from "../base/ip.ts";
-import type { AnnounceView } from "../control/announcing.ts";
-import type { ClientControl, Control, ServiceStatus as ServiceView } from "../control/control_port.ts";
-import type { NodeGroupView } from "../control/group_view.ts";
-import type { Supervisor } from "../control/supervisor.ts";
-import { describeTransforms } from "../control/transforms.ts";
+import type { ClientControl, Control, ServiceStatus as ServiceView } from "../control/asked/control_port.ts";
+import type { NodeGroupView } from "../control/asked/group_view.ts";
+import type { Supervisor } from "../control/instance/supervisor.ts";
+import type { AnnounceView } from "../control/routing/announcing.ts";
+import { describeTransforms } from "../control/text/transforms.ts";
 import { verdicts } from "../dataplane/verdict.ts";
 import type { AnnounceStatus, HostChange, ServiceStatus, Status, TunnelStatus } from "./contract.ts";
 import { groupStatus } from "./group.ts";

@@ -1,5 +1,5 @@
 /** Sums over the shards of one instance, from their shared columns. Reads; holds nothing up. */
-import type { Shard } from "../control/shard_set.ts";
+import type { Shard } from "../control/instance/shard_set.ts";
 import type { TunnelTable } from "../dataplane/tunnels.ts";
 import { VERDICTS, verdicts } from "../dataplane/verdict.ts";
 import type { ShardStatus } from "./contract.ts";

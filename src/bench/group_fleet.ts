@@ -8,7 +8,7 @@ import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { ask } from "../api/client.ts";
 import type { Answer } from "../api/contract/operations.ts";
-import type { ClientRecord } from "../control/ports.ts";
+import type { ClientRecord } from "../control/spec/ports.ts";
 import { crowdAddressText, crowdPair } from "../crowd/order.ts";
 import { nativePairOf } from "../drivers/native_x25519.ts";
 import { openStore } from "../drivers/store.ts";

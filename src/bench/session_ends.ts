@@ -1,8 +1,8 @@
 /** The ends of one session of the real daemon: a node at the left side, a client at the right one. */
 import { randomBytes } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
-import { formatKey } from "../control/keys/key_text.ts";
-import { privateKeyFrom, publicKeyOf } from "../control/keys/x25519.ts";
+import { formatKey } from "../control/text/keys/key_text.ts";
+import { privateKeyFrom, publicKeyOf } from "../control/text/keys/x25519.ts";
 import { OUTER, type Pair, type Program } from "./netns.ts";
 import { ANYHOP, DEVICE, INNER, SIDES, type Side, startBoth } from "./tunnel_ends.ts";
 

@@ -1,10 +1,10 @@
 /** A client in the foreground: one instance, with a device of its own, for each service of the file. */
 import { lookup } from "node:dns/promises";
 import { readFileSync } from "node:fs";
-import { createClientControl } from "../control/client_control.ts";
-import { ClientEnd } from "../control/client_end.ts";
-import { EventHub } from "../control/event_hub.ts";
-import type { ClientSpec, InstanceSpec, ServiceSpec } from "../control/instance.ts";
+import { EventHub } from "../control/asked/event_hub.ts";
+import { ClientEnd } from "../control/client/client_end.ts";
+import { createClientControl } from "../control/operate/client_control.ts";
+import type { ClientSpec, InstanceSpec, ServiceSpec } from "../control/spec/instance.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
 import { hostNetwork } from "../drivers/host_network.ts";
 import { useNativeHandshake } from "../drivers/native_handshake.ts";

@@ -5,7 +5,7 @@
  */
 import { Worker } from "node:worker_threads";
 import { AnyhopError } from "../base/errors.ts";
-import type { ParsedFile } from "../control/config_file.ts";
+import type { ParsedFile } from "../control/config/config_file.ts";
 
 /** 16,384 tunnels, the most that a file may have, take 6 s on a small machine that does nothing else. */
 const TIME_MAX_MS = 60_000;

@@ -1,7 +1,7 @@
 /** The thread of `config_reader.ts`: reads one file, judges it, and says what came of it. */
 import { parentPort, workerData } from "node:worker_threads";
 import { AnyhopError } from "../base/errors.ts";
-import { parseFile } from "../control/config_file.ts";
+import { parseFile } from "../control/config/config_file.ts";
 import * as configEnv from "../drivers/config_env.ts";
 import type { ConfigAnswer } from "./config_reader.ts";
 

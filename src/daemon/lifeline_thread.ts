@@ -4,7 +4,7 @@
  */
 import { Worker } from "node:worker_threads";
 import { type LifelineEvent, PAUSE_MS } from "../cluster/lifeline_types.ts";
-import type { LifelinePort } from "../control/ports.ts";
+import type { LifelinePort } from "../control/spec/ports.ts";
 import { createLease, isFenced } from "../dataplane/lease.ts";
 import { systemClock } from "./clock.ts";
 import type { FromLifeline, LifelineSetup, ToLifeline } from "./lifeline_messages.ts";

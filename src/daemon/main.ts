@@ -8,9 +8,9 @@ import { SOCKET_DIR } from "../api/contract.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { createLogger, type Logger, type LogTarget, parseLogTarget } from "../base/log.ts";
 import { type Actions, EXIT_FAILED, EXIT_OK, EXIT_USAGE, runCli } from "../cli/program.ts";
-import type { ProcessSpec } from "../control/classic.ts";
-import type { ParsedFile } from "../control/config_file.ts";
-import { LogLevel } from "../control/log_level.ts";
+import { LogLevel } from "../control/asked/log_level.ts";
+import type { ProcessSpec } from "../control/classic/classic.ts";
+import type { ParsedFile } from "../control/config/config_file.ts";
 import * as configEnv from "../drivers/config_env.ts";
 import { systemClock } from "./clock.ts";
 
@@ -23,7 +23,7 @@ const err = (text: string) => process.stderr.write(text);
 
 async function readConfig(file: string): Promise<ParsedFile & { complaints: string }> {
   const { readConfigFile } = await import("./config_reader.ts");
-  const { formatFault } = await import("../control/faults.ts");
+  const { formatFault } = await import("../control/spec/faults.ts");
   const parsed = await readConfigFile(file);
   return { ...parsed, complaints: parsed.faults.map((fault) => `${formatFault(fault)}\n`).join("") };
 }
@@ -43,7 +43,7 @@ const actions: Actions = {
 
   async check(file) {
     const { complaints, ...parsed } = await readConfig(file);
-    const { describeFile } = await import("../control/config_file.ts");
+    const { describeFile } = await import("../control/config/config_file.ts");
     err(complaints);
     if (!parsed.spec) return EXIT_USAGE;
     out(`${file}: good, ${describeFile(parsed)}\n`);
@@ -78,7 +78,7 @@ const actions: Actions = {
   },
 
   async classic(argv) {
-    const { parseClassic } = await import("../control/classic.ts");
+    const { parseClassic } = await import("../control/classic/classic.ts");
     const parsed = parseClassic(argv, configEnv);
     if (parsed.kind === "help") out(parsed.text);
     if (parsed.kind === "version") out(`anyhop ${version}\n`);

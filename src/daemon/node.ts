@@ -1,11 +1,12 @@
 /** A node in the foreground: an instance with sessions, the client book, its announcer, and the control API over it. */
-import { NO_IDENTITY } from "../control/config_file.ts";
-import { EventHub } from "../control/event_hub.ts";
-import type { NodeSpec } from "../control/instance.ts";
-import type { LogLevel } from "../control/log_level.ts";
-import { NodeControl } from "../control/node_control.ts";
-import { NodeEnd } from "../control/node_end.ts";
-import type { NodeGroup } from "../control/node_group.ts";
+
+import { EventHub } from "../control/asked/event_hub.ts";
+import type { LogLevel } from "../control/asked/log_level.ts";
+import { NO_IDENTITY } from "../control/config/config_file.ts";
+import type { NodeGroup } from "../control/group/node_group.ts";
+import { NodeEnd } from "../control/node/node_end.ts";
+import { NodeControl } from "../control/operate/node_control.ts";
+import type { NodeSpec } from "../control/spec/instance.ts";
 import { entropyOf } from "../crypto/entropy.ts";
 import { useNativeHandshake } from "../drivers/native_handshake.ts";
 import { nativePairOf } from "../drivers/native_x25519.ts";

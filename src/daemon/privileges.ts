@@ -1,7 +1,7 @@
 /** Gives up what a running daemon no longer needs, in the order that works: names to numbers, chroot, groups, user. */
 import { execFileSync } from "node:child_process";
 import { AnyhopError } from "../base/errors.ts";
-import type { ProcessSpec } from "../control/classic.ts";
+import type { ProcessSpec } from "../control/classic/classic.ts";
 import { chroot } from "../drivers/native.ts";
 
 export function dropPrivileges(wishes: Pick<ProcessSpec, "chroot" | "username" | "groupname">): void {

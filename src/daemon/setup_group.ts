@@ -2,9 +2,9 @@
 import { isAbsolute, resolve } from "node:path";
 import { AnyhopError } from "../base/errors.ts";
 import type { InitNodeOptions } from "../cli/setup.ts";
-import { familyOf, readEndpoint } from "../control/address_text.ts";
-import type { GroupWishes } from "../control/init_group.ts";
-import { explainKey, formatKey, KEY_LEN, parseKey } from "../control/keys/key_text.ts";
+import type { GroupWishes } from "../control/made/init_group.ts";
+import { familyOf, readEndpoint } from "../control/text/address_text.ts";
+import { explainKey, formatKey, KEY_LEN, parseKey } from "../control/text/keys/key_text.ts";
 import { signingKeyFrom } from "../crypto/ed25519.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
 import { NODE_MAX } from "../crypto/session_index.ts";

@@ -5,7 +5,7 @@
  * packets may wait for it. A message must not change after it was posted.
  */
 import { Worker } from "node:worker_threads";
-import type { ShardHandle } from "../control/ports.ts";
+import type { ShardHandle } from "../control/spec/ports.ts";
 import { wake } from "../drivers/native.ts";
 import type { FromShard, ShardSetup, ToShard } from "../shard/messages.ts";
 

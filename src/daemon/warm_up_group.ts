@@ -8,7 +8,7 @@ import type { Endpoint } from "../cluster/endpoint.ts";
 import { Group } from "../cluster/group.ts";
 import type { GroupOutput } from "../cluster/group_types.ts";
 import type { LiveRecord } from "../cluster/record.ts";
-import { openHeld } from "../control/held_packet.ts";
+import { openHeld } from "../control/group/held_packet.ts";
 import { sealAead } from "../crypto/aead.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { INDEX_KEY_LEN, IndexKeys } from "../crypto/session_index.ts";

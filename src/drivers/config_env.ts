@@ -2,7 +2,7 @@
  * What the front doors of the control layer (configuration file, classic command line) and the commands about keys want
  * from the machine: files that a person names, their permissions, environment variables. Only reads. What is no plain
  * file is refused before it is opened: a FIFO would wait for a writer for ever, and a device may act on being opened.
- * The module as a whole is a `ClassicEnv` (`control/config_env.ts`), so its functions are tagged for the check of unused
+ * The module as a whole is a `ClassicEnv` (`control/spec/config_env.ts`), so its functions are tagged for the check of unused
  * exports.
  */
 import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, type Stats, statSync } from "node:fs";

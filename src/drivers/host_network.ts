@@ -6,7 +6,7 @@ import { execFile, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { AnyhopError } from "../base/errors.ts";
 import { formatPrefix, parsePrefix } from "../base/prefix.ts";
-import type { HostFacts, HostItem, HostNetwork, HostRoute } from "../control/ports.ts";
+import type { HostFacts, HostItem, HostNetwork, HostRoute } from "../control/spec/ports.ts";
 import { watchHost } from "./host_watch.ts";
 
 /** Marks our routes: a number of RTPROT_* that no program of iproute2's rt_protos has. */

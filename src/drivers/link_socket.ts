@@ -6,7 +6,7 @@
 import { createSocket, type Socket } from "node:dgram";
 import { AnyhopError } from "../base/errors.ts";
 import { type Address, formatAddress, parseAddress } from "../base/ip.ts";
-import type { LinkSocket } from "../control/ports.ts";
+import type { LinkSocket } from "../control/spec/ports.ts";
 import { firstClosedSocket } from "./native.ts";
 
 /** Room for the packets of a flip storm, as far as the kernel allows. */

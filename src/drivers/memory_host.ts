@@ -2,7 +2,7 @@
  * The network configuration of a host in memory: twin of `host_network.ts` for tests and simulations. Has one device of ours,
  * which is always there, and does what it is asked; `done` says what that was.
  */
-import type { HostFacts, HostItem, HostNetwork, HostRoute } from "../control/ports.ts";
+import type { HostFacts, HostItem, HostNetwork, HostRoute } from "../control/spec/ports.ts";
 
 export interface MemoryHost extends HostNetwork {
   /** What was asked for, one sentence each. */

@@ -5,7 +5,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { AnyhopError } from "../base/errors.ts";
-import type { ClientRecord, SessionState, Sessions } from "../control/ports.ts";
+import type { ClientRecord, SessionState, Sessions } from "../control/spec/ports.ts";
 
 export interface MemorySessions extends Sessions {
   /** A client arrives; its session index, or -1 when it may not come. `rttMs`: what a ping takes. */

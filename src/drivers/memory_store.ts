@@ -1,5 +1,5 @@
 /** The store in memory: twin of `store.ts` for tests and simulations. What it is given it copies, as a disk would. */
-import type { ClientRecord, HostItem, SavedTicket, Store, TicketKey } from "../control/ports.ts";
+import type { ClientRecord, HostItem, SavedTicket, Store, TicketKey } from "../control/spec/ports.ts";
 
 export function createMemoryStore(): Store {
   const numbers = new Map<string, number>();

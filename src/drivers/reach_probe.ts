@@ -4,7 +4,7 @@
  * ICMP: the answer is for people to read.
  */
 import { createSocket } from "node:dgram";
-import type { Reach } from "../control/ports.ts";
+import type { Reach } from "../control/spec/ports.ts";
 
 const WAIT_MS = 1000;
 

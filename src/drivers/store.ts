@@ -7,7 +7,7 @@ import { closeSync, openSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { open } from "lmdb";
 import { AnyhopError } from "../base/errors.ts";
-import type { ClientRecord, HostItem, SavedTicket, Store, TicketKey } from "../control/ports.ts";
+import type { ClientRecord, HostItem, SavedTicket, Store, TicketKey } from "../control/spec/ports.ts";
 import { makeFolder } from "./folders.ts";
 
 /** First size of the map; lmdb grows it. */

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
-import { formatKey } from "../control/keys/key_text.ts";
+import { formatKey } from "../control/text/keys/key_text.ts";
 import { crowdAddressText, crowdPair } from "../crowd/order.ts";
 import { type Preferences, Router } from "./bird.ts";
 import { Capture } from "./capture.ts";

@@ -2,7 +2,7 @@
  * One machine: a real plane with twin crypto on the simulated network, and what makes its sessions. Between shard and
  * control thread lies as much time as between real threads, and messages keep their order.
  */
-import { decodeHanded, type SessionEnd } from "../control/session_end.ts";
+import { decodeHanded, type SessionEnd } from "../control/instance/session_end.ts";
 import { CookieTags } from "../crypto/cookie_tags.ts";
 import { createMemory, type Memory } from "../dataplane/batch.ts";
 import { HELD, HELD_UNKNOWN } from "../dataplane/control_ring.ts";

@@ -5,11 +5,11 @@
 import { Prng } from "../base/prng.ts";
 import type { Bus, BusListener } from "../cluster/bus.ts";
 import { type LifelineEvent, type LifelineOptions, PAUSE_MS } from "../cluster/lifeline_types.ts";
-import type { ClientEnd } from "../control/client_end.ts";
-import type { NodeSpec } from "../control/instance.ts";
-import type { NodeEnd } from "../control/node_end.ts";
-import type { NodeGroup } from "../control/node_group.ts";
-import type { LifelinePort, Store } from "../control/ports.ts";
+import type { ClientEnd } from "../control/client/client_end.ts";
+import type { NodeGroup } from "../control/group/node_group.ts";
+import type { NodeEnd } from "../control/node/node_end.ts";
+import type { NodeSpec } from "../control/spec/instance.ts";
+import type { LifelinePort, Store } from "../control/spec/ports.ts";
 import { createLease, isFenced, type Lease, raiseFence, renewLease } from "../dataplane/lease.ts";
 import { MemoryHub } from "../drivers/memory_bus.ts";
 import { MemoryLifelines } from "../drivers/memory_lifeline.ts";

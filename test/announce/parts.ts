@@ -3,7 +3,7 @@ import type { AnnounceSpec, Phase } from "../../src/announce/spec.ts";
 import type { Driver } from "../../src/announce/steering.ts";
 import type { Clock } from "../../src/base/clock.ts";
 import { AnyhopError } from "../../src/base/errors.ts";
-import { Announcing, type AnnouncingPorts } from "../../src/control/announcing.ts";
+import { Announcing, type AnnouncingPorts } from "../../src/control/routing/announcing.ts";
 
 export const NO_ANNOUNCE: AnnounceSpec = {
   ...{ kind: "none", device: undefined, addresses: [], prefixes: [], timeoutMs: 5000 },

@@ -1,10 +1,10 @@
 /** A real control over in-memory store and sessions behind a real socket, for the tests of API and command line. */
 import { createLogger } from "../../src/base/log.ts";
-import { parseFile } from "../../src/control/config_file.ts";
-import { EventHub } from "../../src/control/event_hub.ts";
-import type { NodeSpec } from "../../src/control/instance.ts";
-import { LogLevel } from "../../src/control/log_level.ts";
-import { NodeControl } from "../../src/control/node_control.ts";
+import { EventHub } from "../../src/control/asked/event_hub.ts";
+import { LogLevel } from "../../src/control/asked/log_level.ts";
+import { parseFile } from "../../src/control/config/config_file.ts";
+import { NodeControl } from "../../src/control/operate/node_control.ts";
+import type { NodeSpec } from "../../src/control/spec/instance.ts";
 import { createMemorySessions, type MemorySessions } from "../../src/drivers/memory_sessions.ts";
 import { createMemoryStore } from "../../src/drivers/memory_store.ts";
 import { announcingOf } from "../announce/parts.ts";

@@ -1,7 +1,7 @@
 /** Addresses out of a pool, against a model that looks at every address. */
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { AddressPool } from "../../src/control/address_pool.ts";
+import { AddressPool } from "../../src/control/text/address_pool.ts";
 
 const take = (pool: AddressPool): string => {
   try {

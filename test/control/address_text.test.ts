@@ -1,8 +1,8 @@
 /** Prefixes, remotes and the word finder, against naive models. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { familyOf, parsePort, readEndpoint, readPrefix } from "../../src/control/address_text.ts";
-import { closest } from "../../src/control/faults.ts";
+import { closest } from "../../src/control/spec/faults.ts";
+import { familyOf, parsePort, readEndpoint, readPrefix } from "../../src/control/text/address_text.ts";
 
 /** Sixteen-bit groups of an IPv6 address, or the octets of an IPv4 address, as one number. */
 function toBits(parts: readonly number[], size: number): bigint {

@@ -1,8 +1,8 @@
 /** [announce]: what it means, each way to be wrong at its line, and what a reload does with it. */
 import { describe, expect, test } from "vitest";
-import { parseFile } from "../../src/control/config_file.ts";
-import { formatFault } from "../../src/control/faults.ts";
-import { describeChange, diffNode } from "../../src/control/reload.ts";
+import { parseFile } from "../../src/control/config/config_file.ts";
+import { describeChange, diffNode } from "../../src/control/config/reload.ts";
+import { formatFault } from "../../src/control/spec/faults.ts";
 import { NO_ANNOUNCE } from "../announce/parts.ts";
 import { envWith, NODE } from "./session_files.ts";
 

@@ -1,7 +1,7 @@
 /** Self-test, announcer and routing daemon together, on virtual time: order of what happens, and what a drain ends with. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { Announcing } from "../../src/control/announcing.ts";
-import { ROUND_MS, SelfTest } from "../../src/control/health.ts";
+import type { Announcing } from "../../src/control/routing/announcing.ts";
+import { ROUND_MS, SelfTest } from "../../src/control/routing/health.ts";
 import { announcingOf, MemoryRouting, NO_ANNOUNCE } from "../announce/parts.ts";
 
 let now: number;

@@ -1,8 +1,8 @@
 /** Every option of anytun and uanytun, short and long, and every refusal of `anyhop classic`. */
 import { describe, expect, test } from "vitest";
-import { type ParsedClassic, parseClassic } from "../../src/control/classic.ts";
-import { classicOptions } from "../../src/control/classic_options.ts";
-import type { ClassicEnv } from "../../src/control/config_env.ts";
+import { type ParsedClassic, parseClassic } from "../../src/control/classic/classic.ts";
+import { classicOptions } from "../../src/control/classic/classic_options.ts";
+import type { ClassicEnv } from "../../src/control/spec/config_env.ts";
 
 const KEY16 = "db963f0fe106f483d9afa73bd4e39a8a";
 const KEY32 = `${KEY16}${KEY16}`;

@@ -1,8 +1,8 @@
 /** Client files: a whole one becomes a ClientSpec, and each way to be wrong is reported at its line. */
 import { describe, expect, test } from "vitest";
-import { describeFile, parseFile } from "../../src/control/config_file.ts";
-import { formatFault } from "../../src/control/faults.ts";
-import { formatKey } from "../../src/control/keys/key_text.ts";
+import { describeFile, parseFile } from "../../src/control/config/config_file.ts";
+import { formatFault } from "../../src/control/spec/faults.ts";
+import { formatKey } from "../../src/control/text/keys/key_text.ts";
 import {
   ANNA_PRIVATE,
   ANNA_PUBLIC,

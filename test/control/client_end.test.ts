@@ -1,7 +1,7 @@
 /** A client's service against a real node on virtual time: what it does to its host, what it says, how it comes back. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { ticketName } from "../../src/control/kept_ticket.ts";
-import type { SavedTicket, Store } from "../../src/control/ports.ts";
+import { ticketName } from "../../src/control/client/kept_ticket.ts";
+import type { SavedTicket, Store } from "../../src/control/spec/ports.ts";
 import { createMemoryStore } from "../../src/drivers/memory_store.ts";
 import { MUX, RESUME, RESUMED, TYPE } from "../../src/handshake/control.ts";
 import { packet4 } from "../dataplane/world.ts";

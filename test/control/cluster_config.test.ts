@@ -1,9 +1,9 @@
 /** [group] and [engine] of node files: a whole one becomes a ClusterSpec, each way to be wrong is reported at its line. */
 import { describe, expect, test } from "vitest";
-import { parseFile } from "../../src/control/config_file.ts";
-import { formatFault } from "../../src/control/faults.ts";
-import { formatKey } from "../../src/control/keys/key_text.ts";
-import { diffNode } from "../../src/control/reload.ts";
+import { parseFile } from "../../src/control/config/config_file.ts";
+import { diffNode } from "../../src/control/config/reload.ts";
+import { formatFault } from "../../src/control/spec/faults.ts";
+import { formatKey } from "../../src/control/text/keys/key_text.ts";
 import { envWith, FLEET_KEY, NKEY_SEED, NODE, SECRETS } from "./session_files.ts";
 
 const FILE = "/etc/anyhop/node.toml";

@@ -1,8 +1,8 @@
 /** The configuration file: a whole one becomes an instance, and each way to be wrong is reported at its line. */
 import { describe, expect, test } from "vitest";
-import { parseConfig } from "../../src/control/config.ts";
-import type { ConfigEnv } from "../../src/control/config_env.ts";
-import { formatFault } from "../../src/control/faults.ts";
+import { parseConfig } from "../../src/control/config/config.ts";
+import type { ConfigEnv } from "../../src/control/spec/config_env.ts";
+import { formatFault } from "../../src/control/spec/faults.ts";
 
 const SECRET = "hunter2-zq";
 const KEY16 = "db963f0fe106f483d9afa73bd4e39a8a";

@@ -11,7 +11,7 @@ import { Envelope } from "../../src/cluster/envelope.ts";
 import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
 import { encodeShouts } from "../../src/cluster/location.ts";
 import { encodeRecord, type LiveRecord, recordKey } from "../../src/cluster/record.ts";
-import { GroupEnd, type GroupSessions } from "../../src/control/group_end.ts";
+import { GroupEnd, type GroupSessions } from "../../src/control/group/group_end.ts";
 import { createTunnelMemory, TunnelTable } from "../../src/dataplane/tunnels.ts";
 import { MemoryHub } from "../../src/drivers/memory_bus.ts";
 import { seededEntropy } from "../handshake/party.ts";

@@ -1,7 +1,7 @@
 /** The self-test: alone on virtual time, and through a real node's end and plane. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parseAddress } from "../../src/base/ip.ts";
-import { ROUND_MS, SelfTest, type Target, TIMEOUT_MS, type Work } from "../../src/control/health.ts";
+import { ROUND_MS, SelfTest, type Target, TIMEOUT_MS, type Work } from "../../src/control/routing/health.ts";
 import { type MemorySocket, PacketRing } from "../../src/drivers/memory_network.ts";
 import { check } from "../../src/handshake/control.ts";
 import { World } from "./ends.ts";

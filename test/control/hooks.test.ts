@@ -1,7 +1,7 @@
 /** A hook finds every documented variable and nothing else; nothing secret is among them. */
 import { expect, test } from "vitest";
-import { parseFile } from "../../src/control/config_file.ts";
-import { hookEnvironment, hookVariables } from "../../src/control/hooks.ts";
+import { parseFile } from "../../src/control/config/config_file.ts";
+import { hookEnvironment, hookVariables } from "../../src/control/host/hooks.ts";
 import { CLIENT, envWith, SECRETS } from "./session_files.ts";
 
 test("the environment of a hook", () => {

@@ -3,8 +3,16 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { parseAddress } from "../../src/base/ip.ts";
 import { contains, parsePrefix } from "../../src/base/prefix.ts";
-import { besideOf, bestWay, hasFamily, isThere, overlapOf, sampleOf, type Wish } from "../../src/control/host_items.ts";
-import type { HostFacts, HostRoute } from "../../src/control/ports.ts";
+import {
+  besideOf,
+  bestWay,
+  hasFamily,
+  isThere,
+  overlapOf,
+  sampleOf,
+  type Wish,
+} from "../../src/control/host/host_items.ts";
+import type { HostFacts, HostRoute } from "../../src/control/spec/ports.ts";
 
 const route = (prefix: string, way: string, more: Partial<HostRoute> = {}): HostRoute => ({
   ...{ prefix, way, type: "unicast", metric: 0, own: false },

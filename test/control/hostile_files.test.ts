@@ -1,8 +1,8 @@
 /** Configuration texts that were made to hurt: each is refused in a sentence with its place, and changes nothing else. */
 import { describe, expect, test } from "vitest";
 import { isName } from "../../src/base/names.ts";
-import { parseFile } from "../../src/control/config_file.ts";
-import { findExcess } from "../../src/control/toml_limits.ts";
+import { parseFile } from "../../src/control/config/config_file.ts";
+import { findExcess } from "../../src/control/text/toml_limits.ts";
 import { ANNA_PUBLIC, CLIENT, envWith, NODE } from "./session_files.ts";
 
 const faults = (text: string) => parseFile(text, "/etc/anyhop/node.toml", envWith(0o600)).faults;

@@ -1,9 +1,9 @@
 /** Key texts, public keys, sealed keys: vectors, round trips, and everything that is nearly one. */
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { explainKey, formatKey, parseKey } from "../../src/control/keys/key_text.ts";
-import { openKey, SEAL_RANDOM_LEN, sealKey } from "../../src/control/keys/sealed.ts";
-import { isSoundPublicKey, privateKeyFrom, publicKeyOf } from "../../src/control/keys/x25519.ts";
+import { explainKey, formatKey, parseKey } from "../../src/control/text/keys/key_text.ts";
+import { openKey, SEAL_RANDOM_LEN, sealKey } from "../../src/control/text/keys/sealed.ts";
+import { isSoundPublicKey, privateKeyFrom, publicKeyOf } from "../../src/control/text/keys/x25519.ts";
 import { keyPairFromPrivate } from "../../src/crypto/x25519.ts";
 
 const hex = (text: string) => new Uint8Array(Buffer.from(text, "hex"));

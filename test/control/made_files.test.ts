@@ -2,14 +2,14 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { isName } from "../../src/base/names.ts";
-import { parseClassic } from "../../src/control/classic.ts";
-import { parseFile } from "../../src/control/config_file.ts";
-import type { ServiceView } from "../../src/control/control_port.ts";
-import { importAnytun } from "../../src/control/import_anytun.ts";
-import { clientFile, nodeFile, uniqueLocalPrefix } from "../../src/control/init_files.ts";
-import { invitationFile } from "../../src/control/invite.ts";
-import { formatKey } from "../../src/control/keys/key_text.ts";
-import { quote } from "../../src/control/toml_text.ts";
+import type { ServiceView } from "../../src/control/asked/control_port.ts";
+import { parseClassic } from "../../src/control/classic/classic.ts";
+import { parseFile } from "../../src/control/config/config_file.ts";
+import { importAnytun } from "../../src/control/made/import_anytun.ts";
+import { clientFile, nodeFile, uniqueLocalPrefix } from "../../src/control/made/init_files.ts";
+import { invitationFile } from "../../src/control/made/invite.ts";
+import { formatKey } from "../../src/control/text/keys/key_text.ts";
+import { quote } from "../../src/control/text/toml_text.ts";
 import { ANNA_PRIVATE, envWith, GROUP_PUBLIC, PSK } from "./session_files.ts";
 
 const env = envWith(0o600);

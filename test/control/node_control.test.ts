@@ -1,15 +1,15 @@
 /** Clients, sessions, routes and reload of a node, over the real book and both in-memory drivers. */
 import { beforeEach, describe, expect, test } from "vitest";
 import { createLogger, type LogRecord } from "../../src/base/log.ts";
-import { parseFile } from "../../src/control/config_file.ts";
-import type { NewClient } from "../../src/control/control_port.ts";
-import { EventHub } from "../../src/control/event_hub.ts";
-import type { NodeSpec } from "../../src/control/instance.ts";
-import { formatKey } from "../../src/control/keys/key_text.ts";
-import { privateKeyFrom, publicKeyOf } from "../../src/control/keys/x25519.ts";
-import { LogLevel } from "../../src/control/log_level.ts";
-import { NodeControl } from "../../src/control/node_control.ts";
-import type { Store } from "../../src/control/ports.ts";
+import type { NewClient } from "../../src/control/asked/control_port.ts";
+import { EventHub } from "../../src/control/asked/event_hub.ts";
+import { LogLevel } from "../../src/control/asked/log_level.ts";
+import { parseFile } from "../../src/control/config/config_file.ts";
+import { NodeControl } from "../../src/control/operate/node_control.ts";
+import type { NodeSpec } from "../../src/control/spec/instance.ts";
+import type { Store } from "../../src/control/spec/ports.ts";
+import { formatKey } from "../../src/control/text/keys/key_text.ts";
+import { privateKeyFrom, publicKeyOf } from "../../src/control/text/keys/x25519.ts";
 import { createMemorySessions, type MemorySessions } from "../../src/drivers/memory_sessions.ts";
 import { createMemoryStore } from "../../src/drivers/memory_store.ts";
 import { announcingOf } from "../announce/parts.ts";

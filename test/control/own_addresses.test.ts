@@ -2,8 +2,8 @@
 import { expect, test } from "vitest";
 import { parseAddress } from "../../src/base/ip.ts";
 import { addressMark } from "../../src/cluster/endpoint.ts";
-import { OwnAddresses } from "../../src/control/own_addresses.ts";
-import type { LocalAddresses } from "../../src/control/ports.ts";
+import { OwnAddresses } from "../../src/control/host/own_addresses.ts";
+import type { LocalAddresses } from "../../src/control/spec/ports.ts";
 
 const mark = (text: string) => addressMark(parseAddress(text)!);
 

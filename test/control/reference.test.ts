@@ -4,14 +4,14 @@ import { expect, test } from "vitest";
 import type { z } from "zod";
 import { commandVariables } from "../../src/announce/command.ts";
 import { operations } from "../../src/api/contract/operations.ts";
-import { classicOptions } from "../../src/control/classic_options.ts";
-import { clientKind } from "../../src/control/client_schema.ts";
-import { parseFile } from "../../src/control/config_file.ts";
-import { classicKind } from "../../src/control/config_schema.ts";
-import { hookVariables } from "../../src/control/hooks.ts";
-import { formatKey } from "../../src/control/keys/key_text.ts";
-import { nodeKind } from "../../src/control/node_schema.ts";
-import { problemReasons } from "../../src/control/problem_reasons.ts";
+import { problemReasons } from "../../src/control/asked/problem_reasons.ts";
+import { classicOptions } from "../../src/control/classic/classic_options.ts";
+import { clientKind } from "../../src/control/config/client_schema.ts";
+import { parseFile } from "../../src/control/config/config_file.ts";
+import { classicKind } from "../../src/control/config/config_schema.ts";
+import { nodeKind } from "../../src/control/config/node_schema.ts";
+import { hookVariables } from "../../src/control/host/hooks.ts";
+import { formatKey } from "../../src/control/text/keys/key_text.ts";
 
 const text = readFileSync(new URL("../../docs/OPERATIONS.md", import.meta.url), "utf8");
 

@@ -1,9 +1,9 @@
 /** What changes between two versions of a file, and what that does to sessions. */
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parseFile } from "../../src/control/config_file.ts";
-import type { ClientSpec, NodeClient, NodeSpec } from "../../src/control/instance.ts";
-import { describeChange, diffClient, diffNode } from "../../src/control/reload.ts";
+import { parseFile } from "../../src/control/config/config_file.ts";
+import { describeChange, diffClient, diffNode } from "../../src/control/config/reload.ts";
+import type { ClientSpec, NodeClient, NodeSpec } from "../../src/control/spec/instance.ts";
 import { ANNA_PUBLIC, BELA_PUBLIC, CLIENT, envWith, NODE } from "./session_files.ts";
 
 const node = (text: string): NodeSpec => {

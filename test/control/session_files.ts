@@ -1,9 +1,10 @@
 /** Files of nodes and clients with keys that belong together, for the tests of configuration. Documentation keys only. */
-import type { ConfigEnv } from "../../src/control/config_env.ts";
-import { type ParsedFile, parseFile } from "../../src/control/config_file.ts";
-import { formatKey } from "../../src/control/keys/key_text.ts";
-import { sealKey } from "../../src/control/keys/sealed.ts";
-import { privateKeyFrom, publicKeyOf } from "../../src/control/keys/x25519.ts";
+
+import { type ParsedFile, parseFile } from "../../src/control/config/config_file.ts";
+import type { ConfigEnv } from "../../src/control/spec/config_env.ts";
+import { formatKey } from "../../src/control/text/keys/key_text.ts";
+import { sealKey } from "../../src/control/text/keys/sealed.ts";
+import { privateKeyFrom, publicKeyOf } from "../../src/control/text/keys/x25519.ts";
 import * as configEnv from "../../src/drivers/config_env.ts";
 
 const key = (seed: number) => privateKeyFrom(new Uint8Array(32).fill(seed));

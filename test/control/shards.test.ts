@@ -1,8 +1,8 @@
 /** How many shards an instance has: what may be written, and what "auto" makes of it. */
 import { describe, expect, it, test } from "vitest";
-import { parseClassic } from "../../src/control/classic.ts";
-import { parseConfig } from "../../src/control/config.ts";
-import { autoShards, shardCount } from "../../src/control/shard_set.ts";
+import { parseClassic } from "../../src/control/classic/classic.ts";
+import { parseConfig } from "../../src/control/config/config.ts";
+import { autoShards, shardCount } from "../../src/control/instance/shard_set.ts";
 
 const env = {
   readSecret: () => "correct horse battery staple",

@@ -1,7 +1,7 @@
 /** Sessions that wait for their clients, against a list that is searched. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { WaitingSessions } from "../../src/control/waiting_sessions.ts";
+import { WaitingSessions } from "../../src/control/group/waiting_sessions.ts";
 
 test("each session waits once, in order, until it is deleted or its client is taken", () => {
   const index = fc.nat(5);

@@ -6,7 +6,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { ask } from "../../src/api/client.ts";
 import { must, type Program, run } from "../../src/bench/netns.ts";
-import { formatKey } from "../../src/control/keys/key_text.ts";
+import { formatKey } from "../../src/control/text/keys/key_text.ts";
 import { systemEntropy } from "../../src/crypto/entropy.ts";
 import { whyNoNetns } from "../support/netns.ts";
 import { GroupWorld } from "./group_world.ts";

@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from "node:os";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { InitEngineOptions } from "../../src/cli/setup.ts";
-import { parseFile } from "../../src/control/config_file.ts";
+import { parseFile } from "../../src/control/config/config_file.ts";
 import { createSetupActions } from "../../src/daemon/setup_actions.ts";
 import * as configEnv from "../../src/drivers/config_env.ts";
 import { readConfigHere } from "../control/session_files.ts";

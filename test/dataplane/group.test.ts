@@ -6,7 +6,7 @@
 import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import { parseAddress } from "../../src/base/ip.ts";
-import { decodeHanded, endpointOf, type Handed } from "../../src/control/session_end.ts";
+import { decodeHanded, endpointOf, type Handed } from "../../src/control/instance/session_end.ts";
 import { sealAead } from "../../src/crypto/aead.ts";
 import { CONTROL_DATAGRAM, HELD, HELD_BYTES_MAX, HELD_UNKNOWN } from "../../src/dataplane/control_ring.ts";
 import { CONFIRMED, ENDPOINT_MOVED, EVENT_WORDS } from "../../src/dataplane/events.ts";

@@ -1,10 +1,10 @@
 /** The description of the lab is consistent with itself. */
 import { expect, test } from "vitest";
 import { overlap, parsePrefix } from "../../src/base/prefix.ts";
-import type { ConfigEnv } from "../../src/control/config_env.ts";
-import { parseFile } from "../../src/control/config_file.ts";
-import { formatKey } from "../../src/control/keys/key_text.ts";
-import { privateKeyFrom, publicKeyOf } from "../../src/control/keys/x25519.ts";
+import { parseFile } from "../../src/control/config/config_file.ts";
+import type { ConfigEnv } from "../../src/control/spec/config_env.ts";
+import { formatKey } from "../../src/control/text/keys/key_text.ts";
+import { privateKeyFrom, publicKeyOf } from "../../src/control/text/keys/x25519.ts";
 import {
   configText,
   innerAddresses,

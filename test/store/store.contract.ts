@@ -1,6 +1,6 @@
 /** What every store does, on disk or in memory. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { ClientRecord, SavedTicket, Store, TicketKey } from "../../src/control/ports.ts";
+import type { ClientRecord, SavedTicket, Store, TicketKey } from "../../src/control/spec/ports.ts";
 
 export const sampleClient = (name: string, change: Partial<ClientRecord> = {}): ClientRecord => ({
   name,

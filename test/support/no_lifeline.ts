@@ -1,5 +1,5 @@
 /** A lifeline that never has news: for tests of what does not depend on who lives. */
-import type { LifelinePort } from "../../src/control/ports.ts";
+import type { LifelinePort } from "../../src/control/spec/ports.ts";
 
 export const noLifeline: LifelinePort = {
   lease: undefined,

@@ -1,0 +1,422 @@
+/**
+ * Keeps what was set on this host as it was asked for: compares it with what the kernel has at once, when the kernel tells of
+ * a change, and from time to time, since an event may be lost. What somebody removed is set again, at a bounded rate; what can't
+ * be set, or must not, is said. Never takes the place of anything that others set.
+ */
+import type { Clock } from "../../base/clock.ts";
+import { AnyhopError } from "../../base/errors.ts";
+import type { Logger } from "../../base/log.ts";
+import { MTU_DEFAULT } from "../spec/instance.ts";
+import type { HostFacts, HostItem, HostJournal, HostNetwork } from "../spec/ports.ts";
+import {
+  bestWay,
+  familyOfWish,
+  hasFamily,
+  isThere,
+  overlapOf,
+  sampleOf,
+  sentence,
+  type Wish,
+  wishKey,
+} from "./host_items.ts";
+
+/** Without an event. */
+const LOOK_MS = 15_000;
+/** Between two looks that events ask for, when the last one found everything in order. */
+const GAP_MS = 1000;
+/** Things that are set again at once, and how long one more takes: whoever fights for it must not keep us busy. */
+const RESTORES_MAX = 20;
+const RESTORE_EACH_MS = 3000;
+/** Routes of which the kernel is asked where packets go, when there are rules that could lead them elsewhere. */
+const SAMPLES_MAX = 16;
+/** In the order that they are set: nothing leaves while the rest is missing. */
+const ORDER: readonly Wish["kind"][] = ["pin", "unreachable", "link", "address", "route"];
+
+/** A change of this host and how it is now, by what the kernel says. */
+export interface HostChange {
+  /** "route 10.9.0.0/24 via tun0". */
+  readonly what: string;
+  /** restored: it is there, and was set again since the start; left_out: the host has nothing of this family. */
+  readonly state: "ok" | "restored" | "missing" | "left_out";
+  /** Milliseconds since 1970 at which this state began. */
+  readonly sinceMs: number;
+  /** Why it is missing or left out. */
+  readonly why: string | null;
+  /** How often somebody removed it and it was set again, and when last. */
+  readonly restored: number;
+  readonly restoredMs: number | null;
+}
+
+export interface Kept extends HostChange {
+  readonly wish: Wish;
+  /** Packets for it take another way, whatever is unreachable. */
+  readonly elsewhere: boolean;
+}
+
+/** For others than those who know what was wished. */
+export const changeOf = ({ wish: _, elsewhere: __, ...change }: Kept): HostChange => change;
+
+export interface HostKeeperPorts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly host: HostNetwork;
+  /** For what would stay after kill -9. */
+  readonly journal: HostJournal | undefined;
+  /** In front of every line of the log, "Service node". */
+  readonly label: string;
+}
+
+interface Entry {
+  wish: Wish;
+  state: HostChange["state"] | undefined;
+  sinceMs: number;
+  why: string | null;
+  restored: number;
+  restoredMs: number | null;
+  /** Of a pin that is there. */
+  way: string | undefined;
+  /** It was there, and somebody removed it. */
+  lost: boolean;
+  /** See Kept. */
+  elsewhere: boolean;
+}
+
+export class HostKeeper {
+  readonly #device: string;
+  readonly #use: HostKeeperPorts;
+  /** By who wishes it, then by `wishKey`. */
+  readonly #wishes = new Map<string, readonly Wish[]>();
+  #entries = new Map<string, Entry>();
+  /** Addresses and routes of the device that were wanted so far, by `wishKey`. */
+  readonly #had = new Map<string, Extract<Wish, { kind: "address" | "route" }>>();
+  /** Of the last look. */
+  facts: HostFacts | undefined;
+  #journal: readonly HostItem[];
+  #tokens = RESTORES_MAX;
+  #tokensMs: number;
+  #running: Promise<void> = Promise.resolve();
+  #waiting = false;
+  #calm = false;
+  #lookedMs = Number.NEGATIVE_INFINITY;
+  #stopWatching: (() => void) | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #soon: NodeJS.Timeout | undefined;
+  /** When `#soon` is due. */
+  #dueMs = Number.POSITIVE_INFINITY;
+  #stopped = false;
+  #blind = false;
+
+  constructor(device: string, ports: HostKeeperPorts) {
+    this.#device = device;
+    this.#use = ports;
+    this.#journal = ports.journal?.read() ?? [];
+    this.#tokensMs = ports.clock.monotonicMs();
+  }
+
+  /** Everything that is wanted, and how it is. */
+  get kept(): readonly Kept[] {
+    return [...this.#entries.values()].map((entry) => ({
+      wish: entry.wish,
+      elsewhere: entry.elsewhere,
+      what: sentence(entry.wish, this.#device, entry.way),
+      state: entry.state ?? "missing",
+      ...{ sinceMs: entry.sinceMs, why: entry.why, restored: entry.restored, restoredMs: entry.restoredMs },
+    }));
+  }
+
+  /** Wants these, and no others under this name any more. Resolves when it was tried once; see `kept`. */
+  async want(name: string, wishes: readonly Wish[]): Promise<void> {
+    this.#wishes.set(name, wishes);
+    this.#watch();
+    await this.#check();
+    await this.#drop();
+  }
+
+  /** Removes what was wanted and is not any more. */
+  async #drop(): Promise<void> {
+    const { facts } = this;
+    const wanted = new Set([...this.#wishes.values()].flat().map(wishKey));
+    const old = [...this.#had.values()].filter((wish) => !wanted.has(wishKey(wish)));
+    for (const wish of old) this.#had.delete(wishKey(wish));
+    const gone = old.filter((wish) => facts !== undefined && isThere(wish, facts, this.#device));
+    if (gone.length > 0) await this.#use.host.remove(gone);
+  }
+
+  /** Removes what an earlier start left on this host and nobody wants now. Call when all wishes are known. */
+  async forget(kind?: HostItem["kind"]): Promise<void> {
+    const wanted = new Set([...this.#wishes.values()].flat().map(wishKey));
+    const old = this.#journal.filter((item) => !wanted.has(wishKey(item)) && (kind ?? item.kind) === item.kind);
+    if (old.length === 0) return;
+    await this.#use.host.remove(old);
+    this.#write(this.#journal.filter((item) => !old.includes(item)));
+  }
+
+  /** Ends keeping. Removes what would stay behind, but for what `keeps`. */
+  async stop(keeps: (item: HostItem) => boolean = () => false): Promise<void> {
+    this.#stopped = true;
+    this.#stopWatching?.();
+    clearInterval(this.#timer);
+    clearTimeout(this.#soon);
+    await this.#running;
+    const gone = this.#journal.filter((item) => !keeps(item));
+    if (gone.length === 0) return;
+    await this.#use.host.remove(gone);
+    this.#write(this.#journal.filter(keeps));
+  }
+
+  #watch(): void {
+    if (this.#stopWatching !== undefined || this.#stopped) return;
+    this.#stopWatching = this.#use.host.watch(() => this.#changed());
+    this.#timer = setInterval(() => void this.#check(), LOOK_MS);
+    // A process that has nothing else to do ends: the simulator's.
+    this.#timer.unref();
+  }
+
+  /** Something on this host has changed, perhaps ours. */
+  #changed(): void {
+    const passed = this.#use.clock.monotonicMs() - this.#lookedMs;
+    this.#checkIn(this.#calm ? Math.max(0, GAP_MS - passed) : 0);
+  }
+
+  /** The earliest wish counts. */
+  #checkIn(ms: number): void {
+    const dueMs = this.#use.clock.monotonicMs() + ms;
+    if (this.#stopped || dueMs >= this.#dueMs) return;
+    clearTimeout(this.#soon);
+    this.#dueMs = dueMs;
+    this.#soon = setTimeout(() => {
+      this.#dueMs = Number.POSITIVE_INFINITY;
+      void this.#check();
+    }, ms);
+  }
+
+  /** One at a time; one that waits is enough. */
+  #check(): Promise<void> {
+    if (this.#waiting) return this.#running;
+    this.#waiting = true;
+    this.#running = this.#running.then(async () => {
+      this.#waiting = false;
+      if (this.#stopped) return;
+      await this.#compare().catch((error: Error) => {
+        if (!this.#blind)
+          this.#warn(`${this.#use.label}: what this host has can't be seen (${error.message}); it is not kept`);
+        this.#blind = true;
+      });
+    });
+    return this.#running;
+  }
+
+  async #compare(): Promise<void> {
+    const { clock, host } = this.#use;
+    const wishes = [...this.#wishes.values()].flat();
+    wishes.sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind));
+    const all = wishes.some(({ kind }) => kind !== "link" && kind !== "address");
+    const before = await host.look(this.#device, all);
+    this.#lookedMs = clock.monotonicMs();
+    this.#blind = false;
+    this.#entries = new Map(wishes.map((wish) => [wishKey(wish), this.#entryOf(wish)]));
+    for (const wish of wishes) if (wish.kind === "address" || wish.kind === "route") this.#had.set(wishKey(wish), wish);
+    const { add, remove } = this.#plan(before);
+    this.#calm = add.length === 0 && remove.length === 0;
+    if (remove.length > 0) await host.remove(remove);
+    const said = add.length > 0 ? await this.#add(add.map(({ item }) => item)) : [];
+    const complaints = new Map(add.map(({ entry }, k) => [entry, said[k]]));
+    this.facts = this.#calm ? before : await host.look(this.#device, all);
+    const detours = await this.#detours(this.facts);
+    for (const entry of this.#entries.values()) {
+      const overlapping = overlapOf(entry.wish, this.facts, this.#device);
+      const detour = detours.get(entry);
+      const why = overlapping ?? this.#whyNot(entry, this.facts, complaints.get(entry)) ?? detour ?? null;
+      entry.elsewhere = overlapping !== undefined || detour !== undefined;
+      if (why === null && entry.lost) {
+        entry.lost = false;
+        entry.restored++;
+        entry.restoredMs = clock.wallMs();
+        this.#use.log.notice("host_restored", this.#line(entry, `was removed by somebody, and is set again`));
+      }
+      this.#settle(entry, why, this.facts);
+    }
+    // Nobody tells when it may be set again.
+    if ([...this.#entries.values()].some(({ lost }) => lost)) this.#checkIn(RESTORE_EACH_MS);
+  }
+
+  #entryOf(wish: Wish): Entry {
+    const known = this.#entries.get(wishKey(wish));
+    if (known !== undefined) return Object.assign(known, { wish });
+    const sinceMs = this.#use.clock.wallMs();
+    return {
+      wish,
+      state: undefined,
+      sinceMs,
+      why: null,
+      restored: 0,
+      restoredMs: null,
+      way: undefined,
+      lost: false,
+      elsewhere: false,
+    };
+  }
+
+  /** What is to be added and removed. */
+  #plan(facts: HostFacts) {
+    const add: { readonly entry: Entry; readonly item: HostItem }[] = [];
+    const remove: HostItem[] = [];
+    for (const entry of this.#entries.values()) {
+      const { wish } = entry;
+      const there = isThere(wish, facts, this.#device);
+      if (wish.kind !== "pin" && overlapOf(wish, facts, this.#device) !== undefined) {
+        if (there) remove.push(wish);
+        continue;
+      }
+      if (there || (facts.device === undefined && "device" in wish)) continue;
+      const item = this.#itemOf(wish, facts);
+      if (item === undefined) continue;
+      // A pin that is to lead elsewhere was not removed by anybody.
+      if (isSet(entry) && !(item.kind === "pin" && item.replaces)) entry.lost = true;
+      if (!entry.lost || this.#mayRestore()) add.push({ entry, item });
+    }
+    return { add, remove };
+  }
+
+  #itemOf(wish: Wish, facts: HostFacts): HostItem | undefined {
+    if (wish.kind !== "pin") return wish;
+    const best = bestWay(facts.routes, wish.prefix, this.#device);
+    const replaces = facts.routes.some((route) => route.own && route.prefix === wish.prefix);
+    return best && { kind: "pin", prefix: wish.prefix, way: best.way, replaces };
+  }
+
+  /** What outlives the process is on disk before. */
+  #add(items: readonly HostItem[]): Promise<readonly (string | undefined)[]> {
+    const staying = items.filter(({ kind }) => kind === "unreachable" || kind === "pin");
+    const known = new Set(this.#journal.map(wishKey));
+    const news = staying.filter((item) => !known.has(wishKey(item)));
+    if (news.length > 0) this.#write([...this.#journal, ...news]);
+    return this.#use.host.add(items);
+  }
+
+  #write(items: readonly HostItem[]): void {
+    this.#journal = items;
+    this.#use.journal?.write(items);
+  }
+
+  /** One that may be set again now. */
+  #mayRestore(): boolean {
+    const now = this.#use.clock.monotonicMs();
+    const fresh = Math.floor((now - this.#tokensMs) / RESTORE_EACH_MS);
+    this.#tokens = Math.min(RESTORES_MAX, this.#tokens + fresh);
+    this.#tokensMs = this.#tokens === RESTORES_MAX ? now : this.#tokensMs + fresh * RESTORE_EACH_MS;
+    if (this.#tokens === 0) return false;
+    this.#tokens--;
+    return true;
+  }
+
+  /** Why a wish is not fulfilled; undefined: it is. */
+  #whyNot({ wish, restored, lost }: Entry, facts: HostFacts, complaint: string | undefined): string | undefined {
+    if (isThere(wish, facts, this.#device)) return undefined;
+    if (facts.device === undefined && "device" in wish) return `the device ${this.#device} is gone: start anyhop again`;
+    if (familyOfWish(wish) === 6 && facts.ipv6Off)
+      return `IPv6 is off on ${this.#device} (net.ipv6.conf.${this.#device}.disable_ipv6 is 1)`;
+    if (wish.kind === "pin") return `no route of this host leads to ${wish.prefix.split("/")[0]}`;
+    if (complaint !== undefined) return `the kernel says: ${complaint}`;
+    if (!lost) return "it is not there";
+    if (this.#tokens > 0) return "somebody removes it";
+    return `something on this host removes it again and again, it was set again ${restored} times: look with ip monitor what does`;
+  }
+
+  /** Routes that are there, but whose packets a rule of this host leads elsewhere. */
+  async #detours(facts: HostFacts): Promise<Map<Entry, string>> {
+    const found = new Map<Entry, string>();
+    if (facts.rules.length === 0) return found;
+    const routes = [...this.#entries.values()].filter(({ wish }) => wish.kind === "route").slice(0, SAMPLES_MAX);
+    for (const entry of routes) {
+      const { wish } = entry;
+      if (wish.kind !== "route" || !isThere(wish, facts, this.#device)) continue;
+      const sample = sampleOf(wish.prefix);
+      const beside = bestWay(facts.routes, sample, this.#device);
+      if (beside !== undefined && lengthOf(beside.prefix) > lengthOf(wish.prefix)) continue;
+      const device = await this.#use.host.deviceTo(sample);
+      if (device === undefined || device === this.#device || device === "lo") continue;
+      found.set(
+        entry,
+        `they leave by ${device}, because a rule of this host is asked before the routes: ${facts.rules.join(", ")}`,
+      );
+    }
+    return found;
+  }
+
+  #settle(entry: Entry, why: string | null, facts: HostFacts): void {
+    const { wish, state: before } = entry;
+    const isLeftOut = familyOfWish(wish) === 6 && facts.ipv6Off && !hasFamily(facts, 6, this.#device);
+    const good = entry.restored > 0 ? "restored" : "ok";
+    const state = why === null ? good : isLeftOut ? "left_out" : "missing";
+    if (wish.kind === "pin" && why === null) {
+      const way = bestWay(facts.routes, wish.prefix, this.#device)?.way;
+      const isMove = entry.way !== undefined && entry.way !== way;
+      entry.way = way;
+      if (isMove) {
+        this.#use.log.notice("repinned", `${this.#use.label}: the way to the node is now ${wish.prefix} ${way}`);
+        wish.moved();
+      }
+    }
+    if (isSet(entry) && why !== null && !entry.elsewhere) entry.lost = true;
+    if (state !== before) entry.sinceMs = this.#use.clock.wallMs();
+    if (why !== entry.why && why !== null) {
+      if (state === "left_out") this.#use.log.notice("host_left_out", this.#line(entry, `is left out: ${why}`));
+      else this.#warn(this.#line(entry, `is missing: ${why}`));
+    }
+    if (before === "missing" && why === null) this.#use.log.notice("host_set", this.#line(entry, "is there now"));
+    entry.state = state;
+    entry.why = why;
+  }
+
+  #line(entry: Entry, what: string): string {
+    return `${this.#use.label}: ${sentence(entry.wish, this.#device, entry.way)} ${what}`;
+  }
+
+  #warn(message: string): void {
+    this.#use.log.warning("host", message);
+  }
+}
+
+const isSet = ({ state }: Entry): boolean => state === "ok" || state === "restored";
+const lengthOf = (prefix: string): number => Number(prefix.split("/")[1]);
+
+/**
+ * Wants a device with addresses and routes, up. A default MTU is only a beginning: one that somebody sets by hand stays. Throws AnyhopError when none of it can be had: the device can't be brought up,
+ * or every address is missing.
+ */
+export async function keepDevice(
+  keeper: HostKeeper,
+  device: string,
+  mtuBytes: number,
+  addresses: readonly string[],
+  routes: readonly string[] = [],
+): Promise<void> {
+  await keeper.want("device", [
+    {
+      ...{ kind: "link", device, mtuBytes, linkLocal: addresses.some((address) => address.includes(":")) },
+      mtuMayChange: mtuBytes === MTU_DEFAULT,
+    },
+    ...addresses.map((address) => ({ kind: "address", device, address }) as const),
+    ...routes.map((prefix) => ({ kind: "route", device, prefix }) as const),
+  ]);
+  const useless = uselessOf(keeper.kept);
+  if (useless !== undefined) throw useless;
+}
+
+/** Why a device is of no use: it is not up, or has none of its addresses, or none of its routes; undefined: it is. */
+export function uselessOf(kept: readonly Kept[]): AnyhopError | undefined {
+  for (const kind of ["link", "address", "route"] as const) {
+    const all = kept.filter(({ wish }) => wish.kind === kind);
+    const [first] = all;
+    if (first !== undefined && all.every(({ why }) => why !== null))
+      return new AnyhopError("ip_tool", `Configuring the device failed: ${first.what} is missing: ${first.why}`);
+  }
+  return undefined;
+}
+
+/** The first of what is missing; undefined: nothing. */
+export function missingOf(kept: readonly Kept[]): AnyhopError | undefined {
+  const first = kept.find(({ state }) => state === "missing");
+  return first && new AnyhopError("ip_tool", `${first.what} is missing: ${first.why}`);
+}
