@@ -169,7 +169,9 @@ function refusedOfAll({ counters }: GroupStatus): string[] {
       `what a node told was refused ${times(unread)}, it can't be read: run one version of anyhop on all nodes`,
     );
   if (full > 0)
-    found.push(`the group's table of sessions was full ${times(full)}: raise sessions in [node] on all nodes`);
+    found.push(
+      `the group's table of sessions was full ${times(full)}: raise sessions in [node] on all nodes, or a node tells of sessions that nobody has`,
+    );
   return found;
 }
 

@@ -47,7 +47,9 @@ export const outcomes = {
   row_missing: refused(
     "Packets of an own session that the data plane did not take, although they were put back often.",
   ),
-  table_full: refused("Records of sessions beyond the size of the group's table."),
+  table_full: refused(
+    "Records of sessions beyond the size of the group's table, an eighth of which is kept for what this node answers.",
+  ),
   record_too_long: refused(
     "Sessions of clients with more inner networks than a record holds; only the node that they came to serves them.",
   ),

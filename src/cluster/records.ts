@@ -111,7 +111,7 @@ export class Records {
     if (row !== NONE && table.created[row] === record.created) return this.#learnPhase(row, record, owner);
     if (this.#core.ports.superseded(record)) return this.#old();
     if (row !== NONE) this.#retire(row, "superseded");
-    const added = table.add(record, encoded, owner, this.#core.now.wallMs);
+    const added = table.isFullForOthers ? NONE : table.add(record, encoded, owner, this.#core.now.wallMs);
     if (added === NONE) {
       outcomes.add("table_full");
       return false;

@@ -22,6 +22,8 @@ export const NOBODY = 0;
 export const STRANGE = 1;
 
 const ROWS_AT_START = 1024;
+/** Of all rows, one in so many is kept for sessions that this node answers itself: however many others tell of. */
+const KEPT_SHARE = 8;
 /** Counting stops here: more than a client that moves each second for 18 hours. */
 const MOVES_MAX = 0xffff;
 
@@ -83,6 +85,11 @@ export class SessionTable {
   /** Rows from 0 to here may be in use; for lists in pieces. */
   get end(): number {
     return this.#used;
+  }
+
+  /** No row is free for sessions that other nodes tell of. */
+  get isFullForOthers(): boolean {
+    return this.#rows.size >= this.#max - Math.floor(this.#max / KEPT_SHARE);
   }
 
   find(index: number): number {

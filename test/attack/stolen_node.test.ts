@@ -6,107 +6,10 @@
 import { describe, expect, test } from "vitest";
 import { Envelope } from "../../src/cluster/envelope.ts";
 import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
-import { Link, type LinkOutput } from "../../src/cluster/link.ts";
-import { type LinkMessage, packMessages, unpackMessages } from "../../src/cluster/link_message.ts";
 import { encodeRecord, recordKey } from "../../src/cluster/record.ts";
-import { type RosterNode, readRoster, type SignedRoster, signRoster } from "../../src/cluster/roster.ts";
 import { type BookTicketKey, TicketKeyRing } from "../../src/cluster/ticket_keys.ts";
-import { signingKeyFrom } from "../../src/crypto/ed25519.ts";
 import { endpoint, World } from "../cluster/world.ts";
-
-const FLEET = new Uint8Array(32).fill(9);
-const GROUP = new Uint8Array(32).fill(3);
-const operator = signingKeyFrom(new Uint8Array(32).fill(1));
-const signing = (node: number) => signingKeyFrom(new Uint8Array(32).fill(10 + node));
-
-function rosterText(version: number, out: readonly number[] = [], signer = operator): string {
-  const nodes = [1, 2, 3].map(
-    (node): RosterNode => ({
-      ...{ node, publicKey: signing(node).publicKey, name: `n${node}` },
-      evictedIn: out.includes(node) ? version : undefined,
-    }),
-  );
-  return signRoster({ group: "example", version, operator: operator.publicKey, nodes }, signer);
-}
-const read = (text: string) => readRoster(text, "example", operator.publicKey) as SignedRoster;
-
-/** `tellsOverLink` false: there is an engine. */
-function worldOf(roster: string | undefined, tellsOverLink = false): World {
-  return new World(1, [1, 2, 3], (node) => ({
-    tellsOverLink,
-    identity: { group: "example", operator: operator.publicKey, signing: signing(node), roster },
-  }));
-}
-
-/** Who has node 3, or less of it. Takes its place on the link. */
-class Thief {
-  readonly link: Link;
-  readonly heard: LinkMessage[] = [];
-  readonly said: LinkOutput[] = [];
-  readonly world: World;
-  readonly envelope: Envelope;
-
-  constructor(world: World, node: number, seed: number, roster: string | undefined) {
-    this.world = world;
-    const fleetKeys = new FleetKeys(FLEET);
-    const bootId = new Uint8Array(8).fill(77);
-    this.envelope = new Envelope(fleetKeys, node, bootId);
-    this.link = new Link(world.now(), {
-      ...{ node, bootId, fleetKeys, groupPublicKey: GROUP, entropy: world.entropy },
-      peers: [1, 2].filter((peer) => peer !== node).map((peer) => ({ node: peer, endpoint: endpoint(peer) })),
-      identity: {
-        signing: signingKeyFrom(new Uint8Array(32).fill(seed)),
-        roster: roster === undefined ? undefined : read(roster),
-      },
-    });
-    this.node = node;
-  }
-  readonly node: number;
-
-  /** So long, in steps of 10 ms. */
-  run(forMs: number): void {
-    for (let ms = 0; ms < forMs; ms += 10) {
-      const out: LinkOutput[] = [];
-      this.link.tick(this.world.now(), out);
-      this.#exchange(out);
-      this.world.run(10);
-    }
-  }
-
-  say(to: number, ...messages: LinkMessage[]): boolean {
-    const out: LinkOutput[] = [];
-    const sent = packMessages(messages).every((payload) => this.link.send(this.world.now(), to, payload, out));
-    this.#exchange(out);
-    return sent;
-  }
-
-  #exchange(first: LinkOutput[]): void {
-    for (let more = first; more.length > 0; ) {
-      const next: LinkOutput[] = [];
-      for (const output of more) {
-        if (output.kind === "beat") this.link.send(this.world.now(), output.node, new Uint8Array(0), next);
-        if (output.kind === "payload") this.heard.push(...(unpackMessages(output.payload) ?? []));
-        if (output.kind !== "datagram") {
-          this.said.push(output);
-          continue;
-        }
-        const victim = this.world.node(output.to.w3 - endpoint(0).w3);
-        const from = victim.outputs.length;
-        victim.group.linkDatagram(this.world.now(), endpoint(this.node), output.bytes);
-        victim.settle();
-        for (const answer of victim.outputs.slice(from))
-          if (answer.kind === "link" && answer.to.w3 === endpoint(this.node).w3)
-            this.link.receive(
-              this.world.now(),
-              endpoint(answer.to.w3 - endpoint(0).w3 === this.node ? victim.id : 0),
-              answer.bytes,
-              next,
-            );
-      }
-      more = next;
-    }
-  }
-}
+import { FLEET, operator, rosterText, signing, Thief, worldOf } from "./thief.ts";
 
 const ring = new TicketKeyRing();
 const keyOf = (change: Partial<BookTicketKey>, world: World): BookTicketKey => {

@@ -205,8 +205,9 @@ test("a flood of records and of shouts: the table ends where it is to, and the r
   for (let i = 0; i < 300; i++) hostile.shout(entropy.bytes(100));
   await vi.advanceTimersByTimeAsync(50);
   const { group } = ends.get(1)!.end.status()!;
-  expect(group.sessions).toBe(200);
-  expect(counts(1)["group_table_full" as never]).toBeGreaterThanOrEqual(100);
+  // An eighth of the 200 rows is kept for what node 1 answers itself.
+  expect(group.sessions).toBe(175);
+  expect(counts(1)["group_table_full" as never]).toBeGreaterThanOrEqual(125);
   expect(counts(1)["group_bus_refused" as never]).toBe(300);
   expect(counts(1).text).toContain("group_table_full");
   // Node 1 goes on answering and owning, and its peer is heard.
