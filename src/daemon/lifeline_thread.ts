@@ -18,6 +18,9 @@ export function startLifelineThread(
   const worker = new Worker(new URL("./lifeline_worker.js", import.meta.url), {
     workerData: { ...setup, lease } satisfies LifelineSetup,
     resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 },
+    // It closes descriptors that the addon opened (closedFirst in drivers/native.ts). Node, which has not seen them
+    // being opened, would print a warning for each.
+    trackUnmanagedFds: false,
   });
   const early: LifelineEvent[] = [];
   let listener: (event: LifelineEvent) => void = (event) => void early.push(event);

@@ -157,6 +157,8 @@ describe.skipIf(skip !== undefined)(`a group under attack${skip === undefined ? 
       await world.route(1);
       await node.stop();
       expect(node.exitCode, `${node.child.signalCode}: ${node.output.slice(-2000)}`).toBe(0);
+      // Node's words when a descriptor of the addon is closed behind its back.
+      expect(node.output).not.toMatch(/unmanaged/);
     } finally {
       await run(["umount", state]);
     }
