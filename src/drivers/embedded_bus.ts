@@ -2,17 +2,11 @@
  * The bus of a node that is alone, or has only the node link: nobody else hears it. What lasts (clients, ticket keys) is
  * on disk when `put` returns and comes back at the next start; live records need no second home in their own process.
  */
-import { closeSync, openSync } from "node:fs";
-import { join } from "node:path";
-import { open } from "lmdb";
 import { AnyhopError } from "../base/errors.ts";
 import type { Bus, BusListener } from "../cluster/bus.ts";
 import { kindOf } from "../cluster/bus_subjects.ts";
 import { BusErrors, entryFault } from "./bus_entries.ts";
-import { makeFolder } from "./folders.ts";
-
-/** First size of the map; lmdb grows it. */
-const MAP_BYTES = 64 * 1024 * 1024;
+import { checkRoom, openEnvironment } from "./lmdb_files.ts";
 
 export interface EmbeddedBusOptions {
   readonly stateDir: string;
@@ -55,6 +49,7 @@ function createBus(
       });
       if (lasting.length === 0) return;
       try {
+        checkRoom(stateDir);
         root.transactionSync(() => {
           for (const { key, value } of lasting)
             if (value === undefined) book.removeSync(key);
@@ -80,12 +75,9 @@ function createBus(
 
 function openBook(stateDir: string, scope: string) {
   try {
-    makeFolder(stateDir, 0o700);
-    const path = join(stateDir, "bus.mdb");
-    // Made first, so that no moment and no umask leaves them readable to others. lmdb fills an empty file.
-    for (const file of [path, `${path}-lock`]) closeSync(openSync(file, "a", 0o600));
-    const root = open({ path, mapSize: MAP_BYTES, overlappingSync: false, maxDbs: 4096 });
-    return { root, book: root.openDB<Uint8Array, string>({ name: `book ${scope}`, encoding: "binary" }) };
+    const name = `book ${scope}`;
+    const root = openEnvironment(stateDir, "bus.mdb", [name]);
+    return { root, book: root.openDB<Uint8Array, string>({ name, encoding: "binary" }) };
   } catch (cause) {
     throw new AnyhopError(
       "state_dir",

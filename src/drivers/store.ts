@@ -3,43 +3,28 @@
  * else in databases of its own. A change is on disk when the call returns: `overlappingSync` would return earlier.
  * Several instances may share the directory, and see each other's records. Files have mode 0600: there are keys in them.
  */
-import { closeSync, openSync, statfsSync } from "node:fs";
-import { join } from "node:path";
-import { open } from "lmdb";
 import { AnyhopError } from "../base/errors.ts";
 import type { ClientRecord, HostItem, SavedTicket, Store, TicketKey } from "../control/spec/ports.ts";
-import { makeFolder } from "./folders.ts";
-
-/** First size of the map; lmdb grows it. */
-const MAP_BYTES = 64 * 1024 * 1024;
-
-/**
- * Free bytes below which nothing is written: more than a transaction needs. A write that fails in the middle of a transaction
- * damages the memory of the process (lmdb 3.5: "corrupted size vs. prev_size" after some of them).
- */
-const ROOM_MIN = 256 << 10;
-
-function checkRoom(stateDir: string): void {
-  const { bavail, bsize } = statfsSync(stateDir);
-  if (bavail * bsize < ROOM_MIN) throw new Error(`No space left on device: fewer than ${ROOM_MIN >> 10} KiB are free`);
-}
+import { checkRoom, openEnvironment } from "./lmdb_files.ts";
 
 /** `scope`: name of the instance; its clients and ticket keys are its own. Throws AnyhopError "state_dir". */
 export function openStore(stateDir: string, scope: string): Store {
   try {
-    makeFolder(stateDir, 0o700);
-    const path = join(stateDir, "seq.mdb");
-    // Made first, so that no moment and no umask leaves them readable to others. lmdb fills an empty file.
-    for (const file of [path, `${path}-lock`]) closeSync(openSync(file, "a", 0o600));
-    const root = open({ path, mapSize: MAP_BYTES, overlappingSync: false, maxDbs: 4096 });
-    const clients = root.openDB<ClientRecord, string>({ name: `clients ${scope}` });
-    const book = root.openDB<Uint8Array, string>({ name: `book ${scope}`, encoding: "binary" });
-    const tickets = root.openDB<TicketKey, number>({ name: `tickets ${scope}` });
-    const saved = root.openDB<SavedTicket, string>({ name: `sessions ${scope}` });
-    const journal = root.openDB<HostItem[], string>({ name: `host ${scope}` });
+    const kinds = ["clients", "book", "tickets", "sessions", "host", "marks", "agreed"] as const;
+    const name = (kind: (typeof kinds)[number]) => ({ name: `${kind} ${scope}` });
+    const root = openEnvironment(
+      stateDir,
+      "seq.mdb",
+      kinds.map((kind) => name(kind).name),
+    );
+    const clients = root.openDB<ClientRecord, string>(name("clients"));
+    const book = root.openDB<Uint8Array, string>({ ...name("book"), encoding: "binary" });
+    const tickets = root.openDB<TicketKey, number>(name("tickets"));
+    const saved = root.openDB<SavedTicket, string>(name("sessions"));
+    const journal = root.openDB<HostItem[], string>(name("host"));
     // bigint: timestamps of handshakes have more than 53 bits.
-    const marks = root.openDB<Uint8Array, string>({ name: `marks ${scope}`, encoding: "binary" });
-    const agreed = root.openDB<Uint8Array, string>({ name: `agreed ${scope}`, encoding: "binary" });
+    const marks = root.openDB<Uint8Array, string>({ ...name("marks"), encoding: "binary" });
+    const agreed = root.openDB<Uint8Array, string>({ ...name("agreed"), encoding: "binary" });
     const mark = (name: string): bigint | undefined => {
       const bytes = marks.get(name);
       return bytes === undefined ? undefined : Buffer.from(bytes).readBigUInt64BE();

@@ -23,7 +23,7 @@ let compiled: string;
 beforeAll(() => {
   folder = mkdtempSync(`${tmpdir()}/anyhop-kill-${process.pid}-`);
   // A child has no vitest around it: the store is compiled once, beside the packages that it needs.
-  for (const file of ["drivers/store", "drivers/folders", "base/errors"]) {
+  for (const file of ["drivers/store", "drivers/folders", "drivers/lmdb_files", "base/errors"]) {
     const { outputText } = ts.transpileModule(readFileSync(`${root}/src/${file}.ts`, "utf8"), {
       compilerOptions: {
         module: ts.ModuleKind.ESNext,
