@@ -161,6 +161,10 @@ function explain(error: NodeJS.ErrnoException, socketPath: string, timeoutMs: nu
       `You may not open ${socketPath}: it belongs to the user that runs the daemon. Use sudo.`,
       cause,
     );
-  const why = error.code === "ENOENT" ? "there is no such socket" : error.message;
+  const whys: Readonly<Record<string, string>> = {
+    ENOENT: "there is no such socket",
+    ECONNREFUSED: "nobody listens there any more, its daemon was killed or is no anyhop",
+  };
+  const why = whys[error.code ?? ""] ?? error.message;
   return new AnyhopError("no_daemon", `No anyhop daemon answers on ${socketPath}: ${why}.`, cause);
 }

@@ -79,7 +79,7 @@ async function publish(from: string, to: string): Promise<void> {
 function alreadyRunning(path: string): AnyhopError {
   return new AnyhopError(
     "already_running",
-    `A daemon is already running on ${path}. Stop it first, or give this one another name or another control socket.`,
+    `A daemon is already running on ${path}. Stop it first (anyhop down), or give this one another name or another control socket.`,
   );
 }
 

@@ -16,8 +16,8 @@ export const EXIT_OK = 0;
 export const EXIT_FAILED = 1;
 /** The command line or the configuration is wrong; nothing was started. */
 export const EXIT_USAGE = 2;
-/** `status`: the daemon runs, but something that was asked of this machine is missing. */
-const EXIT_PROBLEMS = 3;
+/** `status` and `up`: the daemon runs, but something that was asked of this machine is missing. */
+export const EXIT_PROBLEMS = 3;
 
 /** Sessions that status shows. */
 const ROWS = 20;
@@ -80,7 +80,7 @@ Examples:
   anyhop classic -r 192.0.2.1 -d tun0 -n 10.9.0.2/24 -e right --passphrase-file /etc/anyhop/phrase
   anyhop status
 
-Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuration, 3 something is missing on this machine (status).`,
+Exit codes: 0 done, 1 failed while running, 2 wrong command line or configuration, 3 it runs, but something is missing on this machine (status, up).`,
     );
   // A subcommand of its own, so that help lists it; its words never come here (see runCli).
   program.command("classic").description("run with the command line of anytun or uanytun; see classic --help");

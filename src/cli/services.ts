@@ -11,14 +11,40 @@ export function serviceLines(services: readonly ServiceStatus[], nowMs: number):
   return services.flatMap((service, k) => [...(k > 0 ? [""] : []), ...oneService(service, nowMs)]);
 }
 
+/** Of the addresses and routes that file and node ask for, those that this machine has. */
+export function present({ device, addresses, routes, host }: ServiceStatus): {
+  readonly addresses: readonly string[];
+  readonly routes: readonly string[];
+} {
+  const absent = new Set(
+    host.filter(({ state }) => state === "missing" || state === "left_out").map(({ what }) => what),
+  );
+  return {
+    addresses: addresses.filter((address) => !absent.has(`address ${address} on ${device}`)),
+    routes: routes.filter((route) => !absent.has(`route ${route} via ${device}`)),
+  };
+}
+
+/** What this machine can't have, because a whole family is off: one line for each reason. */
+export function leftOut({ host }: ServiceStatus): string[] {
+  const reasons = new Map<string, string[]>();
+  for (const { what, state, why } of host) {
+    if (state !== "left_out") continue;
+    reasons.set(why ?? "", [...(reasons.get(why ?? "") ?? []), what]);
+  }
+  return [...reasons].map(([why, what]) => `left out: ${what.join(", ")}; ${why}`);
+}
+
 function oneService(service: ServiceStatus, nowMs: number): string[] {
-  const { name, state, remote, device, addresses, routes, dns, mtu, sessions, upSinceMs } = service;
+  const { name, state, remote, device, dns, mtu, sessions, upSinceMs } = service;
+  const { addresses, routes } = present(service);
   const ago = (ms: number) => duration(Math.max(0, nowMs - ms));
   const how = state === "up" && upSinceMs !== null ? `up for ${ago(upSinceMs)}` : STATES[state];
   const lines = [`service ${name}: ${how}, node ${remote ?? "not found yet"}`, ...contact(service, nowMs)];
   if (addresses.length > 0) lines.push(`  ${device} (MTU ${mtu})   ${addresses.join(", ")}`);
   if (routes.length > 0) lines.push(`  routes ${routes.join(", ")}`);
   if (dns.length > 0) lines.push(`  name servers ${dns.join(", ")}`);
+  lines.push(...leftOut(service).map((line) => `  ${line}`));
   lines.push(...protection(service, nowMs));
   if (sessions.length === 0) return lines;
   const head = ["  SESSION", "NODE", "USE", "HEARD", "AGE", "REKEY", "BY", "CIPHER", "SENDERS", "RECEIVED", "SENT"];

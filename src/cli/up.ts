@@ -1,8 +1,8 @@
 /** What `anyhop up` says at its end: what came up, or why it did not. Pure. */
 import type { ServiceStatus, Status } from "../api/contract.ts";
-import { STATES } from "./services.ts";
+import { leftOut, present, STATES } from "./services.ts";
 
-/** One line for each service of a client, or one for a node. */
+/** One line for each service of a client, or one for a node, and one with "!" for everything that is wrong. */
 export function renderUp({ name, services, device, listen, faults }: Status): string {
   const lines =
     services.length > 0
@@ -11,12 +11,15 @@ export function renderUp({ name, services, device, listen, faults }: Status): st
           `${name} is up: ${device.name} (MTU ${device.mtu}) with ${device.addresses.join(", ") || "no address"}, listening on ` +
             listen.map(({ address, port }) => `${address} port ${port}`).join(", "),
         ];
-  return [...lines, ...faults.map((fault) => `! ${fault}`), ""].join("\n");
+  const wrong = [...services.flatMap(({ hostProblems }) => hostProblems.map(({ text }) => text)), ...faults];
+  return [...lines, ...services.flatMap(leftOut), ...wrong.map((fault) => `! ${fault}`), ""].join("\n");
 }
 
-function describe({ name, remote, node, device, mtu, addresses, routes }: ServiceStatus): string {
+function describe(service: ServiceStatus): string {
+  const { name, remote, node, device, mtu } = service;
+  const { addresses, routes } = present(service);
   const through = node === null ? remote : `node ${node} at ${remote}`;
-  const inside = `${device} (MTU ${mtu}) with ${addresses.join(", ")}`;
+  const inside = `${device} (MTU ${mtu}) with ${addresses.join(", ") || "no address"}`;
   return `service ${name} through ${through}, ${inside}, routes ${routes.join(", ") || "none"}`;
 }
 

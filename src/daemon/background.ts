@@ -25,8 +25,8 @@ export interface Watcher {
 
 export type Start =
   | { readonly kind: "ready" }
-  /** It has ended by itself. */
-  | { readonly kind: "ended"; readonly code: number }
+  /** It has ended by itself. `signal`: what killed it. */
+  | { readonly kind: "ended"; readonly code: number; readonly signal: NodeJS.Signals | null }
   /** It is not ready in time. */
   | { readonly kind: "late" }
   /** This program was told to end. */
@@ -38,7 +38,7 @@ export class Background {
   socketPath: string | undefined;
   readonly #child: ChildProcess;
   readonly #ready: Promise<void>;
-  readonly #ended: Promise<number>;
+  readonly #ended: Promise<Extract<Start, { kind: "ended" }>>;
 
   /** Starts this program again with `argv`. */
   constructor(argv: readonly string[], watcher: Watcher) {
@@ -55,17 +55,14 @@ export class Background {
       });
     });
     this.#ended = new Promise((resolve) => {
-      this.#child.on("close", (code) => resolve(code ?? 1));
+      this.#child.on("close", (code, signal) => resolve({ kind: "ended", code: code ?? 1, signal }));
     });
   }
 
   /** Waits until the daemon is ready or will not be; `timeoutMs` undefined: as long as it takes. */
   async start(timeoutMs?: number): Promise<Start> {
     let timer: NodeJS.Timeout | undefined;
-    const waits: Promise<Start>[] = [
-      this.#ready.then(() => ({ kind: "ready" })),
-      this.#ended.then((code) => ({ kind: "ended", code })),
-    ];
+    const waits: Promise<Start>[] = [this.#ready.then(() => ({ kind: "ready" })), this.#ended];
     if (timeoutMs !== undefined)
       waits.push(
         new Promise((resolve) => {

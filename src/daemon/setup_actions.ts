@@ -2,6 +2,7 @@
  * What the commands about keys and files do: wires randomness, files, the store and the API into the pure parts of
  * `control/`. Secrets go to standard output only where the command is for that.
  */
+import { unlinkSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { basename, dirname, resolve } from "node:path";
 import { ask, getHealth } from "../api/client.ts";
@@ -44,6 +45,8 @@ const CONFIG_DIR = "/etc/anyhop";
 const PORT = 4444;
 const STDIN_LEN_MAX = 64 * 1024;
 const POOL = "10.9.0.0/24";
+/** Bytes, more than a client's file has. */
+const INVITATION_ROOM = 8192;
 const SYSLOG = "syslog:3,anyhop,daemon";
 
 export function createSetupActions(io: SetupIo): SetupActions {
@@ -117,10 +120,20 @@ export function createSetupActions(io: SetupIo): SetupActions {
       requireName("The name of a client", name);
       const path = options.output === undefined ? undefined : resolve(options.output);
       if (path !== undefined && configEnv.modeOf(path) !== undefined)
-        throw new AnyhopError("exists", `${path} is there already; nothing was done.`);
-      const file = await makeClient(name, options, io);
+        throw new AnyhopError("exists", `${path} is there already; nothing was done. Name another file with -o.`);
+      const write = (text: string, force: boolean) =>
+        writeSecretFiles(dirname(path!), new Map([[basename(path!), text]]), force);
+      // Name and room first: the key of a client whose file can't be written would be lost.
+      if (path !== undefined) write("#".repeat(INVITATION_ROOM), false);
+      let file: string;
+      try {
+        file = await makeClient(name, options, io);
+      } catch (error) {
+        if (path !== undefined) unlinkSync(path);
+        throw error;
+      }
       if (path !== undefined) {
-        writeSecretFiles(dirname(path), new Map([[basename(path), file]]), false);
+        write(file, true);
         err(`${path} makes ${name} a client. It holds a private key: hand it over by a safe way.\n`);
       } else if (options.qr) {
         const { default: encodeQr } = await import("qr");

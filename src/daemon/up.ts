@@ -3,7 +3,8 @@
  * reason why it is not. What is not up is stopped, so that a failed `up` leaves nothing behind, unless it is to go on asking.
  */
 import { getStatus } from "../api/client.ts";
-import type { Status } from "../api/contract.ts";
+import { problemsOfHost, type Status } from "../api/contract.ts";
+import { EXIT_PROBLEMS } from "../cli/program.ts";
 import type { UpOptions } from "../cli/setup.ts";
 import { notUp, renderUp } from "../cli/up.ts";
 import { Background } from "./background.ts";
@@ -18,7 +19,7 @@ interface Result {
   readonly up: boolean;
   /** running: it goes on; stopped: by this command; ended: by itself. */
   readonly daemon: "running" | "stopped" | "ended";
-  /** Stable: a reason of docs/OPERATIONS.md, or timeout, interrupted, failed; null when it is up. */
+  /** Stable: a reason of docs/OPERATIONS.md, or timeout, interrupted, failed; null when it is up and nothing is missing. */
   readonly reason: string | null;
   readonly message: string;
   readonly status: Status | null;
@@ -43,17 +44,23 @@ export async function up(argv: readonly string[], options: UpOptions, io: UpIo):
     return code;
   };
   const start = await daemon.start(options.timeoutS * 1000);
-  if (start.kind === "ended")
-    // It has said why.
+  if (start.kind === "ended") {
+    if (said.trim() === "") {
+      said = `The daemon ended ${start.signal === null ? `with status ${start.code}` : `by signal ${start.signal}`} and gave no reason. Look into the log of the system, or run it in the foreground: anyhop run FILE.`;
+      io.err(`anyhop: ${said}\n`);
+    }
     return options.json
       ? end({ up: false, daemon: "ended", reason: "failed", message: said.trim(), status: null }, start.code || 1)
       : start.code || 1;
+  }
   const status =
     daemon.socketPath === undefined ? null : await getStatus(daemon.socketPath, STATUS_MS).catch(() => null);
   if (start.kind === "ready") {
     daemon.letGo();
     const message = status === null ? "It is up.\n" : renderUp(status);
-    return end({ up: true, daemon: "running", reason: null, message, status }, 0);
+    const isWhole = status === null || problemsOfHost(status).length === 0;
+    const reason = isWhole ? null : "host";
+    return end({ up: true, daemon: "running", reason, message, status }, isWhole ? 0 : EXIT_PROBLEMS);
   }
   if (start.kind === "late" && options.keepTrying) {
     daemon.letGo();

@@ -229,7 +229,8 @@ function batch(lines: readonly string[]): Promise<string> {
 function json<T>(args: readonly string[]): Promise<readonly T[]> {
   return new Promise((resolve, reject) => {
     execFile("ip", [...args], { maxBuffer: 256 * 1024 * 1024 }, (error, stdout) => {
-      if (error !== null && error.code === "ENOENT") return reject(noTool(error));
+      // A text, and not the exit code: it did not run.
+      if (error !== null && typeof error.code === "string") return reject(noTool(error));
       try {
         resolve(error === null && stdout.trim() !== "" ? (JSON.parse(stdout) as T[]) : []);
       } catch {
@@ -239,5 +240,10 @@ function json<T>(args: readonly string[]): Promise<readonly T[]> {
   });
 }
 
-const noTool = (cause: Error): AnyhopError =>
-  new AnyhopError("ip_tool", "The program `ip` is missing: install it with `apt-get install iproute2`.", { cause });
+function noTool(cause: Error & { readonly code?: unknown }): AnyhopError {
+  const why =
+    cause.code === "ENOENT"
+      ? "is missing: install it with `apt-get install iproute2`."
+      : `could not be run: ${cause.message}.`;
+  return new AnyhopError("ip_tool", `The program \`ip\` ${why}`, { cause });
+}

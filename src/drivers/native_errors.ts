@@ -21,7 +21,7 @@ function failure(result: number, beginning: string, reasons: Readonly<Record<str
 /** A UDP socket that could not be opened. */
 export function socketError(result: number, address: string, port: number): AnyhopError {
   return failure(result, `Cannot listen on port ${port} of ${address}`, {
-    EADDRINUSE: "another program uses it; choose another port or stop that program",
+    EADDRINUSE: "another program uses it (ss -ulpn shows which); choose another port or stop that program",
     EADDRNOTAVAIL:
       "this host does not have the address; add it to an interface (`ip address add`) or listen on another",
     EAFNOSUPPORT: "this host has no IPv6; listen on an IPv4 address or switch IPv6 on",

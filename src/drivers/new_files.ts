@@ -21,7 +21,7 @@ export function writeSecretFiles(folder: string, files: ReadonlyMap<string, stri
     if (cause instanceof AnyhopError) throw cause;
     throw new AnyhopError(
       "unwritable",
-      `Nothing can be written to ${folder}: ${(cause as Error).message}. Use sudo, or --dir with a folder of yours.`,
+      `Nothing can be written to ${folder}: ${(cause as Error).message}. Use sudo, or name a folder of yours.`,
       { cause },
     );
   }
@@ -37,12 +37,12 @@ function writeSecret(path: string, content: string, force: boolean): void {
   const temporary = `${path}.${process.pid}`;
   const fd = openSync(temporary, "wx", 0o600);
   try {
-    writeSync(fd, content);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  try {
+    try {
+      writeSync(fd, content);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
     // link(2) fails when the name is taken meanwhile, rename(2) replaces it.
     if (force) renameSync(temporary, path);
     else linkSync(temporary, path);

@@ -119,12 +119,23 @@ describe("status", () => {
     expect(await cli("status")).toMatchObject({ code: 1, err: expect.stringContaining(`no socket in ${socketDir}`) });
     expect(await cli("status", "node")).toMatchObject({
       code: 1,
-      err: `anyhop: No anyhop daemon answers on ${socketDir}/node.sock: there is no such socket.\n`,
+      err: `anyhop: node is not running: there is no socket ${socketDir}/node.sock. Nothing runs (no socket in ${socketDir}).\n`,
     });
+    await daemon("other");
+    for (const word of ["status", "down"])
+      expect((await cli(word, "node")).err).toBe(
+        `anyhop: node is not running: there is no socket ${socketDir}/node.sock. There is other.\n`,
+      );
   });
 
   test("a path as name, or both, is wrong usage", async () => {
     expect(await cli("status", "/run/x.sock")).toMatchObject({ code: 2, err: expect.stringContaining("--socket") });
     expect((await cli("status", "a", "--socket", "b")).code).toBe(2);
+    // What stands behind `up` is no name behind `down`.
+    await daemon("anna");
+    expect(await cli("down", "./anna.toml")).toMatchObject({
+      code: 2,
+      err: `anyhop: "./anna.toml" is a configuration file; give the name of the instance: there is anna.\n`,
+    });
   });
 });

@@ -64,10 +64,17 @@ test("of a client: its services with their sessions, and no table of tunnels", (
     ...{ reason: "port_closed", message: "192.0.2.1 says that nobody listens.", count: 2, over: false },
     ...{ firstMs: nowMs - 9000, lastMs: nowMs - 2000 },
   };
+  const off = { sinceMs: nowMs, restored: 0, restoredMs: null };
+  const host = [
+    { ...off, what: "address 10.9.0.2/32 on tun0", state: "ok" as const, why: null },
+    { ...off, what: "address 2001:db8:9::2/128 on tun0", state: "left_out" as const, why: "IPv6 is off on tun0" },
+    { ...off, what: "route 192.0.2.0/24 via tun0", state: "missing" as const, why: "it is in the way" },
+  ];
   const services = [
     {
       ...{ name: "example", state: "up" as const, device: "tun0", remote: "192.0.2.1:4444", mtu: 1400 },
-      ...{ addresses: ["10.9.0.2/32"], routes: ["10.9.0.0/24"], dns: ["10.9.0.1"], host: [], hooks: [] },
+      ...{ addresses: ["10.9.0.2/32", "2001:db8:9::2/128"], routes: ["10.9.0.0/24", "192.0.2.0/24"], hooks: [] },
+      ...{ dns: ["10.9.0.1"], host },
       ...{ protected: true, hostProblems: [], beside: ["10.9.0.64/26 dev eth1"] },
       ...{ node: 2, nodeSinceMs: nowMs - 90_000, moves: 3, upSinceMs: nowMs - 600_000, handshakeMs: nowMs - 61_000 },
       ...{ asking: null, problem: { ...problem, over: true } },
@@ -86,12 +93,13 @@ test("of a client: its services with their sessions, and no table of tunnels", (
   expect(all).toContain("buffers  8.0 MiB for each socket to receive into");
   expect(all).toContain("         3 packets found its queue full: the shard had no time on the processor");
   const at = all.indexOf("service example: up for 10 min, node 192.0.2.1:4444");
-  expect(all.slice(at + 1, at + 17).map((each) => each.trim().replace(/ {2,}/g, "|"))).toEqual([
+  expect(all.slice(at + 1, at + 18).map((each) => each.trim().replace(/ {2,}/g, "|"))).toEqual([
     "node 2 answers, for 1 min 30 s, 3 moves so far; last handshake 1 min 1 s ago",
     "it was port_closed (2 times since 9 s, last 2 s ago): 192.0.2.1 says that nobody listens.",
     "tun0 (MTU 1400)|10.9.0.2/32",
     "routes 10.9.0.0/24",
     "name servers 10.9.0.1",
+    "left out: address 2001:db8:9::2/128 on tun0; IPv6 is off on tun0",
     "protected: what belongs into the tunnel goes there, or nowhere",
     "beside the tunnel, as networks of this machine: 10.9.0.64/26 dev eth1",
     "SESSION|NODE|USE|HEARD|AGE|REKEY|BY|CIPHER|SENDERS|RECEIVED|SENT",

@@ -117,9 +117,9 @@ describe("why it is not up", () => {
     ["no route", { remotes: [{ host: NODE, port: 5 }], reach: "no_route" }, "no_route", /no route to 192\.0\.2\.1:5/],
     [
       "no name",
-      { resolve: async () => Promise.reject(new Error("ENOTFOUND")) },
+      { resolve: async () => Promise.reject(Object.assign(new Error("E"), { code: "ENOTFOUND" })) },
       "no_name",
-      /was not found \(ENOTFOUND\)/,
+      /was not found: there is no such name; .*\(ENOTFOUND\)/,
     ],
     ["no family", { resolve: async () => ["2001:db8::1"] }, "no_name", /no address of a family/],
   ])("%s", async (_, options, reason, says) => {

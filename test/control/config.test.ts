@@ -237,7 +237,11 @@ const errors: [what: string, text: string, message: RegExp][] = [
   ["list expected", `[listen]\naddresses = "::" # HERE\n${T}`, /must be a list of addresses/],
   ["table expected", `listen = 3 # HERE\n${T}`, /listen must be a table/],
   ["element type", `${T}routes = ["10.0.0.0/8",\n7] # HERE\n`, /routes\[1\] must be a prefix in quotes, not 7/],
-  ["no tunnel", `name = "x"`, /there is no tunnel/],
+  [
+    "no tunnel",
+    `name = "x"`,
+    /there is neither a \[node\], nor a \[\[service\]\] of a client, nor a \[\[tunnel\]\]; `anyhop init node`/,
+  ],
   ["tunnel as one table", `[tunnel] # HERE\nname = "a"\n`, /must be written as \[\[tunnel\]\]/],
   ["tunnel without name", `[[tunnel]] # HERE\npassphrase_file = "/s/phrase"\n`, /tunnel\[0\] has no name/],
   ["bad tunnel name", `${T.replace('"a"', '"a b" # HERE')}`, /must be 1 to 64 letters/],

@@ -247,4 +247,35 @@ kill_switch = ${killSwitch}`,
     expect(await host.ip("route", "get", "10.5.0.7")).toContain("dev lan0");
     await client.stop();
   }, 90_000);
+
+  test("a network of the node's host that is its pool, too, is said; a route to the pool that somebody removed is set again", async () => {
+    const node = world.pair.left;
+    const status = () => world.cli("status");
+    const isWhole = async () => (await status()).code === 0;
+    expect(await isWhole()).toBe(true);
+    try {
+      await node.ip("link", "add", "lan0", "type", "veth", "peer", "name", "lan1");
+      for (const name of ["lan0", "lan1"]) await node.ip("link", "set", name, "up");
+      await node.ip("addr", "add", "10.9.0.77/24", "dev", "lan0");
+      // As if it had been there first: packets take the first of two equal routes.
+      await node.ip("route", "del", POOL[0], "dev", "lan0");
+      await node.ip("route", "prepend", POOL[0], "dev", "lan0", "proto", "kernel");
+      const said =
+        /! route 10\.9\.0\.0\/24 via tun0: missing since .*; packets to 10\.9\.0\.129 leave by lan0, not through the tunnel: give one /;
+      await until("it is said", async () => said.test((await status()).stdout));
+      expect((await status()).code).toBe(3);
+      // Nobody takes the other network its route.
+      expect(await node.ip("route", "show", POOL[0], "dev", "lan0")).toContain("proto kernel");
+    } finally {
+      await node.run(["ip", "link", "del", "lan0"]);
+    }
+    await until("all is well", isWhole);
+    await node.ip("route", "del", POOL[0], "dev", "tun0");
+    await until("it is there again", async () => (await node.ip("route", "show", POOL[0])).includes("dev tun0"));
+    await until("it is counted", async () =>
+      /route 10\.9\.0\.0\/24 via tun0 \(removed by somebody and set again \d/.test((await status()).stdout),
+    );
+    await node.ip("link", "set", "tun0", "down");
+    await until("all is well again", async () => (await isWhole()) && (await node.ip("route", "show", POOL[0])) !== "");
+  }, 60_000);
 });

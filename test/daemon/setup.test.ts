@@ -1,5 +1,15 @@
 /** Keys, init, invite and import on a real disk: what is written, with which mode, and that it is good. */
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startApiServer } from "../../src/api/server.ts";
@@ -177,6 +187,16 @@ describe("invite", () => {
     await store.close();
     await expect(setup().invite("anna", { ...guest, config })).rejects.toMatchObject({ code: "client_exists" });
     await expect(setup().invite("bela", { ...guest, config, output })).rejects.toMatchObject({ code: "exists" });
+    // A file that can't be written makes no client, and a client that can't be made no file.
+    const nowhere = "/proc/anyhop/bela.toml";
+    await expect(setup().invite("bela", { ...guest, config, output: nowhere })).rejects.toMatchObject({
+      code: "unwritable",
+    });
+    const again = `${folder}/again.toml`;
+    await expect(setup().invite("anna", { ...guest, config, output: again })).rejects.toMatchObject({
+      code: "client_exists",
+    });
+    expect(existsSync(again)).toBe(false);
     out = "";
     await setup().invite("bela", { ...guest, config, qr: true });
     expect(out.split("\n").length).toBeLessThan(45);

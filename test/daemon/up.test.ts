@@ -1,8 +1,8 @@
 /** `anyhop up` as people meet it: it says what came up, or why it did not, and leaves nothing behind that is not up. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import type { Output, Program } from "../../src/bench/netns.ts";
+import { must, type Output, type Program, run } from "../../src/bench/netns.ts";
 import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
 import { whyNoNetns } from "../support/netns.ts";
 import { INNER_NODE, SessionPair, until } from "./session_pair.ts";
@@ -153,6 +153,72 @@ describe.skipIf(why !== undefined)(`anyhop up${why === undefined ? "" : ` (${why
     node = await world.startNode();
     await until("it is up", async () => (await ask("status")).stdout.includes("service node: up for"), [node]);
     expect((await ask("status")).stdout).toMatch(/it was (no_answer|port_closed) /);
+  });
+
+  test("up, but a network of this machine is in the way: status 3, and what is missing is not listed as there", async () => {
+    const host = world.pair.right;
+    await host.ip("link", "add", "lan0", "type", "veth", "peer", "name", "lan1");
+    try {
+      for (const name of ["lan0", "lan1"]) await host.ip("link", "set", name, "up");
+      await host.ip("addr", "add", "10.9.0.77/24", "dev", "lan0");
+      const { code, stdout } = await up();
+      expect([code, stdout]).toEqual([
+        3,
+        expect.stringMatching(
+          /^anna is up: .* with [0-9a-f:]+\/128, routes [0-9a-f:]+\/64\n! address 10\.9\.0\.2\/32 .*\n! 10\.9\.0\.0\/24: packets leave this host in clear; 10\.9\.0\.0\/24 is the network of lan0: give one/,
+        ),
+      ]);
+      expect((await ask("status")).stdout).not.toMatch(/ {2}routes .*10\.9\.0\.0/);
+      await ask("down");
+      const result = JSON.parse((await up("--json")).stdout);
+      expect(result).toMatchObject({ up: true, daemon: "running", reason: "host" });
+    } finally {
+      await host.run(["ip", "link", "del", "lan0"]);
+    }
+  });
+
+  test("without the program ip nothing is taken to be set: not up, with the reason", async () => {
+    const bin = `${world.dir}/bin`;
+    mkdirSync(bin);
+    for (const name of ["node", "env"])
+      symlinkSync(execFileSync("which", [name], { encoding: "utf8" }).trim(), `${bin}/${name}`);
+    const { code, stdout, stderr } = await world.pair.right.run(["env", `PATH=${bin}`, ...words("--timeout", "4")]);
+    expect([code, stdout]).toEqual([1, ""]);
+    expect(stderr).toMatch(
+      /service node: host: .*what this host has can't be seen\. The program `ip` is missing: install it with `apt-get install iproute2`/,
+    );
+  });
+
+  test("a daemon that is killed meanwhile, and one whose disk is full: said in a sentence", async () => {
+    world.change("anna", (text) => text.replace("192.0.2.1:4444", "192.0.2.99:4444"));
+    const waiting = world.pair.right.start(words("--timeout", "600"));
+    await until("it asks", () => waiting.output.includes("asks for the 2nd time"), [waiting]);
+    const { pid } = JSON.parse((await ask("status", "--json")).stdout);
+    process.kill(pid, "SIGKILL");
+    await until("up has ended", () => !waiting.alive, [waiting]);
+    expect(waiting.exitCode).toBe(1);
+    expect(waiting.output).toContain("anyhop: The daemon ended by signal SIGKILL and gave no reason.");
+    rmSync(world.socket("anna"), { force: true });
+
+    const state = `${world.dir}/full`;
+    mkdirSync(state);
+    await must(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", state]);
+    try {
+      // Nothing is free, and a little, but not enough.
+      for (const bytes of [65_536, 40_000]) {
+        writeFileSync(`${state}/filler`, Buffer.alloc(bytes));
+        world.change("anna", () => original.replace(/state = .*/, `state = "${state}/${bytes}"`));
+        const { code, stderr } = await up();
+        expect([code, stderr]).toEqual([
+          1,
+          expect.stringMatching(
+            /^anyhop: Nothing can be kept in .*\(No space left on device: fewer than 256 KiB are free\)/,
+          ),
+        ]);
+      }
+    } finally {
+      await run(["umount", state]);
+    }
   });
 
   test("wrong words and wrong files are status 2, and start nothing", async () => {

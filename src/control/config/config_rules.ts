@@ -126,7 +126,11 @@ export function checkShards(config: Config, report: Report): void {
 /** Without sessions there is at least one tunnel. */
 export function checkTunnels(config: Config, report: Report): void {
   if (config.tunnel.length === 0 && !report.isTainted(["tunnel"]))
-    report.error([], "there is no tunnel", "add a [[tunnel]] table with name, role and passphrase_file");
+    report.error(
+      [],
+      "there is neither a [node], nor a [[service]] of a client, nor a [[tunnel]]",
+      "`anyhop init node` and `anyhop init client` write whole files; a [[tunnel]] needs name, role and passphrase_file",
+    );
 }
 
 /** Names and muxes of tunnels differ. */

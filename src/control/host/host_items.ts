@@ -3,7 +3,7 @@
  * rule of overlaps is in docs/OPERATIONS.md, "Networks that overlap".
  */
 import { formatAddress, parseAddress } from "../../base/ip.ts";
-import { contains, mask, overlap, type Prefix, parsePrefix } from "../../base/prefix.ts";
+import { contains, formatPrefix, mask, overlap, type Prefix, parsePrefix } from "../../base/prefix.ts";
 import type { HostFacts, HostItem, HostRoute } from "../spec/ports.ts";
 
 /** As an item, but that the way of a pin is what the host's other routes say. */
@@ -23,6 +23,12 @@ export const familyOfPrefix = (prefix: string): 4 | 6 => (prefix.includes(":") ?
 export function familyOfWish(wish: Wish | HostItem): 4 | 6 | undefined {
   if (wish.kind === "link") return undefined;
   return familyOfPrefix(wish.kind === "address" ? wish.address : wish.prefix);
+}
+
+/** The network that an address with prefix length is in: "10.9.0.1/24" gives 10.9.0.0/24. None for a host's own length. */
+export function networkOf(address: string): string[] {
+  const prefix = parsePrefix(address)!;
+  return prefix.length >= (prefix.family === 4 ? 31 : 127) ? [] : [formatPrefix(prefix)];
 }
 
 /** Tells wishes apart. */
@@ -111,7 +117,7 @@ export function isThere(wish: Wish, facts: HostFacts, device: string): boolean {
  * A wider route over a gateway is no overlap, and of a narrower one nothing is taken away.
  */
 export function overlapOf(wish: Wish, facts: HostFacts, device: string): string | undefined {
-  if (wish.kind !== "route" && wish.kind !== "address") return undefined;
+  if ((wish.kind !== "route" && wish.kind !== "address") || ("network" in wish && wish.network)) return undefined;
   const own = parsePrefix(wish.kind === "route" ? wish.prefix : wish.address.split("/")[0])!;
   for (const route of facts.routes) {
     if (route.type !== "unicast" || isOwn(route, device) || isEverywhere(route.prefix)) continue;

@@ -13,6 +13,7 @@ import {
   familyOfWish,
   hasFamily,
   isThere,
+  networkOf,
   overlapOf,
   sampleOf,
   sentence,
@@ -197,24 +198,34 @@ export class HostKeeper {
     this.#running = this.#running.then(async () => {
       this.#waiting = false;
       if (this.#stopped) return;
-      await this.#compare().catch((error: Error) => {
-        if (!this.#blind)
-          this.#warn(`${this.#use.label}: what this host has can't be seen (${error.message}); it is not kept`);
-        this.#blind = true;
-      });
+      await this.#compare().catch((error: Error) => this.#unseen(error.message));
     });
     return this.#running;
+  }
+
+  /** Nobody knows what the kernel has, so nothing is taken to be there. */
+  #unseen(message: string): void {
+    const { clock, label } = this.#use;
+    const why = `what this host has can't be seen. ${message}`;
+    if (!this.#blind) this.#warn(`${label}: ${why}`);
+    this.#blind = true;
+    this.#entries = this.#entriesOf([...this.#wishes.values()].flat());
+    for (const entry of this.#entries.values()) {
+      if (entry.state !== "missing") entry.sinceMs = clock.wallMs();
+      Object.assign(entry, { state: "missing", why });
+    }
+    this.#checkIn(RESTORE_EACH_MS);
   }
 
   async #compare(): Promise<void> {
     const { clock, host } = this.#use;
     const wishes = [...this.#wishes.values()].flat();
     wishes.sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind));
-    const all = wishes.some(({ kind }) => kind !== "link" && kind !== "address");
+    const all = wishes.some((wish) => wish.kind !== "link" && wish.kind !== "address" && !isNetwork(wish));
     const before = await host.look(this.#device, all);
     this.#lookedMs = clock.monotonicMs();
     this.#blind = false;
-    this.#entries = new Map(wishes.map((wish) => [wishKey(wish), this.#entryOf(wish)]));
+    this.#entries = this.#entriesOf(wishes);
     for (const wish of wishes) if (wish.kind === "address" || wish.kind === "route") this.#had.set(wishKey(wish), wish);
     const { add, remove } = this.#plan(before);
     this.#calm = add.length === 0 && remove.length === 0;
@@ -240,6 +251,10 @@ export class HostKeeper {
     if ([...this.#entries.values()].some(({ lost }) => lost)) this.#checkIn(RESTORE_EACH_MS);
   }
 
+  #entriesOf(wishes: readonly Wish[]): Map<string, Entry> {
+    return new Map(wishes.map((wish) => [wishKey(wish), this.#entryOf(wish)]));
+  }
+
   #entryOf(wish: Wish): Entry {
     const known = this.#entries.get(wishKey(wish));
     if (known !== undefined) return Object.assign(known, { wish });
@@ -261,6 +276,10 @@ export class HostKeeper {
   #plan(facts: HostFacts) {
     const add: { readonly entry: Entry; readonly item: HostItem }[] = [];
     const remove: HostItem[] = [];
+    // The kernel makes the routes of their networks with the addresses.
+    const lacksAddress = [...this.#entries.values()].some(
+      ({ wish }) => wish.kind === "address" && !isThere(wish, facts, this.#device),
+    );
     for (const entry of this.#entries.values()) {
       const { wish } = entry;
       const there = isThere(wish, facts, this.#device);
@@ -268,7 +287,7 @@ export class HostKeeper {
         if (there) remove.push(wish);
         continue;
       }
-      if (there || (facts.device === undefined && "device" in wish)) continue;
+      if (there || (facts.device === undefined && "device" in wish) || (isNetwork(wish) && lacksAddress)) continue;
       const item = this.#itemOf(wish, facts);
       if (item === undefined) continue;
       // A pin that is to lead elsewhere was not removed by anybody.
@@ -323,12 +342,16 @@ export class HostKeeper {
     return `something on this host removes it again and again, it was set again ${restored} times: look with ip monitor what does`;
   }
 
-  /** Routes that are there, but whose packets a rule of this host leads elsewhere. */
+  /**
+   * Routes that are there, but whose packets leave by another device: a rule of this host leads them there, or the network of our
+   * address is also that of another device.
+   */
   async #detours(facts: HostFacts): Promise<Map<Entry, string>> {
     const found = new Map<Entry, string>();
-    if (facts.rules.length === 0) return found;
-    const routes = [...this.#entries.values()].filter(({ wish }) => wish.kind === "route").slice(0, SAMPLES_MAX);
-    for (const entry of routes) {
+    const asked = [...this.#entries.values()].filter(
+      ({ wish }) => wish.kind === "route" && (isNetwork(wish) || facts.rules.length > 0),
+    );
+    for (const entry of asked.slice(0, SAMPLES_MAX)) {
       const { wish } = entry;
       if (wish.kind !== "route" || !isThere(wish, facts, this.#device)) continue;
       const sample = sampleOf(wish.prefix);
@@ -336,10 +359,10 @@ export class HostKeeper {
       if (beside !== undefined && lengthOf(beside.prefix) > lengthOf(wish.prefix)) continue;
       const device = await this.#use.host.deviceTo(sample);
       if (device === undefined || device === this.#device || device === "lo") continue;
-      found.set(
-        entry,
-        `they leave by ${device}, because a rule of this host is asked before the routes: ${facts.rules.join(", ")}`,
-      );
+      const why = isNetwork(wish)
+        ? `packets to ${sample} leave by ${device}, not through the tunnel: give one of the two networks another prefix (pool of [node], or the network of ${device})`
+        : `they leave by ${device}, because a rule of this host is asked before the routes: ${facts.rules.join(", ")}`;
+      found.set(entry, why);
     }
     return found;
   }
@@ -378,12 +401,15 @@ export class HostKeeper {
   }
 }
 
+/** The route that the kernel makes with an address of ours. */
+const isNetwork = (wish: Wish): boolean => wish.kind === "route" && wish.network === true;
 const isSet = ({ state }: Entry): boolean => state === "ok" || state === "restored";
 const lengthOf = (prefix: string): number => Number(prefix.split("/")[1]);
 
 /**
- * Wants a device with addresses and routes, up. A default MTU is only a beginning: one that somebody sets by hand stays. Throws AnyhopError when none of it can be had: the device can't be brought up,
- * or every address is missing.
+ * Wants a device with addresses and routes, up. A default MTU is only a beginning: one that somebody sets by hand stays.
+ * `networks`: packets to the networks of the addresses must leave by this device. Throws AnyhopError when none of it can be had: the
+ * device can't be brought up, or every address is missing.
  */
 export async function keepDevice(
   keeper: HostKeeper,
@@ -391,6 +417,7 @@ export async function keepDevice(
   mtuBytes: number,
   addresses: readonly string[],
   routes: readonly string[] = [],
+  networks = false,
 ): Promise<void> {
   await keeper.want("device", [
     {
@@ -402,6 +429,12 @@ export async function keepDevice(
   ]);
   const useless = uselessOf(keeper.kept);
   if (useless !== undefined) throw useless;
+  if (!networks) return;
+  const prefixes = new Set(addresses.flatMap(networkOf));
+  await keeper.want(
+    "networks",
+    [...prefixes].map((prefix) => ({ kind: "route", device, prefix, network: true }) as const),
+  );
 }
 
 /** Why a device is of no use: it is not up, or has none of its addresses, or none of its routes; undefined: it is. */

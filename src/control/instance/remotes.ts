@@ -58,7 +58,7 @@ export class Remotes {
   async #placesOf({ host, port }: Remote): Promise<Place[]> {
     if (parseAddress(host) === undefined) this.#use.looking(host);
     const texts = await this.#use.resolve(host).catch((error: Error) => {
-      this.#use.failed(host, `${host} was not found (${error.message})`);
+      this.#use.failed(host, `${host} was not found: ${whyNoName(error)}`);
       return undefined;
     });
     if (texts === undefined) return [];
@@ -70,4 +70,12 @@ export class Remotes {
       this.#use.failed(host, `${host} has no address of a family that this machine speaks (${texts.join(", ")})`);
     return places;
   }
+}
+
+/** What a look-up of a name failed by, and where it is mended. */
+function whyNoName(error: Error & { readonly code?: string }): string {
+  if (error.code === "ENOTFOUND") return "there is no such name; is it right in the file, and in the DNS (ENOTFOUND)";
+  if (error.code === "EAI_AGAIN")
+    return "no name server answers; look at /etc/resolv.conf and the way to the servers there (EAI_AGAIN)";
+  return error.message;
 }

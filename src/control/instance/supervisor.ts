@@ -104,7 +104,8 @@ export class Supervisor {
       this.keepers = this.shards.map(({ tunnels }) => new SeqKeeper(store, tunnels));
       await this.startShards();
       const { mtuBytes, addresses, hostRoutes } = this.spec.device;
-      if (this.sessions?.side !== "client") await this.keep(this.deviceName, mtuBytes, addresses, hostRoutes);
+      const networks = this.sessions?.side === "node";
+      if (this.sessions?.side !== "client") await this.keep(this.deviceName, mtuBytes, addresses, hostRoutes, networks);
       this.addTunnels();
       this.sessions?.start(this.shardPort(), this.spec.tunnels.length);
       this.sessionsRun = true;
@@ -148,12 +149,18 @@ export class Supervisor {
 
   /**
    * Keeps a device up, with addresses and routes. Throws AnyhopError when nothing of it can be had; what is missing beside other
-   * things is said, and tried again.
+   * things is said, and tried again. `networks`: packets to the networks of the addresses must leave by the device.
    */
-  async keep(device: string, mtuBytes: number, addresses: readonly string[], routes: readonly string[] = []) {
+  async keep(
+    device: string,
+    mtuBytes: number,
+    addresses: readonly string[],
+    routes: readonly string[] = [],
+    networks = false,
+  ) {
     const keeper = new HostKeeper(device, { ...this.use, journal: undefined, label: this.spec.name });
     this.hostKeepers.push(keeper);
-    await keepDevice(keeper, device, mtuBytes, addresses, routes);
+    await keepDevice(keeper, device, mtuBytes, addresses, routes, networks);
   }
 
   private async startShards(): Promise<void> {

@@ -36,8 +36,8 @@ ${mark}fleet_key_file = ${quote(fleetKeyFile)}
 ${operator === undefined ? "" : `${mark}operator = ${quote(operator)}\n${mark}signing_key_file = "signing.key"\n`}# This node's own address for the others, never the service address.
 ${mark}link = ${quote(link)}
 ${peers.map((peer) => `${mark}[[group.peer]]\n${mark}node = ${peer.node}\n${mark}link = ${quote(peer.link)}\n`).join("")}
-# The state engine beside the node; anyhop init engine makes it. Without it the node link alone carries sessions, and
-# clients that were added while a node runs are known to that node only.
+# The state engine beside the node; anyhop init engine makes it. Without it the node link alone carries sessions and
+# clients, from node to node.
 # [engine]
 # kind = "nats"
 # url = ["nats://127.0.0.1:4222"]

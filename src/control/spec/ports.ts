@@ -209,7 +209,8 @@ export type HostItem =
     }
   /** With prefix length, "10.9.0.2/24". */
   | { readonly kind: "address"; readonly device: string; readonly address: string }
-  | { readonly kind: "route"; readonly device: string; readonly prefix: string }
+  /** `network`: of an address of the device, so the kernel makes it, and it is set only when somebody has removed it. */
+  | { readonly kind: "route"; readonly device: string; readonly prefix: string; readonly network?: true }
   /** Packets for the prefix go nowhere when no better route takes them. */
   | { readonly kind: "unreachable"; readonly prefix: string }
   /**
