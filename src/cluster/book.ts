@@ -3,14 +3,23 @@
  * wins, by wall clock and then node; what was removed leaves a tombstone, so that it does not come back from a node that
  * was away. Contents of clients are opaque here but for what they claim (inner addresses, networks, the name): two nodes
  * may have given one of these away at the same time; then the older claim keeps it, and the loser is written anew
- * (`settling.ts`). Everything that changes is said as "keep", for the disk of this node. Sans-IO.
+ * (`settling.ts`). Everything that changes is said as "keep", for the disk of this node. In a group with a roster each entry is
+ * signed by its writer, and others are taken from nobody. Sans-IO.
  * docs/PROTOCOL.md, "The book".
  */
-import { compareVersions, decodeClient, encodeClient, type StoredClient, type Version } from "./book_record.ts";
+import {
+  clientToSign,
+  compareVersions,
+  decodeClient,
+  encodeClient,
+  type StoredClient,
+  type Version,
+} from "./book_record.ts";
 import { BookSums, hashOf } from "./book_sums.ts";
 import type { Entry } from "./bus.ts";
-import { compareBytes } from "./bytes.ts";
+import { bytesOfHex, compareBytes } from "./bytes.ts";
 import { type Claim, Claims } from "./claims.ts";
+import type { SignatureFault, Signatures } from "./signatures.ts";
 import { type BookTicketKey, keyRefusals, TicketKeyRing, ticketKeyName } from "./ticket_keys.ts";
 
 export const CONTENT_LEN_MAX = 2048;
@@ -31,6 +40,8 @@ export const bookRefusals = {
   future: "A client of the book that was written more than 5 minutes from now.",
   address_taken: "Another client has this inner address, network or name.",
   clients_full: "200,000 clients are there.",
+  unsigned: "A client of the book that no member of the roster has signed.",
+  forged: "A client of the book in the name of a node that has not signed it.",
   ...keyRefusals,
 } as const;
 export type BookRefusal = keyof typeof bookRefusals;
@@ -71,6 +82,8 @@ export interface BookOptions {
    * none. Must not throw.
    */
   readonly claimsOf: (content: Uint8Array) => readonly string[] | undefined;
+  /** Left out, or not on: the group has no roster. */
+  readonly signatures?: Signatures | undefined;
 }
 
 interface Held extends StoredClient {
@@ -97,12 +110,19 @@ export class Book {
   /** Client keys of tombstones. */
   readonly #tombstones = new Set<string>();
   readonly #claims = new Claims();
-  readonly #ring = new TicketKeyRing();
+  readonly #signatures: Signatures | undefined;
+  readonly #ring: TicketKeyRing;
+  /** Client keys of entries from this node's disk, or of a node that has another key now: `check` looks at their signatures. */
+  readonly #unchecked = new Set<string>();
+  /** Client keys of entries that were checked, and no member has signed them. */
+  readonly #orphans = new Set<string>();
   /** For comparison with the books of other nodes. */
   readonly sums = new BookSums();
 
   constructor(options: BookOptions) {
     this.#options = options;
+    this.#signatures = options.signatures?.areOn ? options.signatures : undefined;
+    this.#ring = new TicketKeyRing(this.#signatures);
   }
 
   /** Opened value of a bus key that begins with "c." or "t.". Undefined: it counts, or is known, or is older. */
@@ -159,6 +179,9 @@ export class Book {
     const claims = client.content === undefined ? [] : this.#options.claimsOf(client.content);
     if (claims === undefined) return "malformed";
     if (known?.content === undefined && client.content !== undefined && this.#isFull()) return "clients_full";
+    // Last: it costs most, and what is known or older costs nothing.
+    const fault = this.#faultOf(clientKey, client);
+    if (fault !== undefined) return fault;
     const value = encodeClient(client);
     // This node wrote it, and has lost its disk since.
     const isHome = client.version.node === this.#options.node;
@@ -169,14 +192,77 @@ export class Book {
     return undefined;
   }
 
-  /** An entry from this node's own disk, before anything else is told. False: it can't be read. */
+  /** An entry from this node's own disk, before anything else is told. It counts before `check`. False: it can't be read. */
   restore(wallMs: number, clientKey: string, value: Uint8Array, out: BookOutput[]): boolean {
     const client = decodeClient(value);
     const claims = client?.content === undefined ? [] : this.#options.claimsOf(client.content);
     if (client === undefined || claims === undefined || !CLIENT_KEY.test(clientKey)) return false;
     // Own ones are `own` again when the bus says so, or when it is told of them.
     this.#set(wallMs, clientKey, { ...client, claims, own: false }, value, out);
+    if (this.#signatures !== undefined && this.#clients.has(clientKey)) this.#unchecked.add(clientKey);
     return true;
+  }
+
+  /** What `check` has still to look at, and what `adopt` would sign. */
+  get unsigned(): { readonly unchecked: number; readonly orphans: number } {
+    return { unchecked: this.#unchecked.size, orphans: this.#orphans.size };
+  }
+
+  /** These nodes are no members any more, or have another key: what they wrote is to be checked again. */
+  doubt(nodes: ReadonlySet<number>): void {
+    for (const [clientKey, { version }] of this.#clients)
+      if (nodes.has(version.node)) {
+        this.#orphans.delete(clientKey);
+        this.#unchecked.add(clientKey);
+      }
+  }
+
+  /** Looks at the signatures of some entries that this node has taken already. Its own that have none get one. */
+  check(wallMs: number, max: number, out: BookOutput[]): void {
+    let left = max;
+    for (const clientKey of this.#unchecked) {
+      if (left-- === 0) return;
+      this.#unchecked.delete(clientKey);
+      const held = this.#clients.get(clientKey)!;
+      if (this.#faultOf(clientKey, held) === undefined) continue;
+      if (held.version.node === this.#options.node) this.#sign(wallMs, clientKey, held, out);
+      else this.#orphans.add(clientKey);
+    }
+  }
+
+  /**
+   * Signs some entries that no member has signed: those of a node that was put out, or that has not been here since there is a
+   * roster. As little newer as can be: what anybody writes counts. Returns how many.
+   */
+  adopt(wallMs: number, max: number, out: BookOutput[]): number {
+    let done = 0;
+    for (const clientKey of this.#orphans) {
+      if (done === max) break;
+      done++;
+      const held = this.#clients.get(clientKey)!;
+      const version = { stamp: held.version.stamp + 1, node: this.#options.node };
+      const claimed = held.content === undefined ? version : held.claimed;
+      this.#sign(wallMs, clientKey, { ...held, version, claimed }, out);
+    }
+    return done;
+  }
+
+  /** An entry in this node's name, for bus and disk. */
+  #sign(wallMs: number, clientKey: string, held: Held, out: BookOutput[]): void {
+    const client = this.#signed(clientKey, held);
+    const value = encodeClient(client);
+    out.push({ kind: "keep", clientKey, value }, { kind: "put", entry: { key: keyOf(clientKey), value } });
+    this.#set(wallMs, clientKey, { ...client, claims: held.claims, own: true }, value, out);
+  }
+
+  #signed(clientKey: string, client: StoredClient): StoredClient {
+    const signature = this.#signatures?.sign("client", bytesOfHex(clientKey), clientToSign(client));
+    return { ...client, signature };
+  }
+
+  #faultOf(clientKey: string, client: StoredClient): SignatureFault | undefined {
+    const { version, signature } = client;
+    return this.#signatures?.faultOf(version.node, signature, "client", bytesOfHex(clientKey), clientToSign(client));
   }
 
   /** Puts what this node wrote and the bus does not have: it has told all that it knows. */
@@ -240,7 +326,8 @@ export class Book {
     const version = { stamp, node: this.#options.node };
     // A client that keeps its addresses keeps the age of its claim.
     const same = known?.content !== undefined && sameClaims(known.claims, claims);
-    const client = { version, claimed: same ? known.claimed : version, content: content?.slice() };
+    const claimed = same ? known.claimed : version;
+    const client = this.#signed(clientKey, { version, claimed, content: content?.slice() });
     const value = encodeClient(client);
     if (keep === undefined) out.push({ kind: "keep", clientKey, value });
     else keep(value);
@@ -321,8 +408,9 @@ export class Book {
     return this.#claims.conflicts();
   }
 
-  /** A ticket key that this node made. */
-  putTicketKey(wallMs: number, key: BookTicketKey, out: BookOutput[]): BookRefusal | undefined {
+  /** A ticket key that this node made, or kept, and vouches for. */
+  putTicketKey(wallMs: number, unsigned: BookTicketKey, out: BookOutput[]): BookRefusal | undefined {
+    const key = this.#ring.signed(this.#options.node, unsigned);
     const result = this.#ring.add(wallMs, key, true, true);
     if (result === "known") return undefined;
     if (result !== "added") return result;
@@ -379,13 +467,15 @@ export class Book {
     out: BookOutput[],
   ): void {
     const before = this.#clients.get(clientKey);
-    const { version, claimed, content, claims, own } = changed;
+    const { version, claimed, content, signature, claims, own } = changed;
     const place = before?.place ?? this.#freePlaces.pop() ?? this.#places.length;
     const hash = this.sums.replace(clientKey, before?.hash, value);
-    const held = { version, claimed, content, claims, hash, own, place };
+    const held = { version, claimed, content, signature, claims, hash, own, place };
     this.#places[place] = clientKey;
     this.#clients.set(clientKey, held);
     this.#tombstones.delete(clientKey);
+    this.#unchecked.delete(clientKey);
+    this.#orphans.delete(clientKey);
     // Who loses an address is told before who has it now.
     const claim: Claim = { clientKey, since: held.claimed };
     for (const conflict of this.#claims.replace(claim, before?.claims ?? [], held.claims))
@@ -419,6 +509,8 @@ export class Book {
     this.#freePlaces.push(place);
     this.#clients.delete(clientKey);
     this.#tombstones.delete(clientKey);
+    this.#unchecked.delete(clientKey);
+    this.#orphans.delete(clientKey);
   }
 }
 

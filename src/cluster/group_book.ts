@@ -2,6 +2,7 @@
  * The book in the group: what this node writes goes to the bus and, where no bus takes it, over the link; what others say is
  * judged and merged; nodes compare their books, settle what two clients claim, and make ticket keys in time.
  */
+import { SIGNATURE_LEN } from "../crypto/ed25519.ts";
 import { Book, type BookOutput, type BookRefusal, bookRefusals } from "./book.ts";
 import { BookSync } from "./book_sync.ts";
 import type { Core } from "./core.ts";
@@ -10,6 +11,7 @@ import { CLIENT_VALUE_MAX, type LinkMessage } from "./link_message.ts";
 import type { OutcomeName } from "./outcomes.ts";
 import { Settling } from "./settling.ts";
 import { type BookTicketKey, KEY_LIFE_MS } from "./ticket_keys.ts";
+import { Vouching } from "./vouching.ts";
 
 const SWEEP_MS = 60_000;
 /** How long a node that begins waits for the ticket keys of the others before it makes one. */
@@ -21,6 +23,8 @@ const KEY_LEN = 32;
 /** How a refusal is counted; undefined: it is harmless. */
 const counted: Readonly<Record<BookRefusal, OutcomeName | undefined>> = {
   ...{ malformed: "record_malformed", too_long: "book_too_long", future: "book_future", clients_full: "book_full" },
+  ...{ unsigned: "book_unsigned", forged: "book_forged" },
+  ...{ key_unsigned: "ticket_key_unsigned", key_forged: "ticket_key_forged" },
   ...{ keys_full: "ticket_keys_full", key_life: "ticket_key_life", key_future: "ticket_key_future" },
   ...{ expired: undefined, address_taken: undefined },
 };
@@ -30,15 +34,18 @@ export class GroupBook {
   readonly #core: Core;
   readonly #sync: BookSync;
   readonly #settling: Settling;
+  readonly #vouching: Vouching;
   readonly #cuts: Cuts;
   #sweepMs: number;
   #firstKeyMs: number;
 
   constructor(core: Core) {
     this.#core = core;
-    this.book = new Book({ node: core.config.node, claimsOf: core.ports.claimsOf });
+    const { signatures } = core.trust;
+    this.book = new Book({ node: core.config.node, claimsOf: core.ports.claimsOf, signatures });
     this.#sync = new BookSync(core, this.book);
     this.#settling = new Settling(core, this.book);
+    this.#vouching = new Vouching(core, this.book, (act) => this.#with(act));
     this.#cuts = new Cuts(core.alarms);
     this.#sweepMs = core.now.ms;
     this.#firstKeyMs = core.now.ms + FIRST_KEY_MS;
@@ -135,12 +142,13 @@ export class GroupBook {
     const { ms } = this.#core.now;
     if (this.#core.busBegun) this.#sync.tick();
     this.#settling.tick();
+    this.#vouching.tick();
     if (ms >= this.#tendMs()) this.#tend();
   }
 
   nextTimeout(): number {
     const sync = this.#core.busBegun ? this.#sync.nextTimeout() : Number.POSITIVE_INFINITY;
-    return Math.min(sync, this.#settling.nextTimeout(), this.#tendMs());
+    return Math.min(sync, this.#settling.nextTimeout(), this.#vouching.nextTimeout(), this.#tendMs());
   }
 
   #tendMs(): number {
@@ -180,6 +188,8 @@ export class GroupBook {
     const name = refusal && counted[refusal];
     if (refusal === undefined || name === undefined) return;
     outcomes.add(name);
+    // Who passes on what it took before its writer was put out says nothing wrong.
+    if (refusal === "unsigned" || refusal === "key_unsigned") return;
     const text =
       `node ${node} told what no node should, and it was not taken: ${bookRefusals[refusal]} Are clocks right, and does ` +
       "every node run one version? If so, somebody else speaks as a node of this group";
@@ -207,5 +217,5 @@ export class GroupBook {
   }
 }
 
-/** Of an entry in front of its content, at most. */
-const VALUE_HEAD = 20;
+/** Of an entry around its content, at most: 20 bytes before it and the signature behind it. */
+const VALUE_HEAD = 20 + SIGNATURE_LEN;

@@ -62,8 +62,23 @@ export const outcomes = {
   record_misplaced: refused("Bus records whose key, creator or contents contradict each other."),
   book_too_long: refused("Clients of the book that other nodes told of, longer than 2048 bytes."),
   book_future: refused("Clients of the book that other nodes told of, written more than 5 minutes from now."),
+  book_unsigned: refused(
+    "Clients of the book that other nodes told of, which no member of the roster has signed: written by a node that was put " +
+      "out, or before there was a roster. A member signs them soon.",
+  ),
+  book_forged: refused(
+    "Clients of the book that other nodes told of, in the name of a node that has not signed them: a member lies.",
+  ),
+  book_adopted: done(
+    "Clients of the book that this node signed because no member had: their writer was put out, or was not here since there " +
+      "is a roster.",
+  ),
   book_full: refused("Clients of the book that other nodes told of, beyond the 200,000 of a group."),
   ticket_keys_full: refused("Ticket keys that other nodes told of, beyond the 256 of a group."),
+  ticket_key_unsigned: refused("Ticket keys that other nodes told of, which no member of the roster has signed."),
+  ticket_key_forged: refused(
+    "Ticket keys that other nodes told of, in the name of a node that has not signed them: a member lies.",
+  ),
   ticket_key_life: refused("Ticket keys that other nodes told of, which open tickets for longer than 48 hours."),
   ticket_key_future: refused("Ticket keys that other nodes told of, to be used more than 5 minutes from now."),
   callback_failed: refused(

@@ -1,5 +1,7 @@
 /** The ticket keys that a group knows: they only come, and go by their own age. docs/PROTOCOL.md, "The book". */
+import { SIGNATURE_LEN } from "../crypto/ed25519.ts";
 import { compareBytes, Reader, Writer } from "./bytes.ts";
+import type { SignatureFault, Signatures } from "./signatures.ts";
 
 /** A key a day, from each node at worst, for as long as tickets live: far fewer. */
 export const TICKET_KEYS_MAX = 256;
@@ -8,13 +10,17 @@ const NEW_KEY_MS = 86_400_000;
 export const KEY_LIFE_MS = 2 * 86_400_000;
 /** Of clocks that are not the same. */
 const AHEAD_MS = 300_000;
-const FORMAT = 2;
-const LENGTH = 1 + 4 + 32 + 6 + 6 + 4 + 6;
+const FORMAT = 3;
+const SIGNED_LEN = 1 + 4 + 32 + 6 + 6 + 4 + 6 + 2;
+const LENGTH = SIGNED_LEN + SIGNATURE_LEN;
+const NO_SIGNATURE = new Uint8Array(SIGNATURE_LEN);
 
 export const keyRefusals = {
   keys_full: "More ticket keys than a group ever has at a time.",
   expired: "A ticket key whose time is over.",
   key_life: "A ticket key that opens tickets for longer than 48 hours.",
+  key_unsigned: "A ticket key that no member of the roster has signed.",
+  key_forged: "A ticket key in the name of a node that has not signed it.",
   key_future: "A ticket key that is to be used more than 5 minutes from now.",
 } as const;
 export type KeyRefusal = keyof typeof keyRefusals;
@@ -32,6 +38,10 @@ export interface BookTicketKey {
   readonly roster?: number | undefined;
   /** From then on older keys open nothing any more, ms since 1970; left out or 0: this key ends no other. */
   readonly endsOthersMs?: number | undefined;
+  /** Node that made it and signed it; left out or 0: the group has no roster. */
+  readonly maker?: number | undefined;
+  /** 64 bytes, of the maker; left out: it has not signed. */
+  readonly signature?: Uint8Array | undefined;
 }
 
 /** Key on the bus: "t.0012abcd". */
@@ -45,10 +55,36 @@ export class TicketKeyRing {
   #roster = 0;
   /** Ids of keys that are over: another node may still tell of one. */
   readonly #burnt = new Set<number>();
+  readonly #signatures: Signatures | undefined;
 
-  encode({ id, key, notBeforeMs, notAfterMs, roster = 0, endsOthersMs = 0 }: BookTicketKey): Uint8Array {
+  /** `signatures` left out: the group has no roster. */
+  constructor(signatures?: Signatures) {
+    this.#signatures = signatures;
+  }
+
+  encode(ticketKey: BookTicketKey): Uint8Array {
+    const { id, key, notBeforeMs, notAfterMs, roster = 0, endsOthersMs = 0, maker = 0, signature } = ticketKey;
     const writer = new Writer(LENGTH).u8(FORMAT).u32(id).raw(key).u48(notBeforeMs).u48(notAfterMs);
-    return writer.u32(roster).u48(endsOthersMs).done();
+    return writer
+      .u32(roster)
+      .u48(endsOthersMs)
+      .u16(maker)
+      .raw(signature ?? NO_SIGNATURE)
+      .done();
+  }
+
+  /** As this node, `maker`, vouches for it. */
+  signed(maker: number, key: BookTicketKey): BookTicketKey {
+    if (this.#signatures === undefined) return { ...key, maker: 0, signature: undefined };
+    return { ...key, maker, signature: this.#signatures.sign("ticket_key", this.#toSign({ ...key, maker })) };
+  }
+
+  #toSign(key: BookTicketKey): Uint8Array {
+    return this.encode(key).subarray(0, SIGNED_LEN);
+  }
+
+  #faultOf(key: BookTicketKey): SignatureFault | undefined {
+    return this.#signatures?.faultOf(key.maker ?? 0, key.signature, "ticket_key", this.#toSign(key));
   }
 
   /** Undefined for bytes that no node of this version writes. */
@@ -57,7 +93,8 @@ export class TicketKeyRing {
     reader.must(reader.u8() === FORMAT);
     const key = {
       ...{ id: reader.u32(), key: reader.raw(32), notBeforeMs: reader.u48(), notAfterMs: reader.u48() },
-      ...{ roster: reader.u32(), endsOthersMs: reader.u48() },
+      ...{ roster: reader.u32(), endsOthersMs: reader.u48(), maker: reader.u16() },
+      signature: signatureOf(reader.raw(SIGNATURE_LEN)),
     };
     reader.must(key.notBeforeMs < key.notAfterMs);
     return reader.finish(key);
@@ -73,8 +110,11 @@ export class TicketKeyRing {
     if (key.notBeforeMs > wallMs + AHEAD_MS) return "key_future";
     const known = this.#keys.get(key.id);
     if (known === undefined && !made && this.#keys.size >= TICKET_KEYS_MAX) return "keys_full";
+    const isNews = known === undefined || compareBytes(this.encode(key), this.encode(known)) > 0;
+    const fault = isNews && !made ? this.#faultOf(key) : undefined;
+    if (fault !== undefined) return `key_${fault}`;
     if (own) this.#own.add(key.id);
-    if (known !== undefined && compareBytes(this.encode(key), this.encode(known)) <= 0) return "known";
+    if (!isNews) return "known";
     this.#keys.set(key.id, key);
     return "added";
   }
@@ -103,6 +143,8 @@ export class TicketKeyRing {
 
   #isOver(wallMs: number, key: BookTicketKey): boolean {
     if (key.notAfterMs <= wallMs || (key.roster ?? 0) < this.#roster) return true;
+    // Whatever roster it names: a node that is put out later may have named one of the far future.
+    if (this.#signatures?.isOut(key.maker ?? 0)) return true;
     for (const other of this.#keys.values()) {
       const { endsOthersMs = 0 } = other;
       if (endsOthersMs !== 0 && endsOthersMs <= wallMs && isLater(other, key)) return true;
@@ -133,3 +175,7 @@ export class TicketKeyRing {
 
 const isLater = (a: BookTicketKey, b: BookTicketKey): boolean =>
   a.notBeforeMs !== b.notBeforeMs ? a.notBeforeMs > b.notBeforeMs : a.id > b.id;
+
+/** All zero: there is none. */
+const signatureOf = (bytes: Uint8Array): Uint8Array | undefined =>
+  compareBytes(bytes, NO_SIGNATURE) === 0 ? undefined : bytes;

@@ -2,6 +2,7 @@
 import type { SigningKey } from "../crypto/ed25519.ts";
 import type { FleetKeys } from "./fleet_keys.ts";
 import type { LinkIdentity } from "./link.ts";
+import type { Signatures } from "./signatures.ts";
 
 export interface IdentityOptions {
   readonly group: string;
@@ -14,6 +15,7 @@ export interface IdentityOptions {
 
 export interface Trusted {
   readonly fleetKeys: FleetKeys;
+  readonly signatures: Signatures;
   /** For the link; undefined: nodes are known by the fleet key alone. */
   readonly identity: LinkIdentity | undefined;
   /** Of the roster that is in force, 0 = none. A key that is made now is marked with it. */

@@ -6,24 +6,10 @@ import { expect, test } from "vitest";
 import { Envelope } from "../../src/cluster/envelope.ts";
 import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
 import { encodeShouts } from "../../src/cluster/location.ts";
-import { type RosterNode, signRoster } from "../../src/cluster/roster.ts";
 import { Signatures } from "../../src/cluster/signatures.ts";
-import { type SigningKey, signingKeyFrom } from "../../src/crypto/ed25519.ts";
+import type { SigningKey } from "../../src/crypto/ed25519.ts";
 import { type Client, endpoint, World } from "../cluster/world.ts";
-
-const FLEET = new Uint8Array(32).fill(9);
-const operator = signingKeyFrom(new Uint8Array(32).fill(1));
-const signing = (node: number) => signingKeyFrom(new Uint8Array(32).fill(10 + node));
-
-function rosterText(version: number, out: readonly number[] = []): string {
-  const nodes = [1, 2, 3].map(
-    (node): RosterNode => ({
-      ...{ node, publicKey: signing(node).publicKey, name: `n${node}` },
-      evictedIn: out.includes(node) ? version : undefined,
-    }),
-  );
-  return signRoster({ group: "example", version, operator: operator.publicKey, nodes }, operator);
-}
+import { FLEET, operator, rosterText, signing } from "./thief.ts";
 
 const worldOf = (hasRoster = true): World =>
   new World(1, [1, 2, 3], (node) => ({

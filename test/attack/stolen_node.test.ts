@@ -9,9 +9,11 @@ import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
 import { encodeRecord, recordKey } from "../../src/cluster/record.ts";
 import { type BookTicketKey, TicketKeyRing } from "../../src/cluster/ticket_keys.ts";
 import { endpoint, World } from "../cluster/world.ts";
-import { FLEET, operator, rosterText, signing, Thief, worldOf } from "./thief.ts";
+import { FLEET, operator, rosterText, signaturesOf, signing, Thief, worldOf } from "./thief.ts";
 
-const ring = new TicketKeyRing();
+const ring = new TicketKeyRing(signaturesOf(3));
+/** Signed by node 3. */
+const encoded = (key: BookTicketKey) => ring.encode(ring.signed(3, key));
 const keyOf = (change: Partial<BookTicketKey>, world: World): BookTicketKey => {
   const wallMs = world.now().wallMs;
   return {
@@ -78,7 +80,7 @@ test("node 3 speaks until it is put out; then nothing that it says is taken, and
   // The attack is right: as long as it belongs to the group, it is believed.
   expect(alive(world, 1, 3)).toBe(true);
   const planted = keyOf({}, world);
-  for (const to of [1, 2]) expect(thief.say(to, { kind: "ticket_key", value: ring.encode(planted) })).toBe(true);
+  for (const to of [1, 2]) expect(thief.say(to, { kind: "ticket_key", value: encoded(planted) })).toBe(true);
   thief.run(50);
   expect(ticketKeys(world, 1)).toContain(planted.id);
   const before = { keys: ticketKeys(world, 1), fleet: world.node(1).group.fleetKeys(world.now())[0] };
@@ -110,7 +112,7 @@ test("node 3 speaks until it is put out; then nothing that it says is taken, and
   expect(thief.said.some(({ kind }) => kind === "alive")).toBe(false);
 
   // What it says now: over the link, and through the engine under its own and another name, with the key that it had.
-  thief.say(1, { kind: "ticket_key", value: ring.encode(keyOf({ id: 5 }, world)) });
+  thief.say(1, { kind: "ticket_key", value: encoded(keyOf({ id: 5 }, world)) });
   const wallMs = world.now().wallMs;
   world.run(60_000);
   const session = {
@@ -130,7 +132,7 @@ test("node 3 speaks until it is put out; then nothing that it says is taken, and
     const key = recordKey(session.index);
     const sealed = envelope.seal(world.ms, key, encodeRecord(session)!);
     world.node(2).group.busRecord(world.now(), name, key, sealed);
-    const value = ring.encode(keyOf({ id: 6, roster: 2 }, world));
+    const value = encoded(keyOf({ id: 6, roster: 2 }, world));
     world.node(2).group.busRecord(world.now(), name, "t.00000006", envelope.seal(world.ms, "t.00000006", value));
     world.node(2).settle();
   }

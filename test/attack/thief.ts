@@ -4,10 +4,12 @@
  */
 import { Envelope } from "../../src/cluster/envelope.ts";
 import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
+import type { GroupConfig } from "../../src/cluster/group_types.ts";
 import type { Heartbeat } from "../../src/cluster/heartbeat.ts";
 import { Link, type LinkOutput } from "../../src/cluster/link.ts";
 import { type LinkMessage, packMessages, unpackMessages } from "../../src/cluster/link_message.ts";
 import { type RosterNode, readRoster, type SignedRoster, signRoster } from "../../src/cluster/roster.ts";
+import { Signatures } from "../../src/cluster/signatures.ts";
 import { signingKeyFrom } from "../../src/crypto/ed25519.ts";
 import { endpoint, type Node, World } from "../cluster/world.ts";
 
@@ -27,13 +29,20 @@ export function rosterText(version: number, out: readonly number[] = [], signer 
 }
 const read = (text: string) => readRoster(text, "example", operator.publicKey) as SignedRoster;
 
-/** `tellsOverLink` false: there is an engine. */
-export function worldOf(roster: string | undefined, tellsOverLink = false): World {
-  return new World(1, [1, 2, 3], (node) => ({
-    tellsOverLink,
-    identity: { group: "example", operator: operator.publicKey, signing: signing(node), roster },
-  }));
+/** Those of a node that has this signing key. */
+export function signaturesOf(node: number): Signatures {
+  const roster = read(rosterText(1));
+  return new Signatures(signing(node), () => roster);
 }
+
+/** `tellsOverLink` false: there is an engine. */
+export const configOf = (node: number, roster: string | undefined, tellsOverLink = false): Partial<GroupConfig> => ({
+  tellsOverLink,
+  identity: { group: "example", operator: operator.publicKey, signing: signing(node), roster },
+});
+
+export const worldOf = (roster: string | undefined, tellsOverLink = false): World =>
+  new World(1, [1, 2, 3], (node) => configOf(node, roster, tellsOverLink));
 
 /** Who has node 3, or less of it. Takes its place on the link. */
 export class Thief {

@@ -331,14 +331,16 @@ test("words of a window say what docs/PROTOCOL.md says of each number", () => {
 
 test("clients of the book", () => {
   const version = fc.record({ stamp: fc.integer({ min: 0, max: 2 ** 52 }), node: any.node });
+  const signature = fc.option(fc.uint8Array({ minLength: 64, maxLength: 64 }), { nil: undefined });
+  const content = fc.option(fc.uint8Array({ maxLength: 100 }), { nil: undefined });
   fc.assert(
-    fc.property(version, version, fc.option(fc.uint8Array({ maxLength: 100 }), { nil: undefined }), (a, b, content) => {
+    fc.property(version, version, content, signature, (a, b, content, signature) => {
       const later = a.stamp > b.stamp || (a.stamp === b.stamp && a.node > b.node);
       const [newer, older] = later ? [a, b] : [b, a];
-      const client = { version: newer, claimed: content === undefined ? newer : older, content };
+      const client = { version: newer, claimed: content === undefined ? newer : older, content, signature };
       expect(decodeClient(encodeClient(client))).toEqual(client);
       if (content !== undefined && later)
-        expect(decodeClient(encodeClient({ version: older, claimed: newer, content }))).toBeUndefined();
+        expect(decodeClient(encodeClient({ ...client, version: older, claimed: newer }))).toBeUndefined();
       hostile(encodeClient(client), decodeClient, encodeClient);
     }),
     { numRuns: 40 },

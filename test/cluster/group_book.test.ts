@@ -9,6 +9,7 @@ import type { Endpoint } from "../../src/cluster/endpoint.ts";
 import { Group } from "../../src/cluster/group.ts";
 import type { GroupOutput } from "../../src/cluster/group_types.ts";
 import { keyPairFromPrivate } from "../../src/crypto/x25519.ts";
+import { operator, rosterText, signing } from "../attack/thief.ts";
 import { Prng } from "../support/prng.ts";
 
 const WALL_MS = 1_800_000_000_000;
@@ -37,6 +38,9 @@ class Node {
       {
         ...{ node: id, bootId: world.entropy.bytes(8), fleetKey: key(9), groupPublicKey: key(3), peers },
         ...{ holdMs: 10, sessionLifeMs: 600_000, sessionsMax: 16, tellsOverLink: true },
+        identity: world.hasRoster
+          ? { group: "example", operator: operator.publicKey, signing: signing(id), roster: rosterText(1) }
+          : undefined,
       },
       { entropy: world.entropy, open: () => undefined, superseded: () => false, fenced: () => false, claimsOf },
     );
@@ -96,7 +100,10 @@ class World {
   readonly #random: Prng;
   #flights: { readonly from: number; readonly to: number; readonly bytes: Uint8Array }[] = [];
 
-  constructor(seed: number) {
+  readonly hasRoster: boolean;
+
+  constructor(seed: number, hasRoster = false) {
+    this.hasRoster = hasRoster;
     this.#random = new Prng(seed);
     const bytes = (n: number) => Uint8Array.from({ length: n }, () => this.#random.nextU32() & 255);
     this.entropy = { bytes, keyPair: () => keyPairFromPrivate(bytes(32)) };
@@ -142,6 +149,13 @@ class World {
       const entries = [...this.disks[id].keys()].sort().map((clientKey) => [clientKey, book.encoded(clientKey)]);
       const keys = book.ticketKeys(this.now().wallMs).map((key) => key.id);
       expect(book.conflicts()).toEqual([]);
+      const { outcomes } = this.nodes.get(id)!.group.status();
+      expect(outcomes).toMatchObject({
+        book_forged: 0,
+        book_unsigned: 0,
+        ticket_key_forged: 0,
+        ticket_key_unsigned: 0,
+      });
       expect(entries).toEqual([...this.disks[id]].sort(([a], [b]) => (a < b ? -1 : 1)));
       return { entries, sums: [...book.sums.sums], keys: keys.sort() };
     });
@@ -164,31 +178,37 @@ const step = fc.record({
 
 test("any order, any cut: all end with the same book, no address twice, and removed ones stay removed", () => {
   fc.assert(
-    fc.property(fc.integer(), fc.nat(20), fc.array(step, { maxLength: 25 }), (seed, loss, steps) => {
-      const world = new World(seed);
-      world.loss = loss;
-      /** The newest word on each client, by its stamp: a removal of somebody unheard is meant for the minute to come. */
-      const newest = new Map<number, { stamp: number; isThere: boolean }>();
-      for (const { what, at, other, client, host, ms } of steps) {
-        const node = world.nodes.get(at);
-        const key = [at, other].sort().join();
-        if (what === "cut" && at !== other) world.cut.add(key);
-        else if (what === "heal") world.cut.delete(key);
-        else if (what === "kill") world.nodes.delete(at);
-        else if (what === "start" && node === undefined) world.start(at);
-        else if (node !== undefined && ["add", "explicit", "remove"].includes(what)) {
-          const before = node.group.book.client(keyOf(client))?.version.stamp;
-          node.put(client, what === "remove" ? undefined : [what === "add" ? node.freeHost() : host]);
-          const { version } = node.group.book.client(keyOf(client)) ?? {};
-          if (version !== undefined && version.stamp !== before && version.stamp > (newest.get(client)?.stamp ?? 0))
-            newest.set(client, { stamp: version.stamp, isThere: what !== "remove" });
+    fc.property(
+      fc.integer(),
+      fc.boolean(),
+      fc.nat(20),
+      fc.array(step, { maxLength: 25 }),
+      (seed, hasRoster, loss, steps) => {
+        const world = new World(seed, hasRoster);
+        world.loss = loss;
+        /** The newest word on each client, by its stamp: a removal of somebody unheard is meant for the minute to come. */
+        const newest = new Map<number, { stamp: number; isThere: boolean }>();
+        for (const { what, at, other, client, host, ms } of steps) {
+          const node = world.nodes.get(at);
+          const key = [at, other].sort().join();
+          if (what === "cut" && at !== other) world.cut.add(key);
+          else if (what === "heal") world.cut.delete(key);
+          else if (what === "kill") world.nodes.delete(at);
+          else if (what === "start" && node === undefined) world.start(at);
+          else if (node !== undefined && ["add", "explicit", "remove"].includes(what)) {
+            const before = node.group.book.client(keyOf(client))?.version.stamp;
+            node.put(client, what === "remove" ? undefined : [what === "add" ? node.freeHost() : host]);
+            const { version } = node.group.book.client(keyOf(client)) ?? {};
+            if (version !== undefined && version.stamp !== before && version.stamp > (newest.get(client)?.stamp ?? 0))
+              newest.set(client, { stamp: version.stamp, isThere: what !== "remove" });
+          }
+          world.run(ms);
         }
-        world.run(ms);
-      }
-      world.agree();
-      const expected = [...newest].filter(([, { isThere }]) => isThere).map(([client]) => client);
-      expect(world.present()).toEqual(expected.sort((a, b) => a - b));
-    }),
+        world.agree();
+        const expected = [...newest].filter(([, { isThere }]) => isThere).map(([client]) => client);
+        expect(world.present()).toEqual(expected.sort((a, b) => a - b));
+      },
+    ),
     { numRuns: 25 },
   );
 }, 120_000);

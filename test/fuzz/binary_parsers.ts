@@ -23,6 +23,7 @@ import { type LinkMessage, packMessages, unpackMessages } from "../../src/cluste
 import { decodeShouts, encodeShouts, type Shout } from "../../src/cluster/location.ts";
 import { decodeRecord, encodeRecord } from "../../src/cluster/record.ts";
 import { readRoster, signRoster } from "../../src/cluster/roster.ts";
+import { TicketKeyRing } from "../../src/cluster/ticket_keys.ts";
 import { readWindow, writeWindow } from "../../src/cluster/window.ts";
 import { signingKeyFrom } from "../../src/crypto/ed25519.ts";
 import { readNotice, signNotice } from "../../src/crypto/group_key_notice.ts";
@@ -316,12 +317,15 @@ const notice = signNotice(
 const groupKeys = encodeGroupKeys(notice, [new Uint8Array(32).fill(5)]);
 const [one, two] = [1, 2].map((number) => new Envelope(fleetKeys, number, new Uint8Array(8).fill(number)));
 const records = sample(any.record).map((record) => encodeRecord(record)!);
-const clients = sample(fc.tuple(any.node, any.time, fc.option(any.exactly(60), { nil: undefined }))).map(
-  ([by, stamp, content]) => {
+const perhaps = (length: number) => fc.option(any.exactly(length), { nil: undefined });
+const clients = sample(fc.tuple(any.node, any.time, perhaps(60), perhaps(64))).map(
+  ([by, stamp, content, signature]) => {
     const version = { stamp, node: by };
-    return encodeClient({ version, claimed: version, content });
+    return encodeClient({ version, claimed: version, content, signature });
   },
 );
+const bookKeys = new TicketKeyRing();
+const bookKey = { id: 5, key: new Uint8Array(32).fill(7), notBeforeMs: 1, notAfterMs: 2, roster: 3, maker: 4 };
 
 const group: Parser[] = [
   bytes(
@@ -336,6 +340,11 @@ const group: Parser[] = [
   ),
   bytes("session record", records, decodeRecord),
   bytes("client of the book", clients, decodeClient),
+  bytes(
+    "ticket key of the book",
+    [bookKeys.encode(bookKey), bookKeys.encode({ ...bookKey, signature: new Uint8Array(64).fill(9) })],
+    (input) => bookKeys.decode(input),
+  ),
   bytes("fleet keys", [fleetKeys.encode()], decodeFleetKeys),
   bytes("group keys", [groupKeys], decodeGroupKeys),
   bytes(
