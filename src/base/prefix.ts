@@ -37,6 +37,24 @@ export function parsePrefix(text: string): Prefix | undefined {
   return { family, w0, w1, w2, w3, length, hostBits };
 }
 
+/** Addresses that a host can't have as its own, or that mean another thing on each host (RFC 6890). */
+const SPECIAL: readonly (readonly [prefix: string, what: string])[] = [
+  ["0.0.0.0/8", "this network"],
+  ["127.0.0.0/8", "loopback"],
+  ["224.0.0.0/4", "multicast"],
+  ["240.0.0.0/4", "reserved use"],
+  ["::/128", "no host"],
+  ["::1/128", "loopback"],
+  ["fe80::/10", "link-local addresses"],
+  ["ff00::/8", "multicast"],
+];
+
+/** "127.0.0.0/8 is for loopback": why no address of the prefix may be an inner one; undefined: any may. */
+export function specialIn(prefix: Prefix): string | undefined {
+  const found = SPECIAL.find(([text]) => overlap(parsePrefix(text)!, prefix));
+  return found && `${found[0]} is for ${found[1]}`;
+}
+
 /** "10.9.0.0/24". */
 export function formatPrefix(prefix: Prefix): string {
   return `${formatAddress(prefix.w0, prefix.w1, prefix.w2, prefix.w3)}/${prefix.length}`;

@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 import { SOCKET_DIR } from "../api/contract.ts";
 import { AnyhopError } from "../base/errors.ts";
 import { createLogger, type Logger, type LogTarget, parseLogTarget } from "../base/log.ts";
+import { printable } from "../base/printable.ts";
 import { type Actions, EXIT_FAILED, EXIT_OK, EXIT_USAGE, runCli } from "../cli/program.ts";
 import { LogLevel } from "../control/asked/log_level.ts";
 import type { ProcessSpec } from "../control/classic/classic.ts";
@@ -18,8 +19,9 @@ const { version } = JSON.parse(readFileSync(new URL("../../package.json", import
   version: string;
 };
 const PENDING_MS = 1000;
-const out = (text: string) => process.stdout.write(text);
-const err = (text: string) => process.stderr.write(text);
+// Whatever stands in a file or in an answer, no terminal takes it for a command.
+const out = (text: string) => process.stdout.write(printable(text));
+const err = (text: string) => process.stderr.write(printable(text));
 
 async function readConfig(file: string): Promise<ParsedFile & { complaints: string }> {
   const { readConfigFile } = await import("./config_reader.ts");

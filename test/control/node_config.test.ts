@@ -156,6 +156,8 @@ describe("faults", () => {
     ["pool: host bits", NODE.replace("10.9.0.0/24", "10.9.0.1/24"), 4, "did you mean 10.9.0.0/24?"],
     ["pool: too small", NODE.replace("10.9.0.0/24", "10.9.0.0/31"), 4, "no room for a node and a client"],
     ["pool: twice", NODE.replace('"10.9.0.0/24"', '"10.9.0.0/24", "10.9.0.0/24"'), 4, "listed twice"],
+    ["pool: loopback", NODE.replace('"10.9.0.0/24"', '"127.0.0.0/16"'), 4, "127.0.0.0/8 is for loopback"],
+    ["pool: everything", NODE.replace('"10.9.0.0/24"', '"0.0.0.0/0"'), 4, "holds what no client can have"],
     ["pool: overlap", NODE.replace('"10.9.0.0/24"', '"10.9.0.0/24", "10.9.0.0/16"'), 4, "overlaps 10.9.0.0/24"],
     ["pool: a text", NODE.replace('["10.9.0.0/24"]', '"10.9.0.0/24"'), 4, "must be a list of prefixes"],
     ["networks", `${NODE}networks = ["198.51.100.1/24"]\n`, 5, "did you mean 198.51.100.0/24?"],

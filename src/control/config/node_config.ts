@@ -4,7 +4,7 @@
  */
 import { formatAddress } from "../../base/ip.ts";
 import { isName, NAME_RULE } from "../../base/names.ts";
-import { overlap, parsePrefix } from "../../base/prefix.ts";
+import { overlap, parsePrefix, specialIn } from "../../base/prefix.ts";
 import type { ConfigEnv } from "../spec/config_env.ts";
 import type { InstanceSpec, NodeClient, NodeSpec } from "../spec/instance.ts";
 import { hostOf } from "../text/address_pool.ts";
@@ -148,6 +148,9 @@ function checkPool({ node, client, device }: NodeConfig, report: Report): string
     const { family, length } = parsePrefix(text)!;
     if (length > (family === 4 ? 30 : 126))
       report.error(["node", "pool", i], `the prefix ${text} has no room for a node and a client`);
+    const special = specialIn(parsePrefix(text)!);
+    if (special !== undefined)
+      report.error(["node", "pool", i], `the prefix ${text} holds what no client can have: ${special}`);
     for (const earlier of pool.slice(0, i))
       if (overlap(parsePrefix(text)!, parsePrefix(earlier)!) && text !== earlier)
         report.error(["node", "pool", i], `the prefix ${text} overlaps ${earlier} of the same pool`);
@@ -209,6 +212,8 @@ function clientAddresses(list: readonly string[], i: number, owners: Map<string,
       return text;
     }
     const address = canonical(text);
+    const special = specialIn(parsePrefix(address)!);
+    if (special !== undefined) report.error(path, `${address} can't be an inner address: ${special}`);
     claim(`${address}/${family === 4 ? 32 : 128}`, i, path, owners, report);
     return address;
   });

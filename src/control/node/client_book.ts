@@ -8,7 +8,7 @@ import type { Clock } from "../../base/clock.ts";
 import { AnyhopError } from "../../base/errors.ts";
 import { formatAddress, parseAddress } from "../../base/ip.ts";
 import { isName, NAME_RULE } from "../../base/names.ts";
-import { contains, overlap, parsePrefix } from "../../base/prefix.ts";
+import { contains, overlap, parsePrefix, specialIn } from "../../base/prefix.ts";
 import type { NewClient } from "../asked/control_port.ts";
 import type { NodeSpec } from "../spec/instance.ts";
 import type { ClientRecord, Store } from "../spec/ports.ts";
@@ -373,7 +373,11 @@ function readAddresses(list: readonly string[]): string[] {
   const addresses = list.map((text) => {
     const address = parseAddress(text.replace(/\/(32|128)$/, ""));
     if (address === undefined) throw new AnyhopError("bad_client", `"${text}" is not an IPv4 or IPv6 address.`);
-    return formatAddress(address.w0, address.w1, address.w2, address.w3);
+    const canonical = formatAddress(address.w0, address.w1, address.w2, address.w3);
+    const special = specialIn(parsePrefix(canonical)!);
+    if (special !== undefined)
+      throw new AnyhopError("bad_client", `${canonical} can't be an inner address: ${special}.`);
+    return canonical;
   });
   return addresses.length < 2 ? addresses : [...new Set(addresses)];
 }
