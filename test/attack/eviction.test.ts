@@ -1,14 +1,18 @@
 /**
  * The commands of docs/STOLEN-NODE.md and "Node identity", typed at real daemons: a roster is made and given to one node, a
- * client pings, node 3 is put out, and keys are rotated. No ping is lost.
+ * client pings, node 3 is put out, and keys are rotated, the group's own key, too. No ping is lost.
  */
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ask } from "../../src/api/client.ts";
 import { type Program, run } from "../../src/bench/netns.ts";
 import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
-import { GroupWorld } from "../daemon/group_world.ts";
+import { GroupWorld, SERVICE } from "../daemon/group_world.ts";
 import { until } from "../daemon/session_pair.ts";
 import { whyNoNetns } from "../support/netns.ts";
+
+/** So short that clients shake hands again while they ping. */
+const REKEY_S = 5;
 
 const skip = whyNoNetns({ tun: true });
 
@@ -17,7 +21,7 @@ describe.skipIf(skip !== undefined)(
   () => {
     let world: GroupWorld;
     beforeAll(async () => {
-      world = await GroupWorld.create(3, 1);
+      world = await GroupWorld.create(3, 2);
     }, 60_000);
     afterAll(() => world?.close());
 
@@ -27,9 +31,14 @@ describe.skipIf(skip !== undefined)(
       return stdout;
     };
     const roster = async (node: number) => (await world.group(node)).roster;
+    /** Requests of clients that were answered at a node. */
+    const answered = async (node: number): Promise<number> => {
+      const { counters } = await ask(world.socket(node), "counters", {});
+      return counters.find(({ name }) => name === "handshake_answered")!.count;
+    };
     const rotation = async (node: number) => (await world.group(node)).fleetRotation;
 
-    test("the page, to its end", { timeout: 240_000 }, async () => {
+    test("the page, to its end", { timeout: 480_000 }, async () => {
       const said = await operator("init", "operator", "--group", "example");
       const key = /Public key of the operator: (\S+)/.exec(said)![1];
       for (const node of [1, 2, 3]) {
@@ -44,7 +53,7 @@ describe.skipIf(skip !== undefined)(
       const group = (node: number) => `operator = "${key}"\nsigning_key_file = "${world.dir}/made${node}/signing.key"`;
       // One after the other: each takes a processor for a while.
       const programs: Program[] = [];
-      for (const node of [1, 2, 3]) programs.push(await world.start(node, { group: group(node) }));
+      for (const node of [1, 2, 3]) programs.push(await world.start(node, { group: group(node), rekey: REKEY_S }));
       // Nobody is believed before the roster is there, and status says so.
       expect((await world.cli(1, "sync")).stdout).toContain("there is no roster here yet");
       const file = `${world.dir}/operator/group.roster`;
@@ -52,7 +61,7 @@ describe.skipIf(skip !== undefined)(
       expect(applied.stdout).toContain("Roster 3 is in force: nodes 1, 2, 3.");
       await world.meet(1, 2, 3);
       expect(await Promise.all([1, 2, 3].map(roster))).toEqual([3, 3, 3]);
-      await world.startClient(1);
+      const client = await world.startClient(1, SERVICE.v4, 0, `operator = "${key}"`);
       expect(await world.pings(1, 20)).toBe(20);
 
       // The thief keeps node 3 away from the network while it is put out.
@@ -85,9 +94,39 @@ describe.skipIf(skip !== undefined)(
       expect(during).toBe(300);
       await until("both rotate again", async () => (await rotation(1)) === 2 && (await rotation(2)) === 2, programs);
 
+      // Another key of the group: files where the operator is, one `apply`, and clients hear of it.
+      const made = await operator("rotate", "group", "--current", world.groupPublicKey);
+      const next = /Public key of the group from then on: (\S+)/.exec(made)![1];
+      const [kept] = await Promise.all([
+        world.pings(1, 400),
+        world
+          .cli(2, "group", "apply", `${world.dir}/operator/group-keys.secret`)
+          .then(({ stdout }) => expect(stdout).toContain("The group has another key (version 1)")),
+      ]);
+      expect(kept).toBe(400);
+      await until("the client hears of it", () => client.output.includes(`the group has another key, ${next}`), [
+        client,
+      ]);
+      // With it the client has come at node 1, which was told by node 2.
+      const before = await answered(1);
+      await until("it agrees new keys under that key", async () => (await answered(1)) > before, programs);
+      expect(await world.pings(1, 20)).toBe(20);
+      // One that was not there meanwhile comes with the file that it has, and a new one gets a file with the new key.
+      const late = await world.startClient(2, SERVICE.v4, 0, `operator = "${key}"`);
+      expect(await world.pings(2, 20)).toBe(20);
+      await until("it hears of it", () => late.output.includes(`the group has another key, ${next}`), [late]);
+      const invite = ["invite", "bob", "-c", `${world.dir}/1/node.toml`, "--address", `${SERVICE.v4}:4444`];
+      const invited = (await run([ANYHOP, ...invite])).stdout;
+      expect(invited).toContain(`public_key = "${next}"`);
+      expect(invited).toContain(`operator = "${key}"`);
+      // The last step of the page: clients of the book that nobody knows.
+      expect((await world.cli(2, "clients", "list")).stdout).toContain("bob");
+      expect((await world.cli(2, "clients", "remove", "bob")).code).toBe(0);
+      expect((await world.cli(1, "sync")).stdout).not.toMatch(/^ *!/m);
+
       // Another start knows the roster and the fleet key from its disk.
       await programs[1].stop();
-      await world.start(2, { group: group(2) });
+      await world.start(2, { group: group(2), rekey: REKEY_S });
       await world.meet(1, 2);
       expect([await roster(2), await rotation(2)]).toEqual([4, 2]);
       expect((await world.cli(2, "group", "apply", file)).stdout).toContain("Roster 4 is in force");

@@ -34,6 +34,8 @@ export interface NodeChange {
   readonly unnamed?: true;
   /** Networks behind the node that clients are told. */
   readonly networks?: readonly string[];
+  /** Seconds after which clients agree new keys. */
+  readonly rekey?: number;
   /** Words before `anyhop`. */
   readonly before?: readonly string[];
 }
@@ -52,6 +54,7 @@ export class GroupWorld {
   readonly nodes: readonly Namespace[];
   readonly clients: readonly Namespace[];
   readonly groupKey = newKey();
+  readonly groupPublicKey = publicKey(this.groupKey);
   readonly fleetKey = formatKey(systemEntropy.bytes(32));
   readonly people: readonly Client[];
   readonly #programs: Program[] = [];
@@ -144,6 +147,7 @@ group = "example"
 private_key = "${change.privateKey ?? this.groupKey}"
 pool = ["10.9.0.0/24", "fd00:9::/64"]
 networks = ${JSON.stringify(change.networks ?? [])}
+${change.rekey === undefined ? "" : `rekey = ${change.rekey}`}
 ${change.unnamed ? "" : `[listen]\naddresses = ["${SERVICE.v4}", "${SERVICE.v6}"]`}
 [group]
 node = ${number}
@@ -184,8 +188,8 @@ ${this.people.map(({ name, privateKey }, k) => `[[client]]\nname = "${name}"\npu
     );
   }
 
-  /** Returns once the service is up, found at one outer address. */
-  async startClient(client: number, at: string = SERVICE.v4, port = 0): Promise<Program> {
+  /** Returns once the service is up, found at one outer address. `service`: further lines of [[service]]. */
+  async startClient(client: number, at: string = SERVICE.v4, port = 0, service = ""): Promise<Program> {
     const { name, privateKey } = this.people[client - 1];
     const dir = `${this.dir}/${name}`;
     mkdirSync(dir, { recursive: true });
@@ -196,8 +200,9 @@ private_key = "${privateKey}"
 port = ${port}
 [[service]]
 name = "example"
-public_key = "${publicKey(this.groupKey)}"
+public_key = "${this.groupPublicKey}"
 address = ["${at.includes(":") ? `[${at}]` : at}:4444"]
+${service}
 [paths]
 state = "${dir}"
 socket = "${dir}/sock"
