@@ -144,6 +144,11 @@ export class Core {
     return this.dead.has(node) || this.now.ms - this.#lastMs(node) >= UNASKABLE_MS;
   }
 
+  /** Gone, and nothing says that it is dead: it may have delivered what came until a moment ago. */
+  hangs(node: number): boolean {
+    return this.peers.has(node) && this.gone(node) && !this.dead.has(node);
+  }
+
   /** Monotonic time at which a node that can't be asked counts as gone. */
   goneAtMs(node: number): number {
     return this.#lastMs(node) + UNASKABLE_MS;

@@ -4,11 +4,13 @@
  * connections are numbers, time is an argument. docs/PROTOCOL.md, "Lifeline".
  *
  * A node that stood still (stopped, starved, suspended) for so long that others may have taken it for dead opens nothing
- * until they have said whether they did: that is the fence.
+ * until they have said whether they did: that is the fence. So does one whose control thread hangs: nobody can ask it for a
+ * session, and it beats on all the same.
  */
 import type { Address } from "../base/ip.ts";
 import {
   type ConnectionEnd,
+  HUNG_MS,
   type LifelineOptions,
   type LifelineOutput,
   type LinkSecrets,
@@ -33,6 +35,8 @@ interface Fence {
   /** Nodes that watched this one before it stood still, and have not said anything since. */
   readonly waiting: Set<number>;
   condemned: boolean;
+  /** The control thread hangs: the fence stands as long as it does. */
+  hung: boolean;
 }
 
 export class Lifeline {
@@ -136,6 +140,16 @@ export class Lifeline {
     this.#watched.leave(out);
   }
 
+  /** The control thread has not run for so long. To be said before each `tick`. */
+  controlSilent(now: Now, silentMs: number, out: LifelineOutput[]): void {
+    this.#run(now, out);
+    const hangs = this.#peers.size > 0 && silentMs > HUNG_MS;
+    if (hangs === (this.#fence?.hung ?? false)) return;
+    const fence = hangs ? this.#raise(now.ms, []) : this.#fence!;
+    fence.hung = hangs;
+    fence.condemned = true;
+  }
+
   tick(now: Now, out: LifelineOutput[]): void {
     this.#run(now, out);
     for (const watch of this.#watches.values()) watch.tick(now.ms, out);
@@ -173,13 +187,14 @@ export class Lifeline {
     // What the fence before it waits for is still to come.
     const all = new Set([...waiting, ...(this.#fence?.waiting ?? [])]);
     this.#fences++;
-    const condemned = this.#fence?.condemned ?? false;
-    this.#fence = { number: this.#fences, sinceMs: nowMs, waiting: all, condemned };
+    const { condemned, hung } = this.#fence ?? { condemned: false, hung: false };
+    this.#fence = { number: this.#fences, sinceMs: nowMs, waiting: all, condemned, hung };
     this.#out.push({ kind: "event", event: { kind: "fenced", fence: this.#fences } });
     return this.#fence;
   }
 
-  #unfence({ number, condemned }: Fence): void {
+  #unfence({ number, condemned, hung }: Fence): void {
+    if (hung) return;
     this.#fence = undefined;
     this.#out.push({ kind: "event", event: { kind: "unfenced", fence: number, condemned } });
   }

@@ -11,6 +11,12 @@ export const BEAT_MS = 100;
  */
 export const PAUSE_MS = 400;
 
+/**
+ * A node whose control thread has not run for longer than this opens nothing until it runs again: others take what it owns
+ * when they could not ask it for 10 s (UNASKABLE_MS). Half of that, since a busy thread is none that hangs.
+ */
+export const HUNG_MS = 5000;
+
 export interface LifelineOptions {
   readonly node: number;
   /** 8 bytes, of this start. */
@@ -48,9 +54,9 @@ export type LifelineEvent =
       readonly bootId: Uint8Array | undefined;
       readonly cause: DeathCause;
     }
-  /** This node stood still, or another one took it for dead: it must open nothing before `unfenced`. */
+  /** This node stood still, hangs, or another one took it for dead: it must open nothing before `unfenced`. */
   | { readonly kind: "fenced"; readonly fence: number }
-  /** `condemned`: somebody took it for dead, so any session that it owned may be another node's now. */
+  /** `condemned`: somebody took it for dead, or may have since it hung, so any session that it owned may be another node's now. */
   | { readonly kind: "unfenced"; readonly fence: number; readonly condemned: boolean };
 
 export type LifelineOutput =

@@ -59,6 +59,8 @@ interface Flip extends Due {
   token: Uint8Array | undefined;
   challengedMs: number;
   challenges: number;
+  /** The owner before may live, and has delivered what nobody was told of: what the client sent before its proof is not taken. */
+  hung: boolean;
   /** With which it did. */
   proof: { readonly seq: number; readonly from: Endpoint } | undefined;
 }
@@ -374,6 +376,7 @@ export class Ownership {
       token: undefined,
       challengedMs: now.ms,
       challenges: 0,
+      hung: false,
       proof: undefined,
       dueMs: 0,
       waitMs: undefined,
@@ -473,6 +476,12 @@ export class Ownership {
     flip.asking = false;
     flip.tries = 1;
     this.#deadlines.clear(flip);
+    flip.hung = this.#core.hangs(flip.asked);
+    if (flip.hung) {
+      // It has delivered more since an earlier proof.
+      flip.token = undefined;
+      flip.proof = undefined;
+    }
     flip.others = new Set(this.#core.present().filter((node) => node !== flip.asked));
     this.#consult(flip);
     this.#doubt(row, flip);
@@ -546,7 +555,7 @@ export class Ownership {
   }
 
   #mayForecast(row: number, flip: Flip): boolean {
-    return flip.seq > this.#floor(row, flip);
+    return !flip.hung && flip.seq > this.#floor(row, flip);
   }
 
   #forecast(row: number, flip: Flip): void {
@@ -556,7 +565,8 @@ export class Ownership {
 
   /** The client is here: nobody else could answer, and not before it was asked. */
   #proven(row: number, flip: Flip, { seq, from }: NonNullable<Flip["proof"]>): void {
-    const floor = Math.min(this.#floor(row, flip), Math.max(this.#core.table.high[row], seq - REORDER));
+    const lowest = Math.min(this.#floor(row, flip), Math.max(this.#core.table.high[row], seq - REORDER));
+    const floor = flip.hung ? seq : lowest;
     if (seq > flip.seq) {
       flip.seq = seq;
       flip.from = from;

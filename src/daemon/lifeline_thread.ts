@@ -5,7 +5,7 @@
 import { Worker } from "node:worker_threads";
 import { type LifelineEvent, PAUSE_MS } from "../cluster/lifeline_types.ts";
 import type { LifelinePort } from "../control/spec/ports.ts";
-import { createLease, isFenced } from "../dataplane/lease.ts";
+import { controlRan, createLease, isFenced } from "../dataplane/lease.ts";
 import { systemClock } from "./clock.ts";
 import type { FromLifeline, LifelineSetup, ToLifeline } from "./lifeline_messages.ts";
 
@@ -42,6 +42,7 @@ export function startLifelineThread(
     heard: (node, ms) => post({ kind: "heard", node, ms }),
     agreed: (agreed) => post({ kind: "agreed", agreed }),
     setPeers: (peers) => post({ kind: "peers", peers }),
+    ran: () => controlRan(lease, systemClock.monotonicMs()),
     fenced: () => isFenced(lease, systemClock.monotonicMs()),
     close() {
       post({ kind: "close" });

@@ -2,7 +2,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { Lifeline } from "../cluster/lifeline.ts";
 import { systemEntropy } from "../crypto/entropy.ts";
-import { raiseFence, renewLease } from "../dataplane/lease.ts";
+import { controlSilentMs, raiseFence, renewLease } from "../dataplane/lease.ts";
 import { LifelineSockets } from "../drivers/lifeline_sockets.ts";
 import { systemClock } from "./clock.ts";
 import type { FromLifeline, LifelineSetup, ToLifeline } from "./lifeline_messages.ts";
@@ -21,6 +21,7 @@ const sockets = new LifelineSockets(new Lifeline(now, { ...setup, entropy: syste
     tell({ kind: "event", event });
   },
   ran: (nowMs) => renewLease(lease, nowMs),
+  controlSilentMs: (nowMs) => controlSilentMs(lease, nowMs),
   failed: (reason) =>
     tell({
       kind: "failed",

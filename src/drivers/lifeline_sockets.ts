@@ -20,6 +20,8 @@ export interface LifelinePorts {
   readonly tell: (event: LifelineEvent) => void;
   /** This thread runs, after all that was told. */
   readonly ran: (nowMs: number) => void;
+  /** For how long the control thread has not run, ms. */
+  readonly controlSilentMs: (nowMs: number) => number;
   /** The listener can't be had. */
   readonly failed: (reason: string) => void;
 }
@@ -86,7 +88,11 @@ export class LifelineSockets {
   #tick(): void {
     if (this.#closed) return;
     setImmediate(() => {
-      this.#in((out) => this.#lifeline.tick(this.#now(), out));
+      this.#in((out) => {
+        const now = this.#now();
+        this.#lifeline.controlSilent(now, this.#use.controlSilentMs(now.ms), out);
+        this.#lifeline.tick(now, out);
+      });
       if (this.#closed) return;
       const wait = Math.max(1, Math.ceil(this.#lifeline.nextTimeout() - this.#use.clock.monotonicMs()));
       this.#timer = setTimeout(() => this.#tick(), wait);

@@ -23,6 +23,8 @@ export interface LifelineWires {
   /** Of one segment; undefined: it is lost. */
   delayMs(from: number, to: number): number | undefined;
   isCut(from: number, to: number): boolean;
+  /** For how long the control thread of a node has not run, ms; undefined: none ever hangs. */
+  controlSilentMs?(node: number): number;
   /** Carries out what a node does, as that node. */
   as(node: number, act: () => void): void;
 }
@@ -135,6 +137,7 @@ export class MemoryLifelines {
     if (member.dead) return;
     const { lifeline, node } = member;
     this.#in(member, (out) => {
+      lifeline.controlSilent(this.#wires.now(node), this.#wires.controlSilentMs?.(node) ?? 0, out);
       lifeline.tick(this.#wires.now(node), out);
       const wait = Math.max(1, lifeline.nextTimeout() - this.#nowMs(node));
       this.#wires.later(wait, () => this.#tick(member));

@@ -289,7 +289,7 @@ export class World {
       onEvent(next) {
         listener = next;
       },
-      ...{ heard, agreed, setPeers, close, fenced: () => isFenced(lease, time.nowMs) },
+      ...{ heard, agreed, setPeers, close, ran() {}, fenced: () => isFenced(lease, time.nowMs) },
     };
   }
 

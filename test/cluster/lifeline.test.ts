@@ -1,8 +1,15 @@
 /** The lifeline on virtual time: who is dead and who is not, and when a node must open nothing. */
 import { describe, expect, test } from "vitest";
+import { UNASKABLE_MS } from "../../src/cluster/core.ts";
 import { Lifeline } from "../../src/cluster/lifeline.ts";
 import { decodeHello, encodeHello, FrameKey, HELLO_LEN, WELCOME_LEN } from "../../src/cluster/lifeline_bytes.ts";
-import { BEAT_MS, type LifelineEvent, type LifelineOutput, PAUSE_MS } from "../../src/cluster/lifeline_types.ts";
+import {
+  BEAT_MS,
+  HUNG_MS,
+  type LifelineEvent,
+  type LifelineOutput,
+  PAUSE_MS,
+} from "../../src/cluster/lifeline_types.ts";
 import { PATIENCE_MS } from "../../src/cluster/lifeline_watch.ts";
 import { keyPairFromPrivate } from "../../src/crypto/x25519.ts";
 import { type MemoryLifeline, MemoryLifelines } from "../../src/drivers/memory_lifeline.ts";
@@ -28,8 +35,11 @@ class World {
     bytes: (n: number) => Uint8Array.from({ length: n }, () => this.#random.nextU32() & 255),
     keyPair: () => keyPairFromPrivate(this.entropy.bytes(32)),
   };
+  /** Since when the control thread of a node hangs. */
+  readonly hung = new Map<number, number>();
   readonly tcp = new MemoryLifelines({
     now: () => this.now(),
+    controlSilentMs: (node) => this.ms - (this.hung.get(node) ?? this.ms),
     later: (ms, act) => void this.#events.push({ ms: this.ms + ms, act }),
     delayMs: () => WAY_MS,
     isCut: (a, b) => this.cut.has(`${a}>${b}`),
@@ -253,6 +263,32 @@ describe("the fence", () => {
     world.wallMs += 60_000;
     world.run(100);
     expect(world.news(1)).toEqual(["fenced", "unfenced"]);
+  });
+
+  test("a node whose control thread hangs is fenced as long as it does, long before others take what it owns", () => {
+    expect(HUNG_MS + 2 * PAUSE_MS).toBeLessThan(UNASKABLE_MS);
+    const world = new World(3);
+    for (const node of [1, 2, 3]) world.news(node);
+    world.hung.set(1, world.ms);
+    world.run(HUNG_MS);
+    expect(world.news(1)).toEqual([]);
+    world.run(100);
+    expect(world.news(1)).toEqual(["fenced"]);
+    world.run(60_000);
+    // Also after its process stood still meanwhile.
+    world.tcp.pause(1, 600);
+    world.run(1000);
+    expect(world.news(1)).toEqual(["fenced"]);
+    world.hung.delete(1);
+    world.run(100);
+    expect(world.news(1)).toEqual(["unfenced, condemned"]);
+    // It beat all the time.
+    for (const node of [2, 3]) expect(world.news(node)).toEqual([]);
+    world.hung.set(1, world.ms);
+    world.run(HUNG_MS - 100);
+    world.hung.delete(1);
+    world.run(10_000);
+    expect(world.news(1)).toEqual([]);
   });
 
   test("a node that is alone serves", () => {

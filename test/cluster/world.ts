@@ -106,6 +106,9 @@ export class Node {
   #yields: Yield[] = [];
   /** Number of the fence that stands, 0 = none. */
   fence = 0;
+  /** Since when its control thread hangs: its shard goes on, and nobody hears it. Undefined: it does not. */
+  hungMs: number | undefined;
+  readonly #missed: LifelineEvent[] = [];
   /** The shard answers to `yield` after so long. */
   shardMs = 0.05;
 
@@ -141,7 +144,23 @@ export class Node {
   /** What its lifeline found out. The fence is seen before the group hears of it, as the shard sees it. */
   lifeline(event: LifelineEvent): void {
     if (event.kind === "fenced") this.fence = event.fence;
-    if (this.up) this.group.lifeline(this.world.now(), event);
+    if (this.hungMs !== undefined) this.#missed.push(event);
+    else if (this.up) this.group.lifeline(this.world.now(), event);
+  }
+
+  /** Its control thread does nothing for so long. */
+  hang(forMs: number): void {
+    this.hungMs = this.world.ms;
+    this.world.after(forMs, () => {
+      this.hungMs = undefined;
+      for (const event of this.#missed.splice(0)) this.lifeline(event);
+      this.settle();
+    });
+  }
+
+  /** It hears what others say. */
+  get hears(): boolean {
+    return this.up && this.hungMs === undefined;
   }
 
   count(kind: GroupOutput["kind"]): number {
@@ -156,6 +175,7 @@ export class Node {
   receive(packet: HeldPacket): void {
     const row = this.rows.get(packet.index);
     if (row === undefined || row.foreign || this.fence > 0) {
+      if (this.hungMs !== undefined) return;
       this.group.held(this.world.now(), packet);
       return;
     }
@@ -167,14 +187,14 @@ export class Node {
     row.seen.add(packet.seq);
     row.highest = Math.max(row.highest, packet.seq);
     this.world.accept(this, packet);
-    if (row.confirmed) return;
+    if (row.confirmed || this.hungMs !== undefined) return;
     row.confirmed = true;
     this.group.confirmed(this.world.now(), packet.index);
   }
 
   /** Until nothing more comes of it. */
   settle(): void {
-    for (;;) {
+    while (this.hungMs === undefined) {
       const out: GroupOutput[] = [];
       this.group.flush(this.world.now(), out);
       if (out.length === 0) return;
@@ -247,7 +267,7 @@ export class Node {
   #answerYields(): void {
     const yields = this.#yields;
     this.#yields = [];
-    if (!this.up) return;
+    if (!this.hears) return;
     for (const output of yields) this.#yield(output);
     this.settle();
   }
@@ -278,7 +298,7 @@ class Bus {
   }
 
   #reaches(from: Node, to: Node): boolean {
-    return this.up && to.up && to.follows && !this.away.has(from.id) && !this.away.has(to.id);
+    return this.up && to.hears && to.follows && !this.away.has(from.id) && !this.away.has(to.id);
   }
 
   put(from: Node, key: string, value: Uint8Array | undefined): void {
@@ -415,6 +435,7 @@ export class World {
     later: (ms, act) => this.after(ms, act),
     delayMs: () => (this.chance(this.weather.linkLoss) ? undefined : this.delay()),
     isCut: (from, to) => this.cut.has(`${from}>${to}`),
+    controlSilentMs: (id) => this.ms - (this.nodes.get(id)?.hungMs ?? this.ms),
     as: (id, act) => {
       act();
       this.nodes.get(id)?.settle();
@@ -541,7 +562,7 @@ export class World {
     for (let n = 0; n < times; n++) {
       this.after(this.delay() + this.lateMs(from.id), () => {
         for (const node of this.nodes.values()) {
-          if (node.id !== id || !node.up) continue;
+          if (node.id !== id || !node.hears) continue;
           node.group.linkDatagram(this.now(), endpoint(from.id), bytes);
           node.settle();
         }
@@ -558,7 +579,9 @@ export class World {
     const endMs = this.ms + ms;
     for (;;) {
       const next = this.#events.first();
-      const tickMs = Math.min(...[...this.nodes.values()].filter(({ up }) => up).map((node) => this.#dueOf(node)));
+      const tickMs = Math.min(
+        ...[...this.nodes.values()].filter(({ hears }) => hears).map((node) => this.#dueOf(node)),
+      );
       const nextMs = Math.min(next?.ms ?? Number.POSITIVE_INFINITY, tickMs);
       if (nextMs > endMs) break;
       this.ms = Math.max(this.ms, nextMs);
@@ -566,7 +589,7 @@ export class World {
         this.#events.pop();
         next.act();
       } else {
-        for (const node of this.nodes.values()) if (node.up && this.#dueOf(node) <= this.ms) this.#tick(node);
+        for (const node of this.nodes.values()) if (node.hears && this.#dueOf(node) <= this.ms) this.#tick(node);
       }
     }
     this.ms = endMs;

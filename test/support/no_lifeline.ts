@@ -7,6 +7,7 @@ export const noLifeline: LifelinePort = {
   heard: () => {},
   setPeers: () => {},
   agreed: () => {},
+  ran() {},
   fenced: () => false,
   close: () => {},
 };

@@ -145,7 +145,10 @@ export class GroupEnd {
       this.#hear("News of the lifeline", (group) => group.lifeline(this.#now(), event));
     });
     this.#started = true;
-    this.#progress = setInterval(() => this.#tellProgress(), PROGRESS_MS);
+    this.#progress = setInterval(() => {
+      this.#use.lifeline.ran();
+      this.#tellProgress();
+    }, PROGRESS_MS);
     this.#in((group) => group.tick(this.#now()));
   }
 

@@ -301,6 +301,8 @@ export interface LifelinePort {
   setPeers(peers: readonly LinkPeer[]): void;
   /** The node link has agreed with a peer on other secrets. */
   agreed(agreed: LinkSecrets): void;
+  /** The control thread runs; to be said several times a second, or it counts as one that hangs (HUNG_MS). */
+  ran(): void;
   /** This node may act as the owner of nothing now. */
   fenced(): boolean;
   /** Says farewell, and ends all connections. */
