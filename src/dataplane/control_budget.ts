@@ -1,7 +1,8 @@
 /**
- * How many datagrams a second the control plane is handed, of each kind for itself: a flood of one kind takes nothing from
- * the others, and what all of them together can cost the node is bounded. A request with a cookie is of a kind of its own
- * only when the cookie's tag belongs to the address that it came from: who forges an address can't have that.
+ * Limits how many datagrams a second the shard hands to the control plane. Each kind of datagram has a limit of its own, so a
+ * flood of one kind leaves the others their room, and the sum of the limits bounds what they can cost the node. A request with a
+ * cookie counts as PROVEN_ASK only when the cookie's tag was made for the address that the request came from; a sender that
+ * forges its address never received such a tag.
  */
 import type { CookieTags } from "../crypto/cookie_tags.ts";
 import type { Batch } from "./batch.ts";
@@ -22,20 +23,20 @@ export const PROVEN_ASK = 2;
 /** Datagrams of unknown sessions. */
 export const UNKNOWN = 3;
 const SELF_TEST = 4;
-/** In a client: all that it hears from the group. */
+/** In a client: control datagrams of the group that answer what it has sent. */
 export const FROM_GROUP = 5;
-/** Opened and authentic, of the own share of its session (session_budget.ts): a loud session takes nothing from these. */
+/** An authentic control message within the own share of its session (session_budget.ts). Other sessions can't use these up. */
 export const OF_SESSION = 6;
-/** Opened and authentic, beyond that. */
+/** An authentic control message beyond the own share of its session. All sessions together have these. */
 export const AUTHENTIC = 7;
-/** Nothing that a node takes. */
+/** No kind: the node takes no such datagram, and drops it. */
 export const NOTHING = -1;
 /**
- * Of each kind, in the order above. An answered INIT costs 0.5 ms, a request that is answered by a cookie 0.04 ms. A flood of
- * 5,000 a second leaves room for first requests.
+ * Datagrams a second of each kind, in the order of the constants above. Answering an INIT costs 0.5 ms, answering a request with
+ * a cookie 0.04 ms. 6,000 is above a flood of 5,000 requests a second, so first requests of clients still get through then.
  */
 const PER_SECOND = Int32Array.of(6000, 6000, 4000, 2000, 1000, 2000, 20_000, 10_000);
-/** The second is given out in slices: a flood can't use it up in its first tenth. */
+/** The limits are granted in slices of this length, so that a flood can't use a whole second's limit up in its first tenth. */
 const SLICE_MS = 50;
 
 export class ControlBudget {
@@ -70,7 +71,7 @@ export function kindOfRequest(
   const tag = view.getInt32(at + COOKIE_TAG);
   const { addr0, addr1, addr2, addr3, port } = from;
   const slot = view.getUint8(at + COOKIE_SLOT);
-  // Most have no cookie, and need no hash.
+  // Slot and tag are 0 in a request without a cookie. Most are that, so the hash is computed for the others only.
   const mayProve = tags !== undefined && (tag !== 0 || slot !== 0);
   if (mayProve && tags.of(slot, addr0[i], addr1[i], addr2[i], addr3[i], port[i]) === tag) return PROVEN_ASK;
   return type === TYPE_INIT ? FIRST_INIT : FIRST_RESUME;

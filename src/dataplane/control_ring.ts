@@ -1,10 +1,12 @@
 /**
- * What the control plane must see: control datagrams, control payloads of sessions, datagrams of unknown sessions, and in
- * a group whole datagrams that wait for the state of their session. Stages copy into this bounded ring, the shard takes
- * all of it out after the turn. Full or over budget: the packet is dropped and counted, never waited for.
+ * Carries what the control plane must see: control datagrams, control payloads of sessions, datagrams of unknown sessions, and
+ * in a group whole datagrams that are held until the state of their session arrives. Stages copy entries into this ring of fixed
+ * size, and the shard empties it after the turn. When the ring is full or a budget is used up, the packet is dropped and counted;
+ * no stage waits.
  *
- * Held datagrams and all others have room and budget of their own, so a flood of the one never starves the other; and a session
- * that floods starves no other one (session_budget.ts). The bytes lie in the slab, one entry after the other, because a copy inside one array needs no view object.
+ * Held datagrams have room and budgets of their own, apart from all other entries, so a flood of one sort never takes the room of
+ * the other. Budgets for each session keep one session from taking the room of another (session_budget.ts). The bytes of entries
+ * lie one after the other in the slab that also holds the packets, because a copy within one array needs no view object.
  */
 import { AUTHENTIC, ControlBudget, OF_SESSION, PROVEN_ASK } from "./control_budget.ts";
 import { HANDED_BASE, HANDED_BYTES } from "./layout.ts";
@@ -27,9 +29,12 @@ export const HELD = 4;
 export const HELD_UNKNOWN = 5;
 
 export const CONTROL_BYTES = 1280;
-/** As many as one socket gives in a turn: first packets of sessions find room, whatever came before them. */
+/** Entries beside held datagrams: as many as one socket delivers in a turn, so the first packets of sessions find room. */
 const CONTROL_ENTRIES = 256;
-/** The rest of the room is for what is authentic, and for requests with a cookie. */
+/**
+ * Of these entries, how many may come from senders that have proven nothing. The rest is for authentic messages and requests
+ * with a cookie.
+ */
 const ENTRIES_OF_STRANGERS = 96;
 /** kind, row, detail, length, address x 4, port, sock, TOS. */
 export const CONTROL_WORDS = 11;
@@ -37,25 +42,32 @@ export const CONTROL_WORDS = 11;
 /** Longest datagram that is held. */
 export const HELD_BYTES_MAX = 2048;
 const HELD_ENTRIES = 2048;
-/** 983,040 bytes: more than what two sockets deliver in one turn at a path MTU of 1500. */
+/** Bytes for held datagrams: 983,040, which is more than two sockets deliver in one turn at a path MTU of 1500. */
 const HELD_ROOM = HANDED_BYTES - CONTROL_ENTRIES * CONTROL_BYTES;
 /**
- * What may be held at once, and each second from then on. 12 ms at 5 Gbit/s, which is longer than a hold lasts; a
- * session that is held for longer has packets at two nodes at once, and a network that does so is not worth more.
+ * Bytes of known sessions that may be held at once, and a second from then on. 8 MiB are 12 ms at 5 Gbit/s, and a hold lasts
+ * less than that. Only when the network keeps sending one session's packets to two nodes, they are held for longer; then the lower
+ * rate must do.
  */
 const HELD_BURST = 8 << 20;
 const HELD_PER_SECOND = 64 << 20;
-/** The same for unknown sessions: a node without any state must take as much at once, but a stranger can send these. */
+/**
+ * Bytes a second of unknown sessions. A node that just started must take as much at once (HELD_BURST), but strangers can send
+ * these, too.
+ */
 const UNKNOWN_PER_SECOND = 2 << 20;
-/** Of the room of held datagrams: the rest is for those that are authentic. */
+/** The part of HELD_ROOM that unknown sessions may fill. The rest is for authentic datagrams of known sessions. */
 const UNKNOWN_SHARE = 0.5;
 /**
- * The same for the own shares of sessions that another node owns: the proof that moves a session to this node is among the
- * first packets of its client, and must not wait behind those of another one that floods.
+ * Bytes kept apart for the first packets of each session that another node owns (its own share, session_budget.ts). The packet
+ * that proves that the client is here now is among them, and must find room while another session floods.
  */
 const RESERVE_BURST = 2 << 20;
 const RESERVE_PER_SECOND = 16 << 20;
-/** Added to the bytes of each held datagram: small ones cost the control plane as much as large ones. */
+/**
+ * Bytes that each held datagram is charged beyond its own, because a small one costs the control plane as much work as a large
+ * one.
+ */
 const HELD_COST = 256;
 
 // Places in `budgets`.
@@ -68,8 +80,8 @@ const PER_SECOND = Float64Array.of(HELD_PER_SECOND, UNKNOWN_PER_SECOND, RESERVE_
 /** A message of the channel comes in up to 64 pages at once (channel/channel.ts); a client that pings sends a few a second. */
 const INSIDE: SessionRates = { ownBurst: 16, ownPerSecond: 16, mostBurst: 96, mostPerSecond: 300 };
 /**
- * Whole datagrams of a session that moves: at once as many as the common budget has room for at full size, and then 45 Mbit/s
- * of a network that sends one session two ways. Who plays authentic datagrams again costs the node no more than that.
+ * Held datagrams of one session: at once as many as fit the common budget at full size, then 4,000 a second (45 Mbit/s) when the
+ * network keeps sending the session to two nodes. Somebody who replays recorded datagrams can't make the node hold more than that.
  */
 const HOLD: SessionRates = { ownBurst: 32, ownPerSecond: 64, mostBurst: 8192, mostPerSecond: 4000 };
 

@@ -1,20 +1,21 @@
 /**
- * What one session may hand to the control plane, before what all sessions share is asked. The first packets of a session are
- * its *own share*: they are counted against a budget that no other session can use up by being loud, so a quiet session gets
- * through whatever the others do. What is beyond draws on the common budget, up to a limit for each session.
+ * Limits what one session hands to the control plane. The first packets of a session are its *own share*: other sessions can't
+ * use it up, so a quiet session always gets through. Packets beyond the own share draw on a budget that all sessions have in common,
+ * up to a limit for each session.
  *
- * Two numbers a session, both monotonic ms ("theoretical arrival time" of the generic cell rate algorithm, ITU-T I.371): the
- * time at which the allowance would be whole again. Memory of a session that never asks stays the system's.
+ * A session has two numbers, one for each limit: the monotonic time in ms at which the limit would be unused again ("theoretical
+ * arrival time" of the generic cell rate algorithm, ITU-T I.371). The arrays are large, but the system provides memory only for
+ * the parts that were written, so a session that never sends a control message costs none.
  */
 export const REFUSED = 0;
 export const OWN_SHARE = 1;
 export const COMMON = 2;
 
 export interface SessionRates {
-  /** Own share: so many at once, and so many a second from then on. */
+  /** Own share: packets at once, and packets a second from then on. */
   readonly ownBurst: number;
   readonly ownPerSecond: number;
-  /** Own share and common budget together. */
+  /** The most of one session, own share and common budget together. */
   readonly mostBurst: number;
   readonly mostPerSecond: number;
 }
@@ -37,7 +38,7 @@ export class SessionBudget {
     this.mostRoomMs = rates.mostBurst * this.mostMs;
   }
 
-  /** One more of `row`: from its own share, from the common budget, or refused. */
+  /** Counts one more packet of the session in `row`. Returns what it is charged to: OWN_SHARE, COMMON, or REFUSED. */
   take(row: number, now: number): number {
     const most = Math.max(this.mostAt[row], now) + this.mostMs;
     if (most > now + this.mostRoomMs) return REFUSED;

@@ -1,17 +1,18 @@
 /**
- * What the senders of one network may have held of sessions that this node does not know: nothing of such a datagram is
- * proven, so one network that floods must leave room for the others. A network is a /24, or a /48 of IPv6, in one of a fixed
- * number of cells that a keyed hash chooses: two share a cell now and then, and can't aim at one.
+ * Limits, for each network that datagrams come from, how many bytes of unknown sessions this node holds. Such a datagram proves
+ * nothing about its sender, so a network that floods must leave room for others. A network is a /24 of IPv4 or a /48 of IPv6. A
+ * keyed hash assigns each network to one of a fixed number of cells: two networks share a cell now and then, but nobody who lacks
+ * the key can choose to share the cell of another one.
  */
 import { isMapped } from "../base/ip.ts";
 
 const CELLS = 4096;
-/** A session at 100 Mbit/s for 80 ms, many times what a question to the group takes. */
+/** Bytes at once: a session at 100 Mbit/s for 80 ms. A question to the group is answered in a small part of that time. */
 const BURST = 1 << 20;
 const PER_MS = 512;
 
 export class SourceBudget {
-  /** Bytes that are used, which grow less with time; 0 in memory that nobody wrote yet. */
+  /** Bytes charged to each cell as of `usedAt`; PER_MS of them are given back each millisecond. */
   private readonly used = new Float64Array(CELLS);
   private readonly usedAt = new Float64Array(CELLS);
   private readonly seed: number;
