@@ -1,9 +1,9 @@
 /**
- * Packets of sessions that this node does not know: held while other nodes are asked. The creator of an index stands in it, so
- * it is asked first; then those after it, one by one and no more than three in all, so that who makes a node ask makes it
- * say little. None knows it: the client is told, and resumes by its ticket.
+ * Holds packets of sessions that this node does not know while it asks other nodes. A session index names the node that created
+ * it, so that node is asked first, then the nodes that follow it, one at a time and at most three in all: a stranger who makes up
+ * indices can't make this node send much. When none of them knows the session, the client is told and resumes by its ticket.
  *
- * Nothing of such a packet is proven. So what waits here has room of its own, and none of that of known sessions.
+ * Such a packet proves nothing about its sender, so packets here have room of their own and take none from known sessions.
  */
 import { creatorOf, NODE_MAX } from "../crypto/session_index.ts";
 import type { Core } from "./core.ts";
@@ -12,25 +12,28 @@ import { type Endpoint, sameEndpoint } from "./endpoint.ts";
 import type { HeldPacket } from "./group_types.ts";
 import { HoldQueue } from "./hold.ts";
 
-/** From one question to the next one. */
+/** Time between the questions to two nodes. */
 const STEP_MS = 3;
 const ASKED_MAX = 3;
 /** Unknown sessions that are asked about at once. */
 const ASKING_MAX = 4096;
-/** Of one session: 100 ms of 10 Mbit/s, or 10 ms of 100. */
+/** `perSession`: packets, which are 100 ms at 10 Mbit/s or 10 ms at 100 Mbit/s. */
 const HOLD = { perSession: 128, packets: 8192, bytes: 8 << 20, sessions: ASKING_MAX };
-/** How long an answer "nobody knows it" is believed. */
+/** For how long a session that nobody knew is not asked about again. */
 const UNKNOWN_MS = 1000;
-/** The client is told again so often, since that may be lost: for every packet would keep both from making a session. */
+/**
+ * Shortest time between two datagrams that tell a client that its session is unknown. One may be lost, so there are several; one for
+ * each packet of the client would keep both ends too busy to make a new session.
+ */
 const TELL_MS = 10;
-/** Echoed to the client: as much as its answer needs. */
+/** Bytes of its packet that the client gets back, by which it knows that the sender has received it. */
 const HEAD_LEN = 24;
 
-/** Nobody knows the session. */
+/** A session that nobody knew. */
 interface Unknown {
   readonly untilMs: number;
   toldMs: number;
-  /** Who was told. */
+  /** Where the client was when it was told last. */
   to: Endpoint | undefined;
 }
 

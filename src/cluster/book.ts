@@ -31,7 +31,10 @@ export const TOMBSTONE_MS = 30 * 86_400_000;
  * outdone by anybody whose clock is right, so it is not taken.
  */
 export const FUTURE_MS = 300_000;
-/** Who removes a client that its node has never heard of means it also when the clock of the node that adds it is ahead. */
+/**
+ * Added to the stamp when a client is removed that this node has never heard of. The node that added it may have a clock that is
+ * ahead of this one's, and the removal must be newer all the same.
+ */
 const UNHEARD_MS = 60_000;
 
 export const bookRefusals = {

@@ -1,16 +1,17 @@
 /**
- * Whose grants could not list this start of this node. A node lists the senders that it hears, so what it answered before
- * it and this node first heard each other, or while they did not, is of clients that do not know this one.
+ * Remembers during which times another node did not hear this one. A node that grants a session lists in the grant the nodes that
+ * it hears, so that the client accepts packets of these. Clients whose session was granted during such a gap do not know this node,
+ * and it has to introduce itself to them (introductions.ts).
  */
 import { creatorOf } from "../crypto/session_index.ts";
 import type { Core } from "./core.ts";
 
-/** How far clocks and the two ends of one contact may be apart. */
+/** Added at both ends of a gap: clocks differ, and the two nodes do not notice a loss at the same moment. */
 const SLACK_MS = 1000;
-/** Of one node; more become one that is longer. */
+/** Gaps that are kept of one node. When there are more, the two oldest become one that spans both. */
 const GAPS_MAX = 8;
 
-/** Wall clock of this node, ms. */
+/** A time without contact; both ends by the wall clock of this node, ms since 1970. */
 interface Gap {
   readonly fromMs: number;
   readonly untilMs: number;
@@ -18,11 +19,11 @@ interface Gap {
 
 export class Contacts {
   readonly #core: Core;
-  /** By node, oldest first. */
+  /** By number of the other node; its gaps, oldest first. */
   readonly #gaps = new Map<number, Gap[]>();
   /** When each node that is not heard now was heard last. */
   readonly #lostMs = new Map<number, number>();
-  /** Heard again, and what it answered meanwhile was not looked at yet. */
+  /** Nodes that are heard again, and whose sessions of the gap were not looked through yet. */
   readonly #fresh = new Set<number>();
 
   constructor(core: Core) {
@@ -47,12 +48,15 @@ export class Contacts {
     this.#lostMs.set(node, this.#heardMs(node));
   }
 
-  /** Once after `met`, when its clock is known: sessions that came from elsewhere meanwhile are to be looked at. */
+  /**
+   * True once after each `met`, as soon as the clock of the other node is known. Then the caller looks for sessions which
+   * that node granted during the gap.
+   */
   takeFresh(node: number): boolean {
     return this.#core.link.clockOffsetMs(node) !== undefined && this.#fresh.delete(node);
   }
 
-  /** Whether the grant of a session can have listed this start of this node. */
+  /** Whether the node that granted a session may have listed this start of this node: it was granted outside of all gaps. */
   isListed(index: number, expiryMs: number): boolean {
     const creator = creatorOf(index);
     const offsetMs = this.#core.link.clockOffsetMs(creator);

@@ -14,9 +14,10 @@ const SEQ_MAX = 0xffffffff;
 const FALL = 1 / 4;
 
 /**
- * Packets per ms after a report that a session advanced by `advance` numbers, `elapsedMs` after the report before.
- * Sessions that stand still are not reported, so a long silence was one of the client and what it sent then it sent at
- * the end of it; reports that were delayed come in a bunch. Hence a report stands for one to two intervals.
+ * The new rate of a session in packets per ms, after its owner reported that it advanced by `advance` numbers, `elapsedMs` after the
+ * previous report. The time is taken as at least one and at most two report intervals. At least one, because delayed reports arrive
+ * close together. At most two, because sessions that stand still are not reported: after a long pause the client sent all of
+ * `advance` at the end of it.
  */
 export function nextRate(rate: number, advance: number, elapsedMs: number): number {
   if (advance <= 0) return rate;
@@ -25,9 +26,9 @@ export function nextRate(rate: number, advance: number, elapsedMs: number): numb
 }
 
 /**
- * Milliseconds since a session was certainly at its last known number. `ownerShoutMs`: when its owner was last heard on
- * the path by which reports come. An owner that shouts and does not report says that the session stands still; two
- * intervals are taken off, for the report that was lost and the one that is not due.
+ * For how many milliseconds a session may have advanced unseen. `reportedMs`: the last report of it. `ownerShoutMs`: when its owner
+ * was last heard on the path that reports take. An owner that was heard without a report of this session says that the session
+ * stood still, but for the last two intervals: one report may be lost, and the next one may not be due yet.
  */
 export function ageMs(nowMs: number, reportedMs: number, ownerShoutMs: number): number {
   return Math.max(0, nowMs - Math.max(reportedMs, ownerShoutMs - 2 * PROGRESS_MS));

@@ -1,6 +1,6 @@
 /**
- * Introduces this node's sender to clients whose grant could not list it, a bounded number a second: after a restart that
- * is every session of the group.
+ * Tells clients about this node's sender key when the grant of their session could not list it. At most PER_SECOND sessions a
+ * second, because after a restart of this node it concerns every session of the group.
  */
 import { sameBytes } from "./bytes.ts";
 import type { Core } from "./core.ts";
@@ -11,7 +11,7 @@ const STEP_MS = 100;
 
 export class Introductions {
   readonly #core: Core;
-  /** Indices in the order in which they are due; a session waits once. */
+  /** Session indices, the next one first. A session that is added again keeps its place. */
   readonly #queue = new Set<number>();
   #nextMs = 0;
 
