@@ -35,22 +35,22 @@ import { ClientProblems, refusals, silence } from "./client_problems.ts";
 import { KeptGroupKey } from "./kept_group_key.ts";
 import { loadTicket, ticketName } from "./kept_ticket.ts";
 
-/** Sessions, and crypto contexts of further senders, share these numbers. */
+/** Rows of the tunnel table. Sessions take them, and so does each further sender of a session, for its crypto context. */
 const ROWS = 256;
 const WINDOW = 2048;
 const TICK_MS = 50;
-/** Names that were not found are looked up again after this, doubling up to the second. */
+/** Pause before a name that was not found is looked up again: it begins with the first value and doubles up to the second. */
 const LOOK_UP_MS = 1000;
 const LOOK_UP_MAX_MS = 16_000;
-/** A session that was not heard for so long, while requests for a new one have no answer, is no tunnel any more. */
+/** The service counts as silent when its session was not heard for so long and requests for a new one have no answer. */
 const SILENT_MS = 15_000;
-/** The kernel is asked whether the node can be reached once so many requests went out. */
+/** After so many requests without an answer the kernel is asked whether the node can be reached. */
 const PROBE_AT_TRIES = 2;
 /** The rest of a sender id is the shard (docs/OPERATIONS.md, "Shards"). */
 const NODE_MASK = 0xfff;
 /** All rows of a client stand for the one group. */
 const OWNER = 1_000_000;
-/** Sealed, it is an empty packet. */
+/** No payload: when it is sealed it becomes an empty packet. */
 const NOTHING = new Uint8Array(0);
 /** More are only counted in the log; `status` has them all. */
 const ROUTES_SHOWN = 20;
@@ -336,7 +336,7 @@ export class ClientEnd implements SessionEnd {
     this.#nowUp();
   }
 
-  /** What stood in the way on this host may be gone. */
+  /** Sets the host up again when that failed before and the reason may be gone. */
   #tryHostAgain(): void {
     const settings = this.#refused;
     if (settings === undefined || this.#isHostReady || !this.#host.isUsable) return;

@@ -1,7 +1,7 @@
 /**
- * What a service of a client wants of its host: addresses and routes of its device, the kill switch, the way to the node
- * beside the tunnel, hooks. `host_keeper.ts` makes it so and keeps it; here is what it means when something is missing.
- * Decides nothing about sessions.
+ * What a service of a client wants of its host: addresses and routes of its device, the kill switch, a route to the node beside
+ * the tunnel, hooks. `host_keeper.ts` sets these and keeps them; this file decides what it means when one of them is missing, in
+ * particular whether packets leave in clear. It decides nothing about sessions.
  */
 import type { Clock } from "../../base/clock.ts";
 import { formatAddress, parseAddress } from "../../base/ip.ts";
@@ -53,7 +53,7 @@ export class ClientHost {
   readonly #outer = new Map<string, () => void>();
   #blocked: readonly string[] = [];
   #state: ServiceState | undefined;
-  /** Since when `#uncarried` is so. */
+  /** Since when `#uncarried` has a problem, wall clock in ms; 0 = it has none. */
   #uncarriedMs = 0;
 
   constructor(service: ServiceSpec, ports: ClientHostPorts) {
@@ -97,7 +97,7 @@ export class ClientHost {
   /** In the order in which they began. */
   get problems(): readonly HostProblem[] {
     const kept = this.#kept.filter(({ state }) => state === "missing");
-    // What has one cause is one problem.
+    // Items that are missing for the same reason are told as one problem.
     const problems = new Map<
       string,
       { readonly what: string[]; readonly sinceMs: number; readonly why: string; readonly leaks: boolean }
@@ -121,7 +121,7 @@ export class ClientHost {
     return this.#keeper?.kept ?? [];
   }
 
-  /** The file says everything, the host has IPv6, and the node gives none. */
+  /** The problem that the file asks for all traffic in the tunnel, the host has IPv6, and the node gave no IPv6 address. */
   get #uncarried(): readonly HostProblem[] {
     const { state } = this;
     const facts = this.#keeper?.facts;
@@ -157,7 +157,10 @@ export class ClientHost {
     await this.#keeper.want("link", [{ kind: "link", device, mtuBytes: mtuBytes ?? MTU_DEFAULT, linkLocal: false }]);
   }
 
-  /** Both families, whatever the tunnel carries: what it does not carry would leave beside it. After `pin`. */
+  /**
+   * Kill switch for ["default"]: both address families, because a family that the tunnel does not carry would leave beside it.
+   * Call after `pin`.
+   */
   async blockEverything(): Promise<void> {
     const { killSwitch, routes } = this.#service;
     if (killSwitch && routes === "everything") await this.#block([...EVERYTHING_4, ...EVERYTHING_6]);
@@ -211,7 +214,7 @@ export class ClientHost {
     await this.#hook("post_down", this.#service.hooks.postDown);
   }
 
-  /** Only what would lead the way to the node into the tunnel, or nowhere, makes a host route necessary. */
+  /** Wants a host route to the node only when a route of the tunnel or of the kill switch would take the packets to it. */
   async #pin(): Promise<void> {
     const { routes } = this.#service;
     const taken = [

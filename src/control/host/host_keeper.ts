@@ -1,7 +1,7 @@
 /**
- * Keeps what was set on this host as it was asked for: compares it with what the kernel has at once, when the kernel tells of
- * a change, and from time to time, since an event may be lost. What somebody removed is set again, at a bounded rate; what can't
- * be set, or must not, is said. Never takes the place of anything that others set.
+ * Keeps the addresses and routes of a device as they were asked for. It compares what is wanted with what the kernel has: when a
+ * wish changes, when the kernel tells of a change, and every 15 s, since the kernel's events may be lost. It sets again what
+ * somebody removed, at a limited rate, and tells what it can't or must not set. It never replaces what others have set.
  */
 import type { Clock } from "../../base/clock.ts";
 import { AnyhopError } from "../../base/errors.ts";
@@ -21,16 +21,22 @@ import {
   wishKey,
 } from "./host_items.ts";
 
-/** Without an event. */
+/** Time between two looks at the kernel when no event comes. */
 const LOOK_MS = 15_000;
-/** Between two looks that events ask for, when the last one found everything in order. */
+/** Shortest time between two looks on events, when the last look found everything in order. */
 const GAP_MS = 1000;
-/** Things that are set again at once, and how long one more takes: whoever fights for it must not keep us busy. */
+/**
+ * Items that may be set again at once, and the time until one more may. Another program that removes them again and again must
+ * not keep us busy.
+ */
 const RESTORES_MAX = 20;
 const RESTORE_EACH_MS = 3000;
-/** Routes of which the kernel is asked where packets go, when there are rules that could lead them elsewhere. */
+/** Most routes for which the kernel is asked, one by one, by which device packets leave. */
 const SAMPLES_MAX = 16;
-/** In the order that they are set: nothing leaves while the rest is missing. */
+/**
+ * The order in which items are set. The kill switch (unreachable) comes early, so that nothing leaves in clear while the rest is
+ * missing.
+ */
 const ORDER: readonly Wish["kind"][] = ["pin", "unreachable", "link", "address", "route"];
 
 /** A change of this host and how it is now, by what the kernel says. */
@@ -50,18 +56,21 @@ export interface HostChange {
 
 export interface Kept extends HostChange {
   readonly wish: Wish;
-  /** Packets for it take another way, whatever is unreachable. */
+  /**
+   * Packets for this route leave by another device. The kill switch does not stop them, since that other route is the better
+   * one.
+   */
   readonly elsewhere: boolean;
 }
 
-/** For others than those who know what was wished. */
+/** The part of `Kept` that is shown in `status`. */
 export const changeOf = ({ wish: _, elsewhere: __, ...change }: Kept): HostChange => change;
 
 export interface HostKeeperPorts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly host: HostNetwork;
-  /** For what would stay after kill -9. */
+  /** Where items are written down that would stay on the host after kill -9; undefined: there are none of these. */
   readonly journal: HostJournal | undefined;
   /** In front of every line of the log, "Service node". */
   readonly label: string;
@@ -85,7 +94,7 @@ interface Entry {
 export class HostKeeper {
   readonly #device: string;
   readonly #use: HostKeeperPorts;
-  /** By who wishes it, then by `wishKey`. */
+  /** Wishes by the name that was given to `want`. */
   readonly #wishes = new Map<string, readonly Wish[]>();
   #entries = new Map<string, Entry>();
   /** Addresses and routes of the device that were wanted so far, by `wishKey`. */
@@ -133,7 +142,7 @@ export class HostKeeper {
     await this.#drop();
   }
 
-  /** Removes what was wanted and is not any more. */
+  /** Removes addresses and routes that were wanted before and are not wanted any more. */
   async #drop(): Promise<void> {
     const { facts } = this;
     const wanted = new Set([...this.#wishes.values()].flat().map(wishKey));
@@ -169,7 +178,7 @@ export class HostKeeper {
     if (this.#stopWatching !== undefined || this.#stopped) return;
     this.#stopWatching = this.#use.host.watch(() => this.#changed());
     this.#timer = setInterval(() => void this.#check(), LOOK_MS);
-    // A process that has nothing else to do ends: the simulator's.
+    // The timer alone must not keep a process alive: the simulator's process ends when its work is done.
     this.#timer.unref();
   }
 
@@ -179,7 +188,7 @@ export class HostKeeper {
     this.#checkIn(this.#calm ? Math.max(0, GAP_MS - passed) : 0);
   }
 
-  /** The earliest wish counts. */
+  /** Looks in `ms`, or earlier if that was asked for already. */
   #checkIn(ms: number): void {
     const dueMs = this.#use.clock.monotonicMs() + ms;
     if (this.#stopped || dueMs >= this.#dueMs) return;
@@ -191,7 +200,7 @@ export class HostKeeper {
     }, ms);
   }
 
-  /** One at a time; one that waits is enough. */
+  /** Looks now. Only one look runs at a time, and at most one more waits for its end. */
   #check(): Promise<void> {
     if (this.#waiting) return this.#running;
     this.#waiting = true;
@@ -247,7 +256,7 @@ export class HostKeeper {
       }
       this.#settle(entry, why, this.facts);
     }
-    // Nobody tells when it may be set again.
+    // No event comes when the limited rate allows the next item, so look again then.
     if ([...this.#entries.values()].some(({ lost }) => lost)) this.#checkIn(RESTORE_EACH_MS);
   }
 
@@ -290,7 +299,7 @@ export class HostKeeper {
       if (there || (facts.device === undefined && "device" in wish) || (isNetwork(wish) && lacksAddress)) continue;
       const item = this.#itemOf(wish, facts);
       if (item === undefined) continue;
-      // A pin that is to lead elsewhere was not removed by anybody.
+      // A pin that has to take another way, because the host's routes changed, was not removed by anybody.
       if (isSet(entry) && !(item.kind === "pin" && item.replaces)) entry.lost = true;
       if (!entry.lost || this.#mayRestore()) add.push({ entry, item });
     }
@@ -304,7 +313,7 @@ export class HostKeeper {
     return best && { kind: "pin", prefix: wish.prefix, way: best.way, replaces };
   }
 
-  /** What outlives the process is on disk before. */
+  /** Items that would outlive a killed process are written to the journal before they are set. */
   #add(items: readonly HostItem[]): Promise<readonly (string | undefined)[]> {
     const staying = items.filter(({ kind }) => kind === "unreachable" || kind === "pin");
     const known = new Set(this.#journal.map(wishKey));
@@ -318,7 +327,7 @@ export class HostKeeper {
     this.#use.journal?.write(items);
   }
 
-  /** One that may be set again now. */
+  /** Whether the limited rate allows one more item to be set again now; if so, it is counted. */
   #mayRestore(): boolean {
     const now = this.#use.clock.monotonicMs();
     const fresh = Math.floor((now - this.#tokensMs) / RESTORE_EACH_MS);

@@ -1,6 +1,6 @@
 /**
- * The channels of a node with its clients: one for each session that something is under way in, and two numbers for a session in
- * which something was. What came for another node of the group is passed on to it.
+ * The channels of a node with its clients. A session has a channel object only while a message is under way in it; afterwards two
+ * numbers are kept, those of its next messages. Messages for another node of the group are passed on to that node.
  */
 import { Channel, type ChannelOutput } from "../../channel/channel.ts";
 import { PageMemory } from "../../channel/incoming.ts";
@@ -29,7 +29,7 @@ export class SessionChannels {
   readonly #name: NodeStart;
   readonly #memory = new PageMemory(MEMORY_MAX);
   readonly #first: number;
-  /** By row: those in which something is under way. */
+  /** By row of the session: the channels in which a message is under way. */
   readonly #live = new Map<number, Channel>();
   // From row `#first` on: numbers of the next messages. Memory that was never written stays the system's.
   readonly #sending: Uint32Array;
