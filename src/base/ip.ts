@@ -13,6 +13,17 @@ export interface Address {
   readonly w3: number;
 }
 
+/** An address and a port of it. */
+export interface Endpoint extends Address {
+  readonly port: number;
+}
+
+/** Where a peer is, as this machine reaches it. */
+export interface Remote extends Endpoint {
+  /** Number of the socket that heard it and answers it, among those of the data plane. */
+  readonly sock: number;
+}
+
 /** Third word of an IPv4 address (RFC 4291 section 2.5.5.2). */
 export const MAPPED = 0xffff;
 
@@ -66,6 +77,13 @@ function word(digits: readonly number[], first: number, bits: number): number {
 export function isMapped(w0: number, w1: number, w2: number): boolean {
   return w0 === 0 && w1 === 0 && w2 === MAPPED;
 }
+
+/** Words of an address, most significant first. */
+export type AddressWords = readonly [number, number, number, number];
+
+export const remoteOf = ([w0, w1, w2, w3]: AddressWords, port: number, sock: number): Remote => ({
+  ...{ family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port, sock },
+});
 
 /** "192.0.2.1" for IPv4, else the canonical text of RFC 5952. */
 export function formatAddress(w0: number, w1: number, w2: number, w3: number): string {

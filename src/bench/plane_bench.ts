@@ -3,6 +3,7 @@
  * only socket and device are imitated, by a `PacketIo` that copies prepared packets into the slab. Any number of tunnels
  * and routes; the packets go to all of them in random order, which is the worst that can happen to a cache.
  */
+import { remoteOf } from "../base/ip.ts";
 import { createMemory, type Memory } from "../dataplane/batch.ts";
 import { KEY_SLOTS, OUT_BASE, ROLE_LEFT, ROLE_RIGHT, SLOT_BYTES } from "../dataplane/layout.ts";
 import { turnFromDevice, turnFromSocket } from "../dataplane/pipeline.ts";
@@ -30,7 +31,7 @@ const LONGEST = 1400;
 export const TYPE_IPV4 = 0x0800;
 /** The node behind the tunnels, 192.0.2.1, and where all peers seem to be: 198.51.100.1, port 4444. */
 const HERE = 0xc0000201 | 0;
-const PEER = { words: [0, 0, 0xffff, 0xc6336401 | 0], port: 4444, sock: 0 } as const;
+const PEER = remoteOf([0, 0, 0xffff, 0xc6336401 | 0], 4444, 0);
 
 export interface PlaneBench {
   /** "send" is device to socket, "receive" is socket to device. */
@@ -234,7 +235,7 @@ function buildPlane(io: PacketIo, { transforms, tunnels, routes }: PlaneBench): 
 
 /** All input rows come from where the peers are known to be: nobody seems to roam. */
 function pretendPeer({ input }: Memory): void {
-  const [w0, w1, w2, w3] = PEER.words;
+  const { w0, w1, w2, w3 } = PEER;
   input.addr0.fill(w0);
   input.addr1.fill(w1);
   input.addr2.fill(w2);

@@ -3,6 +3,7 @@
  * the first pings of a tunnel would show it. The plane is a scratch one that talks to itself in memory, over the same
  * slab and the same native transforms; when it ends, nothing of it is left but compiled code.
  */
+import { remoteOf } from "../base/ip.ts";
 import type { Memory } from "../dataplane/batch.ts";
 import { ROLE_LEFT } from "../dataplane/layout.ts";
 import { turnFromDevice, turnFromSocket, turnKeepalive } from "../dataplane/pipeline.ts";
@@ -38,7 +39,7 @@ export function warmUp(memory: Memory, crypto: PacketCrypto): void {
       routes: undefined,
       // Without key derivation both roles have the same keys, so the plane can open what it has sealed.
       key: { cipherLen: 16, tagLen: 10, kdLen: 0, role: ROLE_LEFT, masterKey: none, masterSalt: none },
-      endpoint: { words: [0, 0, 0xffff, ADDRESS_WORD], port: PORT, sock: 0 },
+      endpoint: remoteOf([0, 0, 0xffff, ADDRESS_WORD], PORT, 0),
     },
   });
   const packet = new Uint8Array(PACKET_LEN);

@@ -2,12 +2,13 @@
  * Lets a client and a node that exist in memory only resume a session again and again. A session is resumed when something
  * has gone wrong, in the middle of a call: code that V8 has not compiled yet makes that three times as long.
  */
+
+import type { Remote } from "../base/ip.ts";
 import type { Entropy } from "../crypto/entropy.ts";
 import { INDEX_KEY_LEN } from "../crypto/session_index.ts";
 import type { ClientOutput } from "../handshake/client_session.ts";
 import { Initiator } from "../handshake/initiator.ts";
 import { AES_256_GCM } from "../handshake/keys.ts";
-import type { Endpoint } from "../handshake/macs.ts";
 import type { NodeOutput } from "../handshake/node_sessions.ts";
 import { MODE_TUNNEL } from "../handshake/offer.ts";
 import { Responder } from "../handshake/responder.ts";
@@ -18,7 +19,7 @@ const ROUNDS = 100;
 const ROUND_MS = 2000;
 const LIFE_MS = ROUNDS * ROUND_MS * 2;
 const NO_PSK = new Uint8Array(32);
-const FROM: Endpoint = { family: 4, w0: 0, w1: 0, w2: 0xffff, w3: 1, port: 1 };
+const FROM: Remote = { family: 4, w0: 0, w1: 0, w2: 0xffff, w3: 1, port: 1, sock: 0 };
 /** A packet that the client sent: header, and as much of what follows as proves it. */
 const LOST_LEN = 40;
 

@@ -2,6 +2,7 @@
  * Runs what a shard does when a session moves between nodes, before one does: it is rare, and a window is 2048 numbers long,
  * so code that V8 has not compiled yet takes a millisecond for it. On a scratch plane in memory, like `warm_up.ts`.
  */
+import { remoteOf } from "../base/ip.ts";
 import { PING } from "../channel/kinds.ts";
 import { encodeUnnumbered, TOKEN_LEN } from "../channel/unnumbered.ts";
 import { sealAead } from "../crypto/aead.ts";
@@ -71,7 +72,7 @@ export function warmUpWindows(
   plane.sessions = IN_NODE;
   const [clientKey, nodeKey] = [1, 2].map((fill) => new Uint8Array(32).fill(fill));
   const [local, inner] = [1, 2].map((last) => ({ ...INNER, w3: (0xc6336400 + last) | 0 }));
-  const endpoint = { words: CLIENT_WORDS, port: PORT, sock: 0 };
+  const endpoint = remoteOf(CLIENT_WORDS, PORT, 0);
   apply(plane, { kind: "local", addresses: [local], broadcasts: [] });
   apply(plane, {
     kind: "session",

@@ -9,6 +9,7 @@
  *
  * Run to completion: when a turn returns, every packet it took is delivered, sent or counted as dropped.
  */
+import type { Remote } from "../base/ip.ts";
 import { TYPE_CONTROL } from "../wire/satp.ts";
 import { ANSWER_BASE, DATAGRAM_MAX, OUT_BASE, READ_BASE, RECEIVE_ROWS, SLOT_BYTES } from "./layout.ts";
 import type { Plane } from "./plane.ts";
@@ -44,7 +45,10 @@ export function turnInject(p: Plane, datagrams: readonly Injected[], now: number
       input.verdict[n] = fits ? LIVE : DATAGRAM_OVERSIZE;
       input.tunnel[n] = -1;
       input.sock[n] = from.sock;
-      [input.addr0[n], input.addr1[n], input.addr2[n], input.addr3[n]] = from.words;
+      input.addr0[n] = from.w0;
+      input.addr1[n] = from.w1;
+      input.addr2[n] = from.w2;
+      input.addr3[n] = from.w3;
       input.port[n] = from.port;
       input.tos[n] = tos;
       input.flags[n] = 0;
@@ -60,7 +64,7 @@ export function turnInject(p: Plane, datagrams: readonly Injected[], now: number
 
 interface Injected {
   readonly bytes: Uint8Array;
-  readonly from: Destination;
+  readonly from: Remote;
   readonly tos: number;
 }
 
@@ -131,7 +135,7 @@ export function turnSeal(p: Plane, t: number, payload: Uint8Array, now: number):
 }
 
 /** Sends one datagram of the control plane as it is. */
-export function turnSend(p: Plane, datagram: Uint8Array, to: Destination, now: number): void {
+export function turnSend(p: Plane, datagram: Uint8Array, to: Remote, now: number): void {
   p.begin(now);
   if (datagram.length > SLOT_BYTES) return;
   const { output } = p;
@@ -142,18 +146,15 @@ export function turnSend(p: Plane, datagram: Uint8Array, to: Destination, now: n
   output.seg[0] = 0;
   output.verdict[0] = LIVE;
   output.sock[0] = to.sock;
-  [output.addr0[0], output.addr1[0], output.addr2[0], output.addr3[0]] = to.words;
+  output.addr0[0] = to.w0;
+  output.addr1[0] = to.w1;
+  output.addr2[0] = to.w2;
+  output.addr3[0] = to.w3;
   output.port[0] = to.port;
   output.tos[0] = 0;
   output.flags[0] = 0;
   p.io.send(1);
   p.verdicts[output.verdict[0]]++;
-}
-
-interface Destination {
-  readonly words: readonly [number, number, number, number];
-  readonly port: number;
-  readonly sock: number;
 }
 
 /** When a shard, this or another, last sent into a tunnel. */

@@ -2,8 +2,9 @@
  * What keeps a flood from costing more than it should: token buckets, and the decision when a node is under load. Fixed
  * memory, no timers.
  */
+
+import type { Endpoint } from "../base/ip.ts";
 import { isMapped } from "../base/ip.ts";
-import type { Endpoint } from "./macs.ts";
 
 export interface BucketLimits {
   readonly perSecond: number;

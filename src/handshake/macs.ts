@@ -3,18 +3,11 @@
  * sender gets what is sent to its source address. Cookies need no memory at the node and are the same at every node of a
  * group. docs/PROTOCOL.md, "Cookies".
  */
-import type { Address } from "../base/ip.ts";
+import type { Endpoint } from "../base/ip.ts";
 import { blake2s, hmac } from "../crypto/blake2s.ts";
 import { CookieTags, cookieTagKeyOf } from "../crypto/cookie_tags.ts";
 import { equalBytes } from "../crypto/kdf.ts";
 import { COOKIE_LEN, MAC_LEN, MAC1, MAC2, writeTime } from "./control.ts";
-
-/** Where a datagram came from, as the node's socket sees it. */
-export interface Endpoint extends Address {
-  readonly port: number;
-  /** The socket that heard it, where there are several: carried along, never looked at here. */
-  readonly sock?: number;
-}
 
 const encoder = new TextEncoder();
 

@@ -3,9 +3,9 @@
  * the same client). Only the client's first authentic packet makes a session count. docs/PROTOCOL.md, "Life of a session
  * at a node". Says what happens to sessions by outputs; touches no packet.
  */
+import type { Remote } from "../base/ip.ts";
 import type { CloseReason } from "../channel/unnumbered.ts";
 import type { Now } from "./clock.ts";
-import type { Endpoint } from "./macs.ts";
 import { type NodeSession, PHASES, type Phase, SessionRows } from "./session_rows.ts";
 
 export type { NodeSession };
@@ -13,7 +13,7 @@ export type { NodeSession };
 export type RetireReason = "unconfirmed" | "superseded" | "replaced" | "expired" | "removed" | "closed";
 
 export type NodeOutput =
-  | { readonly kind: "send"; readonly datagram: Uint8Array; readonly to: Endpoint }
+  | { readonly kind: "send"; readonly datagram: Uint8Array; readonly to: Remote }
   /** Open packets with it; seal none yet. */
   /** `told`: version of the settings that are in the answer as a whole, 0 = there is more, or none. */
   | { readonly kind: "pending"; readonly session: NodeSession; readonly told: number }

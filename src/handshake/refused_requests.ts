@@ -3,8 +3,9 @@
  * Bounded lists, the latest of each; clients that proved who they are have one of their own, so strangers push none of them
  * out. Strangers are listed at a bounded rate: a flood costs nothing here, and is in the counters.
  */
+
+import type { Endpoint } from "../base/ip.ts";
 import type { Now } from "./clock.ts";
-import type { Endpoint } from "./macs.ts";
 
 const LISTED_MAX = 64;
 /** Requests of strangers that are looked at in a second. */

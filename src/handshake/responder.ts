@@ -5,6 +5,7 @@
  * nothing for one that has not proven a client key. docs/PROTOCOL.md, "Sessions".
  */
 
+import type { Remote } from "../base/ip.ts";
 import { hmac } from "../crypto/blake2s.ts";
 import { sealChaChaPoly } from "../crypto/chachapoly.ts";
 import type { Entropy } from "../crypto/entropy.ts";
@@ -18,7 +19,7 @@ import { ANSWER_MAX, type Answer, encodeAnswer, type Grant, refusedReasons } fro
 import { GroupKeys } from "./group_keys.ts";
 import { type Aead, resumedKeys, resumeKey, resumptionSecret, type Sender, sessionSecret } from "./keys.ts";
 import { type BucketLimits, Buckets, LoadDetector, type LoadLimits, sourceHigh, sourceLow } from "./limits.ts";
-import { Cookies, type Endpoint, hasMac2 } from "./macs.ts";
+import { Cookies, hasMac2 } from "./macs.ts";
 import { type NodeOutput, type NodeSession, NodeSessions, type SessionLimits } from "./node_sessions.ts";
 import { decodeOffer, groupNameBytes, prologueOf } from "./offer.ts";
 import { type Asker, RefusedRequests } from "./refused_requests.ts";
@@ -182,7 +183,7 @@ export class Responder {
   }
 
   /** One datagram with mux 0xFFFF. */
-  receive(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
+  receive(now: Now, datagram: Uint8Array, from: Remote, out: NodeOutput[]): NodeOutcome {
     const type = control.check(datagram);
     if (type !== control.INIT && type !== control.RESUME) return this.#count(type === 0 ? "malformed" : "unexpected");
     this.#asker = undefined;
@@ -194,7 +195,7 @@ export class Responder {
   }
 
   /** One datagram of a session that this node does not know. Answers with at most its own length. */
-  unknownSession(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
+  unknownSession(now: Now, datagram: Uint8Array, from: Remote, out: NodeOutput[]): NodeOutcome {
     if (datagram.length < control.ECHO_HEAD + 8) return this.#count("malformed");
     // Of one session at one place: a stranger with other indices, or another address, takes nothing from it.
     const place = sourceLow(from) ^ Math.imul(from.port, PORT_MIX);
@@ -210,7 +211,7 @@ export class Responder {
   }
 
   /** Introduces a sender that the client of session `index` does not know. False: no such session, or too many wait. */
-  announce(now: Now, index: number, sender: Sender, to: Endpoint, once: boolean, out: NodeOutput[]): boolean {
+  announce(now: Now, index: number, sender: Sender, to: Remote, once: boolean, out: NodeOutput[]): boolean {
     const session = this.sessions.get(index);
     if (session === undefined) return false;
     return this.#announcer.announce(now, session, sender, this.#u32(), to, once, sendTo(out));
@@ -230,7 +231,7 @@ export class Responder {
     return Math.min(this.sessions.nextTimeout(), this.#announcer.nextTimeout());
   }
 
-  #init(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
+  #init(now: Now, datagram: Uint8Array, from: Remote, out: NodeOutput[]): NodeOutcome {
     const loaded = this.#load.arrived(now.ms);
     const group = this.#groupKeys.ofInit(datagram);
     if (group === undefined) return "mac1_wrong";
@@ -277,7 +278,7 @@ export class Responder {
     return this.#finish(now, response, decided, from, out, isInForce ? first.staticShared : undefined);
   }
 
-  #resume(now: Now, datagram: Uint8Array, from: Endpoint, out: NodeOutput[]): NodeOutcome {
+  #resume(now: Now, datagram: Uint8Array, from: Remote, out: NodeOutput[]): NodeOutcome {
     const loaded = this.#load.arrived(now.ms);
     const view = control.viewOf(datagram);
     const timestamp = control.readTime(view, control.RESUME_TIMESTAMP);
@@ -333,7 +334,7 @@ export class Responder {
   #checkAddress(
     now: Now,
     request: Uint8Array,
-    from: Endpoint,
+    from: Remote,
     loaded: boolean,
     out: NodeOutput[],
   ): NodeOutcome | undefined {
@@ -347,7 +348,7 @@ export class Responder {
   }
 
   /** A request that proves nothing counts against its address under load, when it is the true one. */
-  #failed(now: Now, from: Endpoint, outcome: NodeOutcome): NodeOutcome {
+  #failed(now: Now, from: Remote, outcome: NodeOutcome): NodeOutcome {
     if (this.#load.loaded) this.#failures.take(sourceHigh(from), sourceLow(from), now.ms);
     return outcome;
   }
@@ -420,7 +421,7 @@ export class Responder {
     now: Now,
     datagram: Uint8Array,
     { answer, session, told }: Decided,
-    from: Endpoint,
+    from: Remote,
     out: NodeOutput[],
     staticShared?: Uint8Array,
   ): NodeOutcome {
@@ -487,7 +488,7 @@ interface Request {
   readonly client: ClientRecord;
   readonly instance: string;
   readonly receiver: number;
-  readonly from: Endpoint;
+  readonly from: Remote;
   readonly timestamp: number;
   /** Greatest timestamp of this client before: read once, it may be on disk. -1: none. */
   readonly seen: number;
@@ -510,7 +511,7 @@ const toHex = (bytes: Uint8Array): string =>
 
 const transactionOf = (datagram: Uint8Array): number => control.viewOf(datagram).getUint32(control.TRANSACTION);
 
-const sendTo = (out: NodeOutput[]) => (datagram: Uint8Array, to: Endpoint) => {
+const sendTo = (out: NodeOutput[]) => (datagram: Uint8Array, to: Remote) => {
   out.push({ kind: "send", datagram, to });
 };
 

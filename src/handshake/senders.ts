@@ -3,6 +3,7 @@
  * under a key of the session; it needs no sequence number, because hearing it twice changes nothing. The client keeps
  * every pair (sender id, start) of a session with its own replay window, so an old one can't come back as new.
  */
+import type { Remote } from "../base/ip.ts";
 import { hmac } from "../crypto/blake2s.ts";
 import { equalBytes } from "../crypto/kdf.ts";
 import type { Now } from "./clock.ts";
@@ -19,7 +20,6 @@ import {
   viewOf,
 } from "./control.ts";
 import { BOOT_ID_LEN, type Sender, senderKey } from "./keys.ts";
-import type { Endpoint } from "./macs.ts";
 
 /** What SENDER says of the session. */
 export interface Introduced {
@@ -58,7 +58,7 @@ const WAITING_MAX = 4096;
 
 interface Waiting {
   readonly datagram: Uint8Array;
-  readonly to: Endpoint;
+  readonly to: Remote;
   tries: number;
   dueMs: number;
 }
@@ -76,9 +76,9 @@ export class Announcer {
     session: Introduced,
     sender: Sender,
     transaction: number,
-    to: Endpoint,
+    to: Remote,
     once: boolean,
-    send: (datagram: Uint8Array, to: Endpoint) => void,
+    send: (datagram: Uint8Array, to: Remote) => void,
   ): boolean {
     if (!once && this.#waiting.size >= WAITING_MAX) return false;
     const datagram = senderDatagram(session, sender, transaction);
@@ -95,7 +95,7 @@ export class Announcer {
     if (boot !== undefined && equalBytes(boot, sender.bootId)) this.#waiting.delete(key);
   }
 
-  tick(now: Now, send: (datagram: Uint8Array, to: Endpoint) => void): void {
+  tick(now: Now, send: (datagram: Uint8Array, to: Remote) => void): void {
     for (const [key, waiting] of this.#waiting) {
       if (waiting.dueMs > now.ms) continue;
       if (waiting.tries >= TRIES) {

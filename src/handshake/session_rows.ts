@@ -3,9 +3,9 @@
  * rows that were never used costs nothing. Finds rows by session index and by client, and keeps them in one queue per
  * phase; what phases mean is `node_sessions.ts`.
  */
+import type { Remote } from "../base/ip.ts";
 import { IndexMap, NONE } from "../table/index_map.ts";
 import type { Aead } from "./keys.ts";
-import type { Endpoint } from "./macs.ts";
 import type { Settings } from "./settings.ts";
 
 /** One session, as the node that answered for it knows it. */
@@ -24,7 +24,7 @@ export interface NodeSession {
   readonly secret: Uint8Array;
   readonly settings: Settings;
   /** Where the request came from. */
-  readonly from: Endpoint;
+  readonly from: Remote;
   readonly timestamp: number;
   readonly resumed: boolean;
 }
@@ -42,7 +42,6 @@ const FAMILY = 5;
 /** Four words of the address. */
 const ADDRESS = 6;
 const PORT = 10;
-/** -1: the endpoint names none. */
 const SOCK = 11;
 /** Number in PHASES. */
 const PHASE = 12;
@@ -180,7 +179,7 @@ export class SessionRows {
     ints[at + ADDRESS + 2] = from.w2;
     ints[at + ADDRESS + 3] = from.w3;
     ints[at + PORT] = from.port;
-    ints[at + SOCK] = from.sock ?? -1;
+    ints[at + SOCK] = from.sock;
     ints[at + NEXT_OF_CLIENT] = 0;
     const byte = row * ROW_BYTES;
     this.#bytes.set(Buffer.from(session.clientKey, "hex"), byte + KEY);
@@ -221,7 +220,6 @@ export class SessionRows {
   read(row: number): NodeSession {
     const ints = this.#ints;
     const at = row * ROW_INTS;
-    const sock = ints[at + SOCK];
     return {
       index: ints[at + INDEX],
       receiver: ints[at + RECEIVER],
@@ -239,7 +237,7 @@ export class SessionRows {
         w2: ints[at + ADDRESS + 2],
         w3: ints[at + ADDRESS + 3],
         port: ints[at + PORT],
-        ...(sock < 0 ? {} : { sock }),
+        sock: ints[at + SOCK],
       },
       timestamp: this.#timestamps[row],
       resumed: ints[at + RESUMED] === 1,

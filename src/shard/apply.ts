@@ -2,6 +2,7 @@
  * Applies control messages to the tables of a shard, between two batches. Everything that a packet meets in a table was
  * put there by this file or by the stages.
  */
+import type { Remote } from "../base/ip.ts";
 import { ReplayTable } from "../crypto/replay.ts";
 import {
   activate,
@@ -16,7 +17,7 @@ import { NEWS_WORDS } from "../dataplane/mac_news.ts";
 import { turnInject, turnSeal, turnSend } from "../dataplane/pipeline.ts";
 import type { Plane, Prefix } from "../dataplane/plane.ts";
 import { IN_CLIENT, IN_NODE, NO_SESSION } from "../dataplane/tunnels.ts";
-import type { Endpoint, KeyRefused, SessionSetup, ToShard, TunnelSetup, Yielded } from "./messages.ts";
+import type { KeyRefused, SessionSetup, ToShard, TunnelSetup, Yielded } from "./messages.ts";
 import { own, reclaim, yieldAll, yieldRow } from "./ownership.ts";
 import { sessionsOf } from "./session_batch.ts";
 
@@ -221,20 +222,20 @@ function removeTunnel(p: Plane, t: number, routes: readonly Prefix[]): void {
   tunnels.known[t] = 0;
 }
 
-function setEndpoint(p: Plane, t: number, endpoint: Endpoint): void {
-  const [a0, a1, a2, a3] = endpoint.words;
+function setEndpoint(p: Plane, t: number, endpoint: Remote): void {
+  const { w0, w1, w2, w3, port, sock } = endpoint;
   // Another shard learns it at this moment from a packet, which knows better.
-  if (p.endpoints && !p.endpoints.publish(t, a0, a1, a2, a3, endpoint.port, endpoint.sock)) return;
-  p.tunnels.moveTo(t, a0, a1, a2, a3, endpoint.port, endpoint.sock);
+  if (p.endpoints && !p.endpoints.publish(t, w0, w1, w2, w3, port, sock)) return;
+  p.tunnels.moveTo(t, w0, w1, w2, w3, port, sock);
   p.tunnels.innerMtu[t] = p.tunnels.configuredMtu[t];
 }
 
 /** Seals to another endpoint than the peer's, which stays what it is. */
-function sealTo(p: Plane, t: number, payload: Uint8Array, to: Endpoint): void {
+function sealTo(p: Plane, t: number, payload: Uint8Array, to: Remote): void {
   const { addr0, addr1, addr2, addr3, port, sock, known } = p.tunnels;
   const before = [addr0[t], addr1[t], addr2[t], addr3[t], port[t], sock[t]] as const;
   const wasKnown = known[t];
-  p.tunnels.moveTo(t, ...to.words, to.port, to.sock);
+  p.tunnels.moveTo(t, to.w0, to.w1, to.w2, to.w3, to.port, to.sock);
   turnSeal(p, t, payload, p.io.now());
   p.tunnels.moveTo(t, ...before);
   known[t] = wasKnown;

@@ -2,6 +2,7 @@
  * What the control plane tells a shard, and what a shard tells back. Plain values that structured clone carries to a
  * worker thread. The control plane builds, the shard applies between two batches.
  */
+import type { Remote } from "../base/ip.ts";
 import type { Lease } from "../dataplane/lease.ts";
 import type { Prefix } from "../dataplane/plane.ts";
 import type { AeadKey, Offload, SatpKey } from "../dataplane/ports.ts";
@@ -37,13 +38,6 @@ export interface ShardSetup {
 /** An address or prefix as numbers. */
 export type PrefixWords = Prefix;
 
-export interface Endpoint {
-  /** Most significant word first; IPv4 as ::ffff:a.b.c.d. */
-  readonly words: readonly [number, number, number, number];
-  readonly port: number;
-  readonly sock: number;
-}
-
 export interface TunnelSetup {
   /** Row of the tunnel table, and slot of the crypto context. */
   readonly index: number;
@@ -55,7 +49,7 @@ export interface TunnelSetup {
   readonly innerMtu: number;
   /** Prefixes of the peer; undefined = everything. */
   readonly routes: readonly PrefixWords[] | undefined;
-  readonly endpoint: Endpoint | undefined;
+  readonly endpoint: Remote | undefined;
   /** First sequence number to use. `seqLimit` is set in the shared table. */
   readonly seqNext: number;
 }
@@ -78,7 +72,7 @@ export interface SessionSetup {
   readonly innerMtu: number;
   /** Prefixes of the peer; undefined = everything. */
   readonly routes: readonly PrefixWords[] | undefined;
-  readonly endpoint: Endpoint;
+  readonly endpoint: Remote;
   /** Wait for the peer's first authentic packet before anything is sent. */
   readonly pending: boolean;
   /** Another node of the group has the replay window: this one seals, and hands over what comes. */
@@ -89,7 +83,7 @@ export interface SessionSetup {
 export interface InjectedDatagram {
   readonly bytes: Uint8Array;
   /** `sock`: the one here that it is to seem to have come in by, and that answers. */
-  readonly from: Endpoint;
+  readonly from: Remote;
   /** Outer TOS or traffic class byte. */
   readonly tos: number;
 }
@@ -104,7 +98,7 @@ export type ToShard =
   | { readonly kind: "add"; readonly tunnel: TunnelSetup }
   /** `routes` as they were added. */
   | { readonly kind: "remove"; readonly index: number; readonly routes: readonly PrefixWords[] }
-  | { readonly kind: "endpoint"; readonly index: number; readonly endpoint: Endpoint }
+  | { readonly kind: "endpoint"; readonly index: number; readonly endpoint: Remote }
   /** The node's own inner addresses, and the directed broadcast addresses of its networks. */
   | { readonly kind: "local"; readonly addresses: readonly PrefixWords[]; readonly broadcasts: readonly number[] }
   | { readonly kind: "session"; readonly session: SessionSetup }
@@ -123,12 +117,12 @@ export type ToShard =
       readonly kind: "seal";
       readonly index: number;
       readonly payload: Uint8Array;
-      readonly to?: Endpoint;
+      readonly to?: Remote;
     }
   /** The peer of the session in row `index` has these prefixes from now on, and no others. */
   | { readonly kind: "prefixes"; readonly index: number; readonly routes: readonly PrefixWords[] }
   /** Send a datagram as it is. */
-  | { readonly kind: "send"; readonly datagram: Uint8Array; readonly to: Endpoint }
+  | { readonly kind: "send"; readonly datagram: Uint8Array; readonly to: Remote }
   /** What other shards learnt, NEWS_WORDS an address, see dataplane/mac_news.ts. */
   | { readonly kind: "macs"; readonly words: Int32Array }
   // A group of nodes; `index` is a row of a session in a node. What a window's words are: `ReplayTable.read`.

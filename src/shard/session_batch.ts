@@ -2,6 +2,7 @@
  * Many sessions in one message to a shard. As objects of objects a session costs 20 us and 2 kB on its way through
  * structured clone; as words and key bytes it is a copy of some 150 bytes.
  */
+import { remoteOf } from "../base/ip.ts";
 import type { AeadKey } from "../dataplane/ports.ts";
 import type { PackedSessions, PrefixWords, SessionSetup } from "./messages.ts";
 
@@ -48,7 +49,10 @@ export class SessionBatch {
     w[at++] = s.window;
     w[at++] = s.keepaliveMs;
     w[at++] = s.innerMtu;
-    for (let k = 0; k < 4; k++) w[at++] = s.endpoint.words[k];
+    w[at++] = s.endpoint.w0;
+    w[at++] = s.endpoint.w1;
+    w[at++] = s.endpoint.w2;
+    w[at++] = s.endpoint.w3;
     w[at++] = s.endpoint.port;
     w[at++] = s.endpoint.sock;
     w[at++] = s.pending ? 1 : 0;
@@ -90,11 +94,7 @@ export function* sessionsOf({ words: w, keys }: PackedSessions): Generator<Sessi
       window: w[at + 8],
       keepaliveMs: w[at + 9],
       innerMtu: w[at + 10],
-      endpoint: {
-        words: [w[at + 11], w[at + 12], w[at + 13], w[at + 14]],
-        port: w[at + 15],
-        sock: w[at + 16],
-      },
+      endpoint: remoteOf([w[at + 11], w[at + 12], w[at + 13], w[at + 14]], w[at + 15], w[at + 16]),
       pending: w[at + 17] === 1,
       foreign: w[at + 18] === 1,
       routes: count === EVERYTHING ? undefined : prefixesAt(w, at + SESSION_WORDS, count),

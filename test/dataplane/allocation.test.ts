@@ -2,8 +2,10 @@
  * A million packets through the whole pipeline with the native transforms, and not one garbage collection. One plane
  * talks to itself: without key derivation both roles have the same keys, so it can open what it has sealed.
  */
+
 import v8 from "node:v8";
 import { expect, it } from "vitest";
+import { remoteOf } from "../../src/base/ip.ts";
 import { createMemory } from "../../src/dataplane/batch.ts";
 import { turnFromDevice, turnFromSocket } from "../../src/dataplane/pipeline.ts";
 import { Plane } from "../../src/dataplane/plane.ts";
@@ -45,7 +47,7 @@ it("collects no garbage in a million packets", () => {
         seqNext: 64,
       },
       key: { cipherLen: 16, tagLen: 10, kdLen: 0, role: 0, masterKey: empty, masterSalt: empty },
-      endpoint: { words: [0, 0, 0xffff, 0xc0000201 | 0], port: 4444, sock: 0 },
+      endpoint: remoteOf([0, 0, 0xffff, 0xc0000201 | 0], 4444, 0),
     },
   });
   const packet = packet4("10.9.0.1", "10.9.0.2", 36);

@@ -3,10 +3,11 @@
  * control planes do: ask the owner, take the window over, put what was held in. One node has a session's replay window,
  * the other one hands its packets over and still seals for the client.
  */
+
 import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
-import { parseAddress } from "../../src/base/ip.ts";
-import { decodeHanded, endpointOf, type Handed } from "../../src/control/instance/session_end.ts";
+import { parseAddress, remoteOf } from "../../src/base/ip.ts";
+import { decodeHanded, type Handed } from "../../src/control/instance/session_end.ts";
 import { sealAead } from "../../src/crypto/aead.ts";
 import { CONTROL_DATAGRAM, HELD, HELD_BYTES_MAX, HELD_UNKNOWN } from "../../src/dataplane/control_ring.ts";
 import { CONFIRMED, ENDPOINT_MOVED, EVENT_WORDS } from "../../src/dataplane/events.ts";
@@ -94,7 +95,7 @@ const handed = (node: Host): Handed[] => {
 const inject = (node: Host, entries: readonly Handed[]) =>
   apply(node.plane, {
     kind: "inject",
-    datagrams: entries.map((entry) => ({ bytes: entry.bytes, from: endpointOf(entry.from), tos: entry.tos })),
+    datagrams: entries.map((entry) => ({ bytes: entry.bytes, from: entry.from, tos: entry.tos })),
   });
 /** What the shard answers. */
 const ask = (node: Host, message: ToShard): Yielded => {
@@ -176,7 +177,7 @@ describe("a row whose window another node has", () => {
     apply(nodes[1].plane, {
       kind: "endpoint",
       index: ROW,
-      endpoint: { words: [w0, w1, w2, w3], port: PORT, sock: 0 },
+      endpoint: remoteOf([w0, w1, w2, w3], PORT, 0),
     });
     expect(tunnels.innerMtu[ROW]).toBe(1400);
     const down = packet4(NODE_INNER, CLIENT_INNER, 900);

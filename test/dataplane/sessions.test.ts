@@ -1,6 +1,7 @@
 /** Sessions in the pipeline: whole hosts on the in-memory network, and a hand that makes datagrams nobody honest would. */
+
 import { beforeEach, describe, expect, test } from "vitest";
-import { parseAddress } from "../../src/base/ip.ts";
+import { parseAddress, remoteOf } from "../../src/base/ip.ts";
 import { parsePrefix } from "../../src/base/prefix.ts";
 import { sealAead } from "../../src/crypto/aead.ts";
 import { CookieTags } from "../../src/crypto/cookie_tags.ts";
@@ -564,7 +565,7 @@ describe("what the control plane sees", () => {
       return datagram;
     };
     const { w0, w1, w2, w3 } = parseAddress(NODE)!;
-    const to = { words: [w0, w1, w2, w3] as [number, number, number, number], port: PORT, sock: 0 };
+    const to = remoteOf([w0, w1, w2, w3], PORT, 0);
     const asks = Array.from({ length: 9 }, (_, k) => 0x8000_0000 + k);
     for (const transaction of asks) apply(anna.plane, { kind: "send", datagram: control(transaction, 1), to });
     // Cookies that others have caused, many more than a client is handed in a second.

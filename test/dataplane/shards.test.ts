@@ -1,6 +1,7 @@
 /** Several planes that are one daemon: what one shard learns the others use, and nothing is accepted by two. */
+
 import { beforeEach, describe, expect, it } from "vitest";
-import { formatEndpoint, parseAddress } from "../../src/base/ip.ts";
+import { formatEndpoint, parseAddress, remoteOf } from "../../src/base/ip.ts";
 import { createEndpointMemory, EndpointTable } from "../../src/dataplane/endpoints.ts";
 import { turnKeepalive } from "../../src/dataplane/pipeline.ts";
 import { createSharedMemory, SENDER_ID_END, SHARDS_MAX, senderIdOf } from "../../src/dataplane/shared.ts";
@@ -123,7 +124,7 @@ describe("endpoints", () => {
     const shards = node(2);
     const a = client(FIRST);
     const { w0, w1, w2, w3 } = parseAddress(FIRST)!;
-    const endpoint = { words: [w0, w1, w2, w3] as const, port: PORT, sock: 0 };
+    const endpoint = remoteOf([w0, w1, w2, w3], PORT, 0);
     apply(shards[0].plane, { kind: "endpoint", index: 0, endpoint });
     shards[1].io.device!.inject(down);
     settle(...shards, a);

@@ -1,5 +1,5 @@
 /** Hosts on an in-memory network, each a whole plane with twin crypto or the given one, driven by hand. */
-import { parseAddress } from "../../src/base/ip.ts";
+import { parseAddress, remoteOf } from "../../src/base/ip.ts";
 import { parsePrefix } from "../../src/base/prefix.ts";
 import { satpKeyFromPassphrase } from "../../src/crypto/satp.ts";
 import { IndexKeys } from "../../src/crypto/session_index.ts";
@@ -98,7 +98,7 @@ export class Host {
       keepaliveMs: 0,
       innerMtu: 1400,
       routes: routes?.map((r) => parsePrefix(r)!),
-      endpoint: words && { words: [words.w0, words.w1, words.w2, words.w3], port: PORT, sock: 0 },
+      endpoint: words && remoteOf([words.w0, words.w1, words.w2, words.w3], PORT, 0),
       seqNext: 0,
       ...rest,
     };
@@ -122,7 +122,7 @@ export class Host {
       session: {
         ...{ index, owner: 1_000_000, window: 64, keepaliveMs: 0, innerMtu: 1400, pending: false },
         routes: routes?.map((r) => parsePrefix(r)!),
-        endpoint: { words: [words.w0, words.w1, words.w2, words.w3], port: PORT, sock: 0 },
+        endpoint: remoteOf([words.w0, words.w1, words.w2, words.w3], PORT, 0),
         ...rest,
       },
     });

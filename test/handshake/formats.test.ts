@@ -1,6 +1,8 @@
 /** What is written is read again; what is cut or out of range is not. And the published values of docs/PROTOCOL.md. */
+
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import type { Endpoint } from "../../src/base/ip.ts";
 import { CookieTags, cookieTagKeyOf } from "../../src/crypto/cookie_tags.ts";
 import { kindOfRequest, NOTHING, PROVEN_ASK } from "../../src/dataplane/control_budget.ts";
 import * as control from "../../src/handshake/control.ts";
@@ -14,7 +16,7 @@ import {
   sessionSecret,
 } from "../../src/handshake/keys.ts";
 import { Buckets, LoadDetector, sourceHigh, sourceLow } from "../../src/handshake/limits.ts";
-import { COOKIE_SLOT_MS, Cookies, type Endpoint, writeMac2 } from "../../src/handshake/macs.ts";
+import { COOKIE_SLOT_MS, Cookies, writeMac2 } from "../../src/handshake/macs.ts";
 import { decodeOffer, encodeOffer, groupNameBytes } from "../../src/handshake/offer.ts";
 import { decodeSettings, encodeSettings, NO_SETTINGS, type Settings } from "../../src/handshake/settings.ts";
 import { openTicket, sealingKey, sealTicket, type TicketContents } from "../../src/handshake/ticket.ts";

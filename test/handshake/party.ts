@@ -1,10 +1,11 @@
 /** A group and clients on real primitives, seeded entropy and virtual time: the ground for every test of handshakes. */
+
+import type { Remote } from "../../src/base/ip.ts";
 import type { Entropy } from "../../src/crypto/entropy.ts";
 import { keyPairFromPrivate } from "../../src/crypto/x25519.ts";
 import type { Now } from "../../src/handshake/clock.ts";
 import { Initiator, type InitiatorConfig } from "../../src/handshake/initiator.ts";
 import { AES_256_GCM, CHACHA20_POLY1305, type Sender } from "../../src/handshake/keys.ts";
-import type { Endpoint } from "../../src/handshake/macs.ts";
 import { MODE_TUNNEL } from "../../src/handshake/offer.ts";
 import {
   type ClientRecord,
@@ -26,9 +27,9 @@ export function seededEntropy(seed: number): Entropy {
 
 export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 export const at = (ms: number, wallMs = 1_700_000_000_000 + ms): Now => ({ ms, wallMs });
-export const endpoint = (last: number, port = 4444): Endpoint => ({
+export const endpoint = (last: number, port = 4444): Remote => ({
   ...{ family: 4, w0: 0, w1: 0, w2: 0xffff, w3: (0xc6336400 + last) | 0 },
-  port,
+  ...{ port, sock: 0 },
 });
 
 export const INDEX_KEY = new Uint8Array(8).fill(6);

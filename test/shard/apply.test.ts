@@ -1,5 +1,7 @@
 /** A key that the crypto driver refuses: nothing comes up, and whoever asked hears of it. */
+
 import { expect, test } from "vitest";
+import { remoteOf } from "../../src/base/ip.ts";
 import { parsePrefix } from "../../src/base/prefix.ts";
 import { createMemory } from "../../src/dataplane/batch.ts";
 import { ALG_AES_256_GCM, AUTH_NULL, ROLE_LEFT } from "../../src/dataplane/layout.ts";
@@ -17,7 +19,7 @@ const key = (fill: number) => new Uint8Array(32).fill(fill);
 const good = { algorithm: ALG_AES_256_GCM, sealKey: key(1), openKey: key(2) };
 /** Nonces would repeat. */
 const equal = { algorithm: ALG_AES_256_GCM, sealKey: key(1), openKey: key(1) };
-const endpoint = { words: [0, 0, 0xffff, 0xc0000202 | 0] as const, port: 4444, sock: 0 };
+const endpoint = remoteOf([0, 0, 0xffff, 0xc0000202 | 0], 4444, 0);
 const session = (change: Partial<SessionSetup>): SessionSetup => ({
   ...{ index: 3, owner: 3, end: "node", sessionIndex: 0x1234_0007, receiver: 1, senderId: 1, key: equal },
   ...{ window: 2048, keepaliveMs: 0, innerMtu: 1400, pending: false, endpoint },

@@ -1,5 +1,7 @@
 /** Sessions packed for a shard come out as they went in. */
+
 import { expect, test } from "vitest";
+import { remoteOf } from "../../src/base/ip.ts";
 import { parsePrefix } from "../../src/base/prefix.ts";
 import type { SessionSetup } from "../../src/shard/messages.ts";
 import { BATCH_SESSIONS, SessionBatch, sessionsOf } from "../../src/shard/session_batch.ts";
@@ -19,7 +21,7 @@ const setupOf = (n: number, more: Partial<SessionSetup> = {}): SessionSetup => (
     const { family, w0, w1, w2, w3, length } = parsePrefix(text)!;
     return { family, w0, w1, w2, w3, length };
   }),
-  endpoint: { words: [0x20010db8, 0, 0, -1], port: 65535, sock: 0x7ffffe01 },
+  endpoint: remoteOf([0x20010db8, 0, 0, -1], 65535, 0x7ffffe01),
   ...more,
 });
 

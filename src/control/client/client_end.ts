@@ -3,9 +3,10 @@
  * initiator. Keeps the newest ticket on disk; what is done to the host is in client_host.ts. Never gives up until it is
  * stopped.
  */
+
 import type { Clock } from "../../base/clock.ts";
 import { AnyhopError } from "../../base/errors.ts";
-import { formatAddress, formatEndpoint } from "../../base/ip.ts";
+import { formatAddress, formatEndpoint, type Remote } from "../../base/ip.ts";
 import type { Logger } from "../../base/log.ts";
 import * as kinds from "../../channel/kinds.ts";
 import type { Entropy } from "../../crypto/entropy.ts";
@@ -17,7 +18,6 @@ import { Initiator } from "../../handshake/initiator.ts";
 import { AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305, type Sender } from "../../handshake/keys.ts";
 import { MODE_TUNNEL } from "../../handshake/offer.ts";
 import type { Settings } from "../../handshake/settings.ts";
-import type { Endpoint } from "../../shard/messages.ts";
 import { countsOf } from "../asked/control_counts.ts";
 import type { ServiceStatus } from "../asked/control_port.ts";
 import type { EventHub } from "../asked/event_hub.ts";
@@ -103,7 +103,7 @@ export class ClientEnd implements SessionEnd {
   #running: ShardPort | undefined;
   #free!: Rows;
   #timer: NodeJS.Timeout | undefined;
-  #remote: Endpoint | undefined;
+  #remote: Remote | undefined;
   /** When names that led nowhere are looked up again, monotonic; Infinity: a look-up is under way, or a place is known. */
   #lookUpAtMs = Number.POSITIVE_INFINITY;
   #lookUpPauseMs = LOOK_UP_MS;
@@ -393,7 +393,7 @@ export class ClientEnd implements SessionEnd {
     if (remote === undefined) return;
     this.#probedAtTries = tries;
     const place = this.#place();
-    const [host, port] = [formatAddress(...remote.words), remote.port];
+    const [host, port] = [formatAddress(remote.w0, remote.w1, remote.w2, remote.w3), remote.port];
     void this.#use.probe(host, port).then((reach) => {
       if (this.#isStopped || this.#initiator.asking === undefined) return;
       if (reach === "port_closed")
@@ -550,7 +550,7 @@ export class ClientEnd implements SessionEnd {
   /** Once the node has said all that the device is to have, and again when it is to have something else. */
   async #configure(settings: Settings): Promise<void> {
     const { deviceName } = this.#shard;
-    const remote = formatEndpoint(...this.#remote!.words, this.#remote!.port);
+    const remote = this.#place();
     try {
       await this.#host.configure(deviceName, remote, settings);
     } catch (error) {
@@ -574,17 +574,16 @@ export class ClientEnd implements SessionEnd {
     if (place === undefined || this.#isStopped) return false;
     const { address, port, text } = place;
     const before = this.#place();
-    this.#remote = {
-      words: [address.w0, address.w1, address.w2, address.w3],
-      ...{ port, sock: this.#shard.socketFor(address.family) },
-    };
+    this.#remote = { ...address, port, sock: this.#shard.socketFor(address.family) };
     await this.#host.pin(text, () => this.#moved());
     return this.#place() !== before;
   }
 
   /** Where requests go, "192.0.2.1:4444". */
   #place(): string {
-    return this.#remote === undefined ? "no address" : formatEndpoint(...this.#remote.words, this.#remote.port);
+    if (this.#remote === undefined) return "no address";
+    const { w0, w1, w2, w3, port } = this.#remote;
+    return formatEndpoint(w0, w1, w2, w3, port);
   }
 
   /** Nobody answers: the next address has its turn. The first time that it has one it is asked at once. */

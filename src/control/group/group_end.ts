@@ -25,7 +25,7 @@ import type { GroupStatus } from "../../cluster/status.ts";
 import type { RosterResult } from "../../cluster/trust.ts";
 import type { Yielded } from "../../shard/messages.ts";
 import type { GroupView } from "../asked/group_view.ts";
-import { endpointOf, type Handed, type ShardPort } from "../instance/session_end.ts";
+import type { Handed, ShardPort } from "../instance/session_end.ts";
 import type { LifelinePort, LinkSocket, OutcomeCount, TicketKey } from "../spec/ports.ts";
 
 /** How often the others hear how far the clients of this node's sessions are: what is lost of it can be replayed. */
@@ -568,7 +568,7 @@ export class GroupEnd {
   }
 
   #toShard(endpoint: Endpoint) {
-    return endpointOf({ ...endpoint, sock: this.#shard.socketFor(endpoint.family, endpoint.asked) });
+    return { ...endpoint, sock: this.#shard.socketFor(endpoint.family, endpoint.asked) };
   }
 
   #now() {

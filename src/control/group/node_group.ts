@@ -2,8 +2,9 @@
  * Between a node's sessions (`node_end.ts`) and its part in the group (`group_end.ts`): turns sessions into records and
  * back, and opens held packets for the group to see whose they are.
  */
+
 import { AnyhopError } from "../../base/errors.ts";
-import { isMapped } from "../../base/ip.ts";
+import { type Remote, remoteOf } from "../../base/ip.ts";
 import type { Logger } from "../../base/log.ts";
 import { PING } from "../../channel/kinds.ts";
 import type { ClientEntry, Conflict } from "../../cluster/book.ts";
@@ -21,7 +22,7 @@ import { NO_SETTINGS } from "../../handshake/settings.ts";
 import type { Yielded } from "../../shard/messages.ts";
 import type { EventHub } from "../asked/event_hub.ts";
 import type { BookReport, NodeGroupView } from "../asked/group_view.ts";
-import type { Handed, ShardPort, Source } from "../instance/session_end.ts";
+import type { Handed, ShardPort } from "../instance/session_end.ts";
 import type { NodeEnd, NodeOthers } from "../node/node_end.ts";
 import type { ClusterSpec, NodeSpec } from "../spec/instance.ts";
 import type { Store, TicketKey } from "../spec/ports.ts";
@@ -472,18 +473,18 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   /** Where the client of a session is, as far as this node knows. */
-  #placeOf(index: number): Source | undefined {
+  #placeOf(index: number): Remote | undefined {
     const row = this.#node.rowOf(index);
     if (row === undefined) return undefined;
     const { known, addr0, addr1, addr2, addr3, port, sock } = this.#shard.tunnels;
     const from = this.#node.responder.sessions.get(index)?.from;
     // The shard may not have opened the row yet.
     const [w0, w1, w2, w3] = [addr0[row], addr1[row], addr2[row], addr3[row]];
-    const now: Source = { family: isMapped(w0, w1, w2) ? 4 : 6, w0, w1, w2, w3, port: port[row], sock: sock[row] };
+    const now = remoteOf([w0, w1, w2, w3], port[row], sock[row]);
     return known[row] === 1 ? now : from && { ...from, sock: from.sock ?? this.#shard.socketFor(from.family) };
   }
 
-  #source(endpoint: Endpoint): Source {
+  #source(endpoint: Endpoint): Remote {
     const { family, w0, w1, w2, w3, port, asked } = endpoint;
     return { family, w0, w1, w2, w3, port, sock: this.#shard.socketFor(family, asked) };
   }

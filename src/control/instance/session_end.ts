@@ -3,22 +3,11 @@
  * initiator. Decodes what the data plane hands over and gives out rows of the tunnel table.
  */
 import type { AnyhopError } from "../../base/errors.ts";
-import { MAPPED } from "../../base/ip.ts";
+import { type Remote, remoteOf } from "../../base/ip.ts";
 import { CONTROL_WORDS } from "../../dataplane/control_ring.ts";
 import type { Lease } from "../../dataplane/lease.ts";
 import type { TunnelTable } from "../../dataplane/tunnels.ts";
 import type { ToShard, Yielded } from "../../shard/messages.ts";
-
-/** Where a datagram came from; `sock` answers it. */
-export interface Source {
-  readonly family: 4 | 6;
-  readonly w0: number;
-  readonly w1: number;
-  readonly w2: number;
-  readonly w3: number;
-  readonly port: number;
-  readonly sock: number;
-}
 
 /** One entry of the control ring. */
 export interface Handed {
@@ -27,7 +16,7 @@ export interface Handed {
   readonly row: number;
   readonly detail: number;
   readonly bytes: Uint8Array;
-  readonly from: Source;
+  readonly from: Remote;
   /** Outer TOS or traffic class byte. */
   readonly tos: number;
 }
@@ -81,24 +70,16 @@ export function decodeHanded(words: Int32Array, bytes: Uint8Array): Handed[] {
   const entries: Handed[] = [];
   for (let w = 0, at = 0; w < words.length; w += CONTROL_WORDS) {
     const len = words[w + 3];
-    const [w0, w1, w2, w3] = words.subarray(w + 4, w + 8);
-    const family = w0 === 0 && w1 === 0 && w2 === MAPPED ? 4 : 6;
     entries.push({
       ...{ kind: words[w], row: words[w + 1], detail: words[w + 2] },
       bytes: bytes.subarray(at, at + len),
-      from: { family, w0, w1, w2, w3, port: words[w + 8], sock: words[w + 9] },
+      from: remoteOf([words[w + 4], words[w + 5], words[w + 6], words[w + 7]], words[w + 8], words[w + 9]),
       tos: words[w + 10],
     });
     at += len;
   }
   return entries;
 }
-
-export const endpointOf = (from: Source) => ({
-  words: [from.w0, from.w1, from.w2, from.w3] as [number, number, number, number],
-  port: from.port,
-  sock: from.sock,
-});
 
 /** Free rows of the tunnel table; those that were in use before come first. */
 export class Rows {

@@ -2,15 +2,16 @@
  * Brings one instance up, keeps it going and takes it down: shards, device, tunnels, sequence numbers, remotes. The only
  * thing in the daemon that knows the order in which all of this must happen. Never sees a packet.
  */
+
 import type { Clock } from "../../base/clock.ts";
 import { AnyhopError } from "../../base/errors.ts";
-import { parseAddress } from "../../base/ip.ts";
+import { parseAddress, type Remote } from "../../base/ip.ts";
 import { type Logger, LogLimiter } from "../../base/log.ts";
 import { parsePrefix } from "../../base/prefix.ts";
 import { CONFIRMED, ENDPOINT_MOVED, EVENT_WORDS } from "../../dataplane/events.ts";
 import { AUTH_NULL, ROLE_LEFT, ROLE_RIGHT } from "../../dataplane/layout.ts";
 import type { Offload } from "../../dataplane/ports.ts";
-import type { Endpoint, FromShard, KeyRefused, PrefixWords } from "../../shard/messages.ts";
+import type { FromShard, KeyRefused, PrefixWords } from "../../shard/messages.ts";
 import { changeOf, type HostChange, HostKeeper, keepDevice } from "../host/host_keeper.ts";
 import { OwnAddresses } from "../host/own_addresses.ts";
 import type { InstanceSpec, TunnelSpec } from "../spec/instance.ts";
@@ -313,13 +314,13 @@ export class Supervisor {
   }
 
   /** The endpoint with the first socket of its family. */
-  private endpointOf(text: string, port: number): Endpoint | undefined {
+  private endpointOf(text: string, port: number): Remote | undefined {
     const address = parseAddress(text);
     if (!address) return undefined;
     const { listen } = this.spec;
     const at = listen.findIndex((l, i) => this.sockets[i] >= 0 && l.address.includes(":") === (address.family === 6));
     if (at < 0) return undefined;
-    return { words: [address.w0, address.w1, address.w2, address.w3], port, sock: this.sockets[at] };
+    return { ...address, port, sock: this.sockets[at] };
   }
 
   private every(ms: number, action: () => void): void {

@@ -2,9 +2,10 @@
  * The sessions of a node: wires the responder's decisions to the shard and what the shard sees to the responder. Knows
  * who may come from the client book; keeps no packet.
  */
+
 import type { Clock } from "../../base/clock.ts";
 import { AnyhopError } from "../../base/errors.ts";
-import { formatEndpoint, isMapped } from "../../base/ip.ts";
+import { formatEndpoint, isMapped, type Remote } from "../../base/ip.ts";
 import type { Logger } from "../../base/log.ts";
 import * as kinds from "../../channel/kinds.ts";
 import { type CloseReason, encodeUnnumbered, type Unnumbered } from "../../channel/unnumbered.ts";
@@ -33,14 +34,7 @@ import { SessionBatch } from "../../shard/session_batch.ts";
 import { IndexMap } from "../../table/index_map.ts";
 import type { EventHub } from "../asked/event_hub.ts";
 import { aeadKey, aeadNames } from "../instance/session_cipher.ts";
-import {
-  endpointOf,
-  type Handed,
-  Rows,
-  type SessionEnd,
-  type ShardPort,
-  type Source,
-} from "../instance/session_end.ts";
+import { type Handed, Rows, type SessionEnd, type ShardPort } from "../instance/session_end.ts";
 import type { NodeSpec } from "../spec/instance.ts";
 import type {
   ClientRecord,
@@ -251,7 +245,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   handed(entry: Handed): void {
     const answer = entry.kind === CONTROL_DATAGRAM ? this.answerSelfTest(entry.bytes) : undefined;
     if (answer !== undefined) {
-      this.#shard.post({ kind: "send", datagram: answer, to: endpointOf(entry.from) });
+      this.#shard.post({ kind: "send", datagram: answer, to: entry.from });
       return;
     }
     if (entry.kind === HELD || entry.kind === HELD_UNKNOWN) {
@@ -418,7 +412,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   }
 
   /** Seals in a session, to its client or to `to`. */
-  tell(index: number, message: Unnumbered, to?: Source): void {
+  tell(index: number, message: Unnumbered, to?: Remote): void {
     const row = this.#byIndex.find(index);
     if (row !== NO_ROW) this.#seal(row, message, to);
   }
@@ -575,7 +569,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   #obey(output: NodeOutput): void {
     switch (output.kind) {
       case "send":
-        this.#post({ kind: "send", datagram: output.datagram, to: endpointOf(output.to as Source) });
+        this.#post({ kind: "send", datagram: output.datagram, to: output.to });
         break;
       case "pending":
         this.#open(output.session, output.told);
@@ -638,7 +632,7 @@ export class NodeEnd implements SessionEnd, Sessions {
       keepaliveMs: 0,
       innerMtu: this.#spec.instance.device.mtuBytes,
       routes: client.prefixes(),
-      endpoint: endpointOf(session.from as Source),
+      endpoint: session.from,
       pending,
       foreign,
     });
@@ -698,9 +692,9 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#seal(row, { kind: kinds.CLOSE, reason });
   }
 
-  #seal(row: number, message: Unnumbered, to?: Source): void {
+  #seal(row: number, message: Unnumbered, to?: Remote): void {
     const seal = { kind: "seal", index: row, payload: encodeUnnumbered(message) } as const;
-    this.#post(to === undefined ? seal : { ...seal, to: endpointOf(to) });
+    this.#post(to === undefined ? seal : { ...seal, to });
   }
 
   #tick(): void {
