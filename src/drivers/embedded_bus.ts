@@ -6,6 +6,7 @@ import { AnyhopError } from "../base/errors.ts";
 import type { Bus, BusListener } from "../cluster/bus.ts";
 import { kindOf } from "../cluster/bus_subjects.ts";
 import { BusErrors, entryFault } from "./bus_entries.ts";
+import { Intake } from "./intake.ts";
 import { checkRoom, openEnvironment } from "./lmdb_files.ts";
 
 export interface EmbeddedBusOptions {
@@ -32,12 +33,17 @@ function createBus(
   const errors = new BusErrors(Date.now);
   let closed = false;
   let caughtUp = false;
+  const intake = new Intake();
   const recover = setImmediate(() => {
     listener.state(true, "");
-    for (const { key, value } of [...book.getRange()]) if (!closed) listener.record(node, key, new Uint8Array(value));
-    if (closed) return;
-    caughtUp = true;
-    listener.caughtUp();
+    for (const { key, value } of book.getRange()) {
+      const copy = new Uint8Array(value);
+      intake.push(() => listener.record(node, key, copy));
+    }
+    intake.push(() => {
+      caughtUp = true;
+      listener.caughtUp();
+    });
   });
   return {
     put(entries) {
@@ -68,6 +74,7 @@ function createBus(
       if (closed) return;
       closed = true;
       clearImmediate(recover);
+      intake.close();
       await root.close();
     },
   };

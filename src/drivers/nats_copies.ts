@@ -5,8 +5,8 @@
 import { jetstreamManager } from "@nats-io/jetstream";
 import type { Msg, NatsConnection } from "@nats-io/transport-node";
 import { type StreamKind, subtree } from "../cluster/bus_subjects.ts";
+import type { Intake } from "./intake.ts";
 import { Feed } from "./nats_feed.ts";
-import type { Intake } from "./nats_intake.ts";
 import type { Heartbeat } from "./nats_peers.ts";
 
 export interface CopyReader {

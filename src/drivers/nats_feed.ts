@@ -11,7 +11,7 @@ import {
   type StreamInfo,
 } from "@nats-io/jetstream";
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from "@nats-io/transport-node";
-import type { Intake } from "./nats_intake.ts";
+import type { Intake } from "./intake.ts";
 
 const HEARTBEAT_MS = 500;
 /** Two heartbeats may be late, as on a machine that is busy; the third is missing. */

@@ -8,10 +8,10 @@ import type { Clock } from "../base/clock.ts";
 import type { BusListener } from "../cluster/bus.ts";
 import { groupToken, inbox, kindOf, type StreamKind, shouts, subtree } from "../cluster/bus_subjects.ts";
 import type { Outbox } from "./bus_outbox.ts";
+import { Intake } from "./intake.ts";
 import { readCopies } from "./nats_copies.ts";
 import { nameOfCode } from "./nats_errors.ts";
 import { Feed, resumeAt } from "./nats_feed.ts";
-import { Intake } from "./nats_intake.ts";
 import { type Heartbeat, type PeerView, type PeerViews, parseHeartbeat, STALLED_MS } from "./nats_peers.ts";
 import { addSource, hasSource, openStream, renewSource } from "./nats_streams.ts";
 

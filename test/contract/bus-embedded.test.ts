@@ -36,6 +36,33 @@ test("live records are not kept, instances do not see each other's, files are cl
   for (const bus of buses) await bus.close();
 });
 
+test("what is on disk is told in slices, so that others have their turn in between, and to nobody after the end", async () => {
+  const stateDir = `${folder}/slices`;
+  const open = (ear: Ear) => openEmbeddedBus({ stateDir, scope: "a", node: 7 })(ear);
+  const first = open(new Ear());
+  const key = (n: number) => `c.${String(n).padStart(4, "0")}`;
+  first.put(Array.from({ length: 1000 }, (_, n) => ({ key: key(n), value: bytes(`${n}`) })));
+  await first.close();
+  const ear = new Ear();
+  const bus = open(ear);
+  let [most, told] = [0, 0];
+  for (let n = 0; n < 1000 && !bus.status().caughtUp; n++) {
+    await turn();
+    most = Math.max(most, ear.latest.size - told);
+    told = ear.latest.size;
+  }
+  expect({ told, most: most <= 128, some: most > 0 }).toEqual({ told: 1000, most: true, some: true });
+  await bus.close();
+  const late = new Ear();
+  const ended = open(late);
+  while (late.latest.size === 0) await turn();
+  await ended.close();
+  const heard = late.latest.size;
+  for (let n = 0; n < 50; n++) await turn();
+  expect(late.latest.size).toBe(heard);
+  expect(late.caughtUpAt).toEqual([]);
+});
+
 test("a folder that cannot be used is a sentence that names it", () => {
   writeFileSync(`${folder}/file`, "");
   expect(() => openEmbeddedBus({ stateDir: `${folder}/file/x`, scope: "a", node: 1 })).toThrow(

@@ -1,6 +1,6 @@
 /** What a server sends at once is taken in a slice at a time: other events come in between. */
 import { expect, test } from "vitest";
-import { Intake } from "../../src/drivers/nats_intake.ts";
+import { Intake } from "../../src/drivers/intake.ts";
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 const COUNT = 1000;

@@ -1,6 +1,6 @@
 /**
- * What came from the server and waits to be taken in. A snapshot of 100,000 sessions comes as fast as the server can send
- * it; taken in at once it would keep packets and beats of other nodes waiting for seconds. So it is taken in a slice at a
+ * What came from the engine, or lies on its disk, and waits to be taken in. A snapshot of 100,000 sessions comes as fast as a
+ * server can send it; taken in at once it would keep packets and beats of other nodes waiting for seconds. So it is taken in a slice at a
  * time, and between two slices the event loop looks at everything else.
  */
 
