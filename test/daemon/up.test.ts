@@ -182,11 +182,15 @@ describe.skipIf(why !== undefined)(`anyhop up${why === undefined ? "" : ` (${why
     mkdirSync(bin);
     for (const name of ["node", "env"])
       symlinkSync(execFileSync("which", [name], { encoding: "utf8" }).trim(), `${bin}/${name}`);
-    const { code, stdout, stderr } = await world.pair.right.run(["env", `PATH=${bin}`, ...words("--timeout", "4")]);
-    expect([code, stdout]).toEqual([1, ""]);
-    expect(stderr).toMatch(
-      /service node: host: .*what this host has can't be seen\. The program `ip` is missing: install it with `apt-get install iproute2`/,
-    );
+    const waiting = world.pair.right.start(["env", `PATH=${bin}`, ...words("--timeout", "600")]);
+    const said =
+      /Service node: .*what this host has can't be seen\. The program `ip` is missing: install it with `apt-get install iproute2`/;
+    await until("it says why", () => said.test(waiting.output), [waiting]);
+    const { code, stdout } = await ask("status");
+    expect([code, stdout]).toEqual([3, expect.stringMatching(/! host \([\s\S]*NOT protected since /)]);
+    await waiting.stop("SIGINT");
+    expect(waiting.exitCode).toBe(1);
+    expect(waiting.output).not.toContain("is up");
   });
 
   test("a daemon that is killed meanwhile, and one whose disk is full: said in a sentence", async () => {
