@@ -17,7 +17,7 @@ export interface Output {
 
 /** Characters of output that are kept for one program; older ones are forgotten. */
 const OUTPUT_KEPT = 1 << 20;
-const STOP_PATIENCE_MS = 3000;
+const STOP_PATIENCE_MS = 30_000;
 
 export const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
@@ -69,7 +69,7 @@ export class Program {
     return this.failure === undefined && this.child.exitCode === null && this.child.signalCode === null;
   }
 
-  /** Sends the signal and waits for the end; a program that ignores it is killed after three seconds. */
+  /** Sends the signal and waits for the end; a program that ignores it is killed after half a minute. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
     if (this.alive) this.child.kill(signal);
     const timer = setTimeout(() => this.child.kill("SIGKILL"), STOP_PATIENCE_MS);
@@ -88,7 +88,7 @@ process.once("exit", () => {
 });
 
 /** Runs a command to its end, here or (see `Namespace.run`) in a namespace. Never throws for a failing command. */
-export function run(argv: readonly string[], timeoutMs = 30_000): Promise<Output> {
+export function run(argv: readonly string[], timeoutMs = 90_000): Promise<Output> {
   return new Promise((done) => {
     const options = {
       timeout: timeoutMs,

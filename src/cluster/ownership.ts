@@ -328,7 +328,6 @@ export class Ownership {
     // Somebody may have brought the answer here from where the client is: then that node has told of newer numbers.
     const isNewest = packet.seq > this.#core.table.high[row];
     if (isNewest && opened.pong !== undefined && sameBytes(flip.token, opened.pong)) {
-      this.#core.outcomes.add("proven");
       flip.proof = packet;
       this.#decide(row, flip);
       return;
@@ -565,6 +564,7 @@ export class Ownership {
 
   /** The client is here: nobody else could answer, and not before it was asked. */
   #proven(row: number, flip: Flip, { seq, from }: NonNullable<Flip["proof"]>): void {
+    this.#core.outcomes.add("proven");
     const lowest = Math.min(this.#floor(row, flip), Math.max(this.#core.table.high[row], seq - REORDER));
     const floor = flip.hung ? seq : lowest;
     if (seq > flip.seq) {

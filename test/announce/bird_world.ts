@@ -11,7 +11,7 @@ export const SERVICE = { v4: "192.0.2.1", v6: "2001:db8::1" } as const;
 export const PREFIXES = [`${SERVICE.v4}/32`, `${SERVICE.v6}/128`] as const;
 export const CLIENT = { v4: "198.51.100.2", v6: "2001:db8:c::2" } as const;
 const SAMPLES = fileURLToPath(new URL("../../docs/samples/bird/", import.meta.url));
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 const POLL_MS = 5;
 
 /** What the router knows of one prefix. */

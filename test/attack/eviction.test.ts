@@ -22,7 +22,7 @@ describe.skipIf(skip !== undefined)(
     let world: GroupWorld;
     beforeAll(async () => {
       world = await GroupWorld.create(3, 2);
-    }, 60_000);
+    });
     afterAll(() => world?.close());
 
     const operator = async (...words: string[]): Promise<string> => {

@@ -322,9 +322,10 @@ describe("an owner that is gone", () => {
     client.at = 2;
     const seqs = [client.send(), client.send()];
     world.run(PATIENCE_MS - BEAT_MS - 50);
-    expect(world.node(2).outcomes).toMatchObject({ challenged: 1, proven: 1, forecast: 0 });
+    expect(world.node(2).outcomes).toMatchObject({ challenged: 1, proven: 0, forecast: 0 });
     expect(world.acceptedAt(client, seqs[1])).toEqual([]);
     world.run(BEAT_MS + 60);
+    expect(world.node(2).outcomes).toMatchObject({ challenged: 1, proven: 1, forecast: 0 });
     for (const seq of seqs) expect(world.acceptedAt(client, seq)).toEqual([2]);
     expect(notices(world.node(2))).toContain("peer_dead");
   });
@@ -677,7 +678,7 @@ describe("records", () => {
     world.run(700);
     expect(world.node(2).rows.size).toBe(0);
     expect(world.node(2).outcomes.record_old).toBeGreaterThan(0);
-  }, 60_000);
+  });
 
   test("an earlier start's own sessions come back, and only the client can open them", () => {
     const world = new World(34, [1, 2]);

@@ -164,7 +164,7 @@ export function busContract(name: string, makeRig: () => BusRig): void {
     describe.runIf(rig.nodes > 1)("several nodes", () => {
       test("a put comes to all others under its node, the last value in the end, in order; not to itself", async () => {
         const key = fresh();
-        const [[a, earA], [, earB], [, earC]] = [await ready(1), await ready(2), await ready(3)];
+        const [[a, earA], [, earB], [, earC]] = await Promise.all([ready(1), ready(2), ready(3)]);
         for (let i = 0; i < 200; i++) a.put([{ key, value: bytes(String(i)) }]);
         a.put([
           { key: `${key}.empty`, value: new Uint8Array(0) },
@@ -187,7 +187,7 @@ export function busContract(name: string, makeRig: () => BusRig): void {
 
       test("each node has a subtree of its own", async () => {
         const key = fresh();
-        const [[a, earA], [b, earB], [, earC]] = [await ready(1), await ready(2), await ready(3)];
+        const [[a, earA], [b, earB], [, earC]] = await Promise.all([ready(1), ready(2), ready(3)]);
         a.put([{ key, value: bytes("of a") }]);
         b.put([{ key, value: bytes("of b") }]);
         await rig.until(() => earC.latest.has(`1 ${key}`) && earC.latest.has(`2 ${key}`), "both");
@@ -197,7 +197,7 @@ export function busContract(name: string, makeRig: () => BusRig): void {
       });
 
       test("shouts come whole to all others, not to the node itself", async () => {
-        const [[a, earA], [, earB], [, earC]] = [await ready(1), await ready(2), await ready(3)];
+        const [[a, earA], [, earB], [, earC]] = await Promise.all([ready(1), ready(2), ready(3)]);
         const long = new Uint8Array(SHOUT_LEN_MAX).map((_, i) => i * 7);
         a.shout(long);
         a.shout(bytes("short"));

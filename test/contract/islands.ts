@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { createSetupActions } from "../../src/daemon/setup_actions.ts";
 import { readConfigHere } from "../control/session_files.ts";
 
-const READY_MS = 10_000;
+const READY_MS = 60_000;
 export const GROUP = "example.net";
 const SERVER = "nats-server";
 /** Debian puts it where the PATH of a plain user does not lead. */

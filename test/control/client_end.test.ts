@@ -83,7 +83,7 @@ describe("the node forgot everything", () => {
     node.end.admit(recordOf(0), PSK);
     await world.run(21_000);
     expect(reaches(client)).toBe(true);
-  }, 60_000);
+  });
 
   test("a client that only listens finds out by its keepalive", async () => {
     const client = world.client(0);
@@ -206,7 +206,7 @@ describe("why it is not up", () => {
       problem: { reason: "no_answer", over: true },
     });
     expect(client.end.status().handshakeMs).toBeGreaterThan(first.handshakeMs!);
-  }, 60_000);
+  });
 
   test("a name that is found later, and a second address when the first is dead, each without waiting long", async () => {
     let known = false;
@@ -222,7 +222,7 @@ describe("why it is not up", () => {
     await world.run(10_000);
     expect(client.end.status()).toMatchObject({ state: "up", remote: place });
     expect(client.told.slice(-2)).toEqual(["session_up example", "service_up example"]);
-  }, 60_000);
+  });
 });
 
 describe("what the log says", () => {
@@ -242,7 +242,7 @@ describe("what the log says", () => {
       for (const form of [bytes.toString("base64"), bytes.toString("base64url"), bytes.toString("hex")])
         expect(text).not.toContain(form);
     }
-  }, 60_000);
+  });
 });
 
 describe("another start of the client", () => {
@@ -269,7 +269,7 @@ describe("another start of the client", () => {
     expect([client.said("session_up").length, client.said("replaced")]).toEqual([2, []]);
     expect(client.said("session_up")[1]).not.toContain("resumed");
     expect(node.said("takeover")).toEqual([]);
-  }, 60_000);
+  });
 
   test("in another boot, as a copy of the disk in another machine: a session of its own, and the takeover is told", async () => {
     const client = await restarted("another boot");
@@ -372,7 +372,7 @@ describe("what it shows", () => {
     await world.run(200);
     expect(client.end.status()).toMatchObject({ state: "replaced", sessions: [] });
     expect(client.told).toContain("session_down example");
-  }, 60_000);
+  });
 
   test("a ping from the client comes back", async () => {
     const client = world.client(0);

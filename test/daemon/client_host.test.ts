@@ -122,7 +122,7 @@ describe.skipIf(why !== undefined)(`a client's host${why === undefined ? "" : ` 
     await allSay("protected");
     await client.stop();
     expect(client.exitCode).toBe(0);
-  }, 60_000);
+  });
 
   test("who removes a route for ever does not keep it busy: the rate is bounded, and it says NOT protected", async () => {
     const client = await start();
@@ -138,7 +138,7 @@ describe.skipIf(why !== undefined)(`a client's host${why === undefined ? "" : ` 
     await until("it is there again when nobody fights any more", async () => await isProtected(), [client]);
     expect((await service()).host.find(({ what }) => what.startsWith(`route ${POOL[0]}`))!.restored).toBeLessThan(60);
     await client.stop();
-  }, 90_000);
+  });
 
   test("a rule that leads packets beside the tunnel: NOT protected, with the rule, until it is gone", async () => {
     const client = await start((text) => text.replace(/routes = .*/, 'routes = ["default"]'));
@@ -155,45 +155,41 @@ describe.skipIf(why !== undefined)(`a client's host${why === undefined ? "" : ` 
     await host.ip("rule", "del", "pref", "100");
     await until("it is seen, too", isProtected, [client]);
     await client.stop();
-  }, 60_000);
+  });
 
-  test.each([false, true])(
-    "no IPv6 on the device while the host has it, kill switch %s",
-    async (killSwitch) => {
-      const before = await routes();
-      // New devices have none, eth0 has: what is to go into the tunnel could leave there.
-      await host.run(["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"]);
-      const client = await start((text) =>
-        text.replace(
-          /routes = .*/,
-          `routes = ["default"]
+  test.each([false, true])("no IPv6 on the device while the host has it, kill switch %s", async (killSwitch) => {
+    const before = await routes();
+    // New devices have none, eth0 has: what is to go into the tunnel could leave there.
+    await host.run(["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"]);
+    const client = await start((text) =>
+      text.replace(
+        /routes = .*/,
+        `routes = ["default"]
 kill_switch = ${killSwitch}`,
-        ),
-      );
-      await host.run(["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=0"]);
-      const { device } = await service();
-      expect(await world.pings(host, INNER_NODE.v4)).toBe(true);
-      const leaves = async () =>
-        (await host.run(["ip", "-6", "route", "get", "2001:db8:ffff::1"])).stdout.includes("eth0");
-      expect(await leaves()).toBe(!killSwitch);
-      expect((await service()).protected).toBe(killSwitch);
-      const { code, stdout } = await ask("status");
-      expect(code).toBe(3);
-      const said = killSwitch
-        ? /::\/1.*: missing; IPv6 is off on tun/
-        : /NOT protected since [\s\S]*::\/1, 8000::\/1: packets leave this host in clear; IPv6 is off on tun/;
-      expect(stdout).toMatch(said);
-      expect(stdout.includes("NOT protected")).toBe(!killSwitch);
-      // What is missing is set as soon as it can be.
-      await host.run(["sysctl", "-qw", `net.ipv6.conf.${device}.disable_ipv6=0`]);
-      await host.ip("link", "set", device, "down");
-      await until("IPv6 is in the tunnel", async () => (await ask("status")).code === 0 && (await passes()), [client]);
-      expect(await leaves()).toBe(false);
-      await client.stop();
-      expect(await routes()).toBe(before);
-    },
-    60_000,
-  );
+      ),
+    );
+    await host.run(["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=0"]);
+    const { device } = await service();
+    expect(await world.pings(host, INNER_NODE.v4)).toBe(true);
+    const leaves = async () =>
+      (await host.run(["ip", "-6", "route", "get", "2001:db8:ffff::1"])).stdout.includes("eth0");
+    expect(await leaves()).toBe(!killSwitch);
+    expect((await service()).protected).toBe(killSwitch);
+    const { code, stdout } = await ask("status");
+    expect(code).toBe(3);
+    const said = killSwitch
+      ? /::\/1.*: missing; IPv6 is off on tun/
+      : /NOT protected since [\s\S]*::\/1, 8000::\/1: packets leave this host in clear; IPv6 is off on tun/;
+    expect(stdout).toMatch(said);
+    expect(stdout.includes("NOT protected")).toBe(!killSwitch);
+    // What is missing is set as soon as it can be.
+    await host.run(["sysctl", "-qw", `net.ipv6.conf.${device}.disable_ipv6=0`]);
+    await host.ip("link", "set", device, "down");
+    await until("IPv6 is in the tunnel", async () => (await ask("status")).code === 0 && (await passes()), [client]);
+    expect(await leaves()).toBe(false);
+    await client.stop();
+    expect(await routes()).toBe(before);
+  });
 
   test("no IPv6 on the whole host: IPv4 is protected, IPv6 is left out and that is said", async () => {
     await host.run(["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"]);
@@ -208,7 +204,7 @@ kill_switch = ${killSwitch}`,
     await host.ip("addr", "add", "2001:db8::2/64", "dev", "eth0", "nodad");
     await until("it is seen", async () => !(await isProtected()), [client]);
     await client.stop();
-  }, 60_000);
+  });
 
   test("a network of the host that is the tunnel's, too, keeps its route: at start, after a crash, when it comes later", async () => {
     await host.ip("link", "add", "lan0", "type", "veth", "peer", "name", "lan1");
@@ -246,7 +242,7 @@ kill_switch = ${killSwitch}`,
     expect((await service()).beside).toContain("10.5.0.0/16 dev lan0");
     expect(await host.ip("route", "get", "10.5.0.7")).toContain("dev lan0");
     await client.stop();
-  }, 90_000);
+  });
 
   test("a network of the node's host that is its pool, too, is said; a route to the pool that somebody removed is set again", async () => {
     const node = world.pair.left;
@@ -277,5 +273,5 @@ kill_switch = ${killSwitch}`,
     );
     await node.ip("link", "set", "tun0", "down");
     await until("all is well again", async () => (await isWhole()) && (await node.ip("route", "show", POOL[0])) !== "");
-  }, 60_000);
+  });
 });

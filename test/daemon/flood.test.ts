@@ -70,5 +70,5 @@ describe.skipIf(why !== undefined)(`a flood of handshakes${why === undefined ? "
     expect(seen["handshake_answered"]).toBe(1);
     expect(node.output).toContain("new ones need a cookie");
     await until("cookies are off again", () => /no cookies are asked for\n$/.test(node.output), [node]);
-  }, 180_000);
+  });
 });

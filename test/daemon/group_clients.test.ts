@@ -25,7 +25,7 @@ describe.skipIf(skip !== undefined)(`clients of a group${skip === undefined ? ""
     world = await GroupWorld.create(3, 2);
     for (const node of [1, 2]) nodes[node] = await world.start(node);
     await world.meet(1, 2);
-  }, 60_000);
+  });
   afterAll(async () => world?.close());
 
   const newKey = () => {
@@ -73,7 +73,7 @@ describe.skipIf(skip !== undefined)(`clients of a group${skip === undefined ? ""
     nodes[2] = await world.start(2);
     expect(await listed(2)).toEqual([]);
     await world.meet(1, 2);
-  }, 90_000);
+  });
 
   test("one address named on both sides of a cut: the later client gets another one, its session too, and sync says it", async () => {
     const [older, later] = [newKey(), newKey()];
@@ -94,12 +94,17 @@ describe.skipIf(skip !== undefined)(`clients of a group${skip === undefined ? ""
     );
     const client = world.clients[0].start([ANYHOP, "run", `${dir}/client.toml`, "--log", "stderr:5"]);
     await until("later is up", () => client.output.includes(`has ${SHARED}/32`), [client]);
-    expect(await world.pings(1, 10)).toBe(10);
+    await until("packets pass", async () => (await world.pings(1, 10)) === 10, [client]);
     await cut(1, 2, "del");
     const addressOf = async (node: number) => (await ask(world.socket(node), "getClient", { name: "later" })).addresses;
     for (const node of [1, 2]) {
       await hears(node, ["later", "older"]);
-      await until("the later one has another", async () => !(await addressOf(node)).includes(SHARED), [client]);
+      // First it has lost its only address, which is a conflict; then the node that wrote it gives it another one.
+      await until(
+        "the later one has another",
+        async () => (await addressOf(node)).filter((address) => address !== SHARED).length > 0,
+        [client],
+      );
       expect((await ask(world.socket(node), "getClient", { name: "older" })).addresses).toEqual([SHARED]);
       const { stdout } = await world.cli(node, "sync");
       expect(stdout).toMatch(new RegExp(`! conflict settled at .*Z: client later had to leave ${SHARED}/32 to older`));
@@ -108,7 +113,7 @@ describe.skipIf(skip !== undefined)(`clients of a group${skip === undefined ? ""
     const [fresh] = await addressOf(1);
     expect(await addressOf(2)).toEqual([fresh]);
     await until("its session has the new address", () => client.output.includes(`has ${fresh}/32`), [client]);
-    expect(await world.pings(1, 10)).toBe(10);
+    await until("packets pass", async () => (await world.pings(1, 10)) === 10, [client]);
     await client.stop();
     // Both begin again with what is on their disks.
     for (const node of [1, 2]) {
@@ -118,7 +123,7 @@ describe.skipIf(skip !== undefined)(`clients of a group${skip === undefined ? ""
       expect(await addressOf(node)).toEqual([fresh]);
     }
     await world.meet(1, 2);
-  }, 120_000);
+  });
 
   test("tickets of a node that began later are good at the others", async () => {
     nodes[3] = await world.start(3);
@@ -131,5 +136,5 @@ describe.skipIf(skip !== undefined)(`clients of a group${skip === undefined ? ""
     const second = await world.startClient(2);
     expect(second.output).toMatch(/session resumed by ticket/);
     await second.stop();
-  }, 60_000);
+  });
 });

@@ -77,7 +77,7 @@ export class HandPeer {
   }
 
   /** Whether an echo request through the tunnel is answered; asks again for `timeoutMs`. */
-  async echoAnswered(timeoutMs = 3000, address: string = OUTER.left.v4): Promise<boolean> {
+  async echoAnswered(timeoutMs = 60_000, address: string = OUTER.left.v4): Promise<boolean> {
     const deadline = Date.now() + timeoutMs;
     const id = this.echoId++;
     while (Date.now() < deadline) {

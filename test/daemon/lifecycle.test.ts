@@ -4,7 +4,7 @@
  */
 import { access, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createPair, type Output, type Pair, run, sleep } from "../../src/bench/netns.ts";
+import { createPair, type Output, type Pair, run } from "../../src/bench/netns.ts";
 import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
 import { commandOf, DEFAULTS, DEVICE, deviceReady, end, scratch, socketOf, startEnd } from "../interop/tunnel.ts";
 import { readStatus } from "./status.ts";
@@ -20,7 +20,7 @@ const left = end("left", "anyhop", DEFAULTS);
 
 /** Runs a daemon that is expected to give up by itself, with further options. */
 async function failing(...extra: string[]): Promise<Output> {
-  return pair.left.run(commandOf("left", { ...left, extra }, DEFAULTS, await scratch()), 10_000);
+  return pair.left.run(commandOf("left", { ...left, extra }, DEFAULTS, await scratch()));
 }
 
 /** One sentence on stderr and no stack trace. */
@@ -82,7 +82,7 @@ describe("the machine does not let it run: exit code 1", () => {
 
   test("the capability CAP_NET_ADMIN is missing", async () => {
     const argv = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", "--"];
-    const output = await pair.left.run([...argv, ...commandOf("left", left, DEFAULTS, await scratch())], 10_000);
+    const output = await pair.left.run([...argv, ...commandOf("left", left, DEFAULTS, await scratch())]);
     expectSentence(output, 1, /CAP_NET_ADMIN/);
   });
 
@@ -119,8 +119,7 @@ describe("the end", () => {
     await deviceReady(pair.left, "left", first);
     await readStatus(socketOf(dir, "left"));
     await first.stop("SIGKILL");
-    await sleep(50);
-    expect(await pair.left.hasDevice(DEVICE)).toBe(false);
+    await expect.poll(() => pair.left.hasDevice(DEVICE)).toBe(false);
     const second = startEnd(pair, "left", left, DEFAULTS, dir);
     await deviceReady(pair.left, "left", second);
     await readStatus(socketOf(dir, "left"));

@@ -42,5 +42,5 @@ describe.skipIf(skip !== undefined)(`many networks${skip === undefined ? "" : `,
       return (JSON.parse(stdout).sessions ?? JSON.parse(stdout)).find((one: { foreign: boolean }) => !one.foreign);
     };
     await until("node 1 knows that it has", async () => (await known())?.settings?.current === true, [client]);
-  }, 90_000);
+  });
 });

@@ -45,37 +45,33 @@ describe.skipIf(why !== undefined)(`new keys under load${why === undefined ? "" 
   test.each([
     ["to the node", false],
     ["to the client", true],
-  ])(
-    "%s: nothing is lost",
-    async (_, reverse) => {
-      const { left, right } = world.pair;
-      const server = left.start(["iperf3", "-s", "-1", "-B", INNER_NODE.v4, "--forceflush"]);
-      await until("iperf3 listens", () => server.output.includes("listening"), [server]);
-      const count = async () => ({
-        node: await statusOf(left, world.nodeSocket),
-        client: await statusOf(right, world.socket("anna")),
-        full: await (reverse ? fullSockets(right, anna) : fullSockets(left, node)),
-        rekeys: rekeys(),
-      });
-      const before = await count();
-      const words = ["-u", "-b", "200M", "-l", "1200", "-w", "4M", "-t", String(SECONDS), "--json"];
-      const ran = await right.run(["iperf3", "-c", INNER_NODE.v4, ...words, ...(reverse ? ["-R"] : [])], 60_000);
-      const { sum } = (JSON.parse(ran.stdout) as { end: { sum: { packets: number; lost_packets: number } } }).end;
-      const after = await count();
+  ])("%s: nothing is lost", async (_, reverse) => {
+    const { left, right } = world.pair;
+    const server = left.start(["iperf3", "-s", "-1", "-B", INNER_NODE.v4, "--forceflush"]);
+    await until("iperf3 listens", () => server.output.includes("listening"), [server]);
+    const count = async () => ({
+      node: await statusOf(left, world.nodeSocket),
+      client: await statusOf(right, world.socket("anna")),
+      full: await (reverse ? fullSockets(right, anna) : fullSockets(left, node)),
+      rekeys: rekeys(),
+    });
+    const before = await count();
+    const words = ["-u", "-b", "200M", "-l", "1200", "-w", "4M", "-t", String(SECONDS), "--json"];
+    const ran = await right.run(["iperf3", "-c", INNER_NODE.v4, ...words, ...(reverse ? ["-R"] : [])], 60_000);
+    const { sum } = (JSON.parse(ran.stdout) as { end: { sum: { packets: number; lost_packets: number } } }).end;
+    const after = await count();
 
-      expect(after.rekeys - before.rekeys).toBeGreaterThanOrEqual(2);
-      expect(sum.packets).toBeGreaterThan(SECONDS * 15_000);
-      // Nothing on the way, with its reason; nothing where it arrives from the wire.
-      for (const side of ["node", "client"] as const) expect(drops(after[side]), side).toEqual(drops(before[side]));
-      expect(after.full.own).toBe(before.full.own);
-      // What may be missing never came to us, or was handed over: a machine without time for the sender's shard, or for iperf3.
-      const sender = reverse ? "node" : "client";
-      const beforeUs = after[sender].device.queueDropped! - before[sender].device.queueDropped!;
-      const afterUs = after.full.all - before.full.all;
-      expect(sum.lost_packets - beforeUs - afterUs).toBe(0);
-    },
-    60_000,
-  );
+    expect(after.rekeys - before.rekeys).toBeGreaterThanOrEqual(2);
+    expect(sum.packets).toBeGreaterThan(SECONDS * 15_000);
+    // Nothing on the way, with its reason; nothing where it arrives from the wire.
+    for (const side of ["node", "client"] as const) expect(drops(after[side]), side).toEqual(drops(before[side]));
+    expect(after.full.own).toBe(before.full.own);
+    // What may be missing never came to us, or was handed over: a machine without time for the sender's shard, or for iperf3.
+    const sender = reverse ? "node" : "client";
+    const beforeUs = after[sender].device.queueDropped! - before[sender].device.queueDropped!;
+    const afterUs = after.full.all - before.full.all;
+    expect(sum.lost_packets - beforeUs - afterUs).toBe(0);
+  });
 });
 
 const drops = ({ drops }: Status) => drops.filter(({ count }) => count > 0).map(({ name, count }) => [name, count]);

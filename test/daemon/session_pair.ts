@@ -18,7 +18,7 @@ import { ANYHOP } from "../../src/bench/tunnel_ends.ts";
 export const POOL = ["10.9.0.0/24", "2001:db8:9::/64"];
 /** Of the node; clients get the ones after it, in the order of invitations. */
 export const INNER_NODE = { v4: "10.9.0.1", v6: "2001:db8:9::1" };
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 60_000;
 
 /** Waits until `test` is true; `what` is for the failure, with what the programs said. */
 export async function until(what: string, test: () => boolean | Promise<boolean>, programs: Program[] = []) {

@@ -3,9 +3,9 @@ import { getStatus } from "../../src/api/client.ts";
 import type { Status } from "../../src/api/contract.ts";
 import { sleep } from "../../src/bench/netns.ts";
 
-const READY_TRIES = 100;
+const READY_TRIES = 3000;
 
-/** Asks over the control socket; waits for the socket while the daemon starts, up to two seconds. */
+/** Asks over the control socket; waits for the socket while the daemon starts, up to a minute. */
 export async function readStatus(socketPath: string): Promise<Status> {
   for (let i = 0; ; i++) {
     try {

@@ -19,7 +19,7 @@ describe.skipIf(skip !== undefined)(`three nodes${skip === undefined ? "" : `, s
     const typed = world.said.match(/^\$ anyhop init .*$/gm)!.map((line) => line.slice(2));
     const printed = world.said.match(/^ {2}anyhop init .*$/gm)!.map((line) => line.trim());
     expect([...new Set(printed)].sort()).toEqual(typed.filter((line) => !/--(group-)?node 1 /.test(line)).sort());
-  }, 90_000);
+  });
 
   test("every node sees the others and its engine, tables agree, nothing wants somebody to act", async () => {
     for (const node of world.nodes) {
@@ -27,7 +27,7 @@ describe.skipIf(skip !== undefined)(`three nodes${skip === undefined ? "" : `, s
       expect(text).toMatch(/engine +nats, connected to/);
       await node.until("anyhop status", /^(?![\s\S]*! )/);
     }
-  }, 60_000);
+  });
 
   test("a client that is added at another node, and kill -9 of the one that serves: the ping goes on", async () => {
     const { client, nodes } = world;
@@ -47,8 +47,8 @@ describe.skipIf(skip !== undefined)(`three nodes${skip === undefined ? "" : `, s
     expect([...text.matchAll(/seq=250 /g)], text).toHaveLength(2);
     expect(text).not.toMatch(/DUP!/);
     expect(await world.nodeOf("anna")).not.toBe(first);
-    expect(await other.must("anyhop sync")).toMatch(/is silent for/);
+    await other.until("anyhop sync", /is silent for/);
     await first.must("anyhop up node");
     await other.until("anyhop sync", /(\b[123] +serving [\s\S]*){2}/);
-  }, 60_000);
+  });
 });

@@ -11,7 +11,7 @@ import { Namespace, type Program, sleep } from "../../src/bench/netns.ts";
 const CLONE = fileURLToPath(new URL("../..", import.meta.url));
 const SECTION = "### Three nodes in ten minutes";
 export const PROGRAMS = ["bird", "nats-server", "openssl", "unshare"];
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 const POLL_MS = 100;
 let worlds = 0;
 

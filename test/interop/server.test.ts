@@ -61,7 +61,7 @@ describe.skipIf(missing)("a server with two foreign clients", () => {
     ]);
 
   const reaches = async (from: Namespace, target: string, ...options: string[]): Promise<boolean> => {
-    for (let i = 0; i < 40; i++) {
+    for (let i = 0; i < 200; i++) {
       const argv = ["ping", "-q", "-c", "1", "-W", "0.3", ...options, target];
       if ((await from.run(argv)).code === 0) return true;
       await sleep(50);

@@ -56,7 +56,7 @@ export const INNER = {
   right: { v4: "10.9.0.2", v6: "2001:db8:9::2" },
 } as const;
 
-const READY_MS = 8000;
+const READY_MS = 60_000;
 
 export const otherSide = (side: Side): Side => (side === "left" ? "right" : "left");
 

@@ -39,5 +39,4 @@ test.skipIf(reason !== undefined)(
     expect(`${child.stdout}${child.stderr}`).not.toMatch(/Sanitizer|runtime error/);
     expect(`${child.status}\n${child.status === 0 ? "" : child.stdout + child.stderr}`).toBe("0\n");
   },
-  160_000,
 );
