@@ -44,7 +44,10 @@ export interface GroupPorts {
   readonly entropy: Entropy;
   /** Opens a datagram of the client with the keys of a session; undefined = forged. Must not change the datagram. */
   open(record: LiveRecord, datagram: Uint8Array): OpenedPacket | undefined;
-  /** Whether a session of the same client that is newer is up here: then an older record is of no use any more. */
+  /**
+   * Whether a session of the same client that is newer is up here, or this one or a newer one has been and ended: then the
+   * record is of no use any more.
+   */
   superseded(record: LiveRecord): boolean;
   /** Puts what the nodes agreed on to disk before it counts; throws when there is no room. Undefined: nothing lasts. */
   agree?(what: "roster" | "fleet_keys" | "group_keys", bytes: Uint8Array): void;

@@ -9,7 +9,7 @@ import { readHeader } from "../crypto/satp.ts";
 import { ALG_AES_128_GCM } from "../dataplane/layout.ts";
 import { nativePairOf } from "../drivers/native_x25519.ts";
 import * as control from "../handshake/control.ts";
-import { AES_128_GCM, clientKey, groupKey, type Sender } from "../handshake/keys.ts";
+import { AES_128_GCM, clientKey, groupKey, type Sender, type SessionIdentity } from "../handshake/keys.ts";
 import { writeMac2 } from "../handshake/macs.ts";
 import { INSTANCE_LEN, MODE_TUNNEL } from "../handshake/offer.ts";
 import { type ClientIdentity, type InitSent, makeInit, readAnswer, readCookie } from "../handshake/requests.ts";
@@ -33,8 +33,7 @@ export interface Source {
   cookie: Uint8Array | undefined;
 }
 
-interface Session {
-  readonly index: number;
+interface Session extends SessionIdentity {
   readonly secret: Uint8Array;
   readonly sealKey: Uint8Array;
   readonly senders: Map<number, Sender>;
@@ -117,7 +116,8 @@ export class CrowdSession {
     this.#sent = undefined;
     this.#seq = 0;
     this.#session = {
-      ...{ index: answer.index, secret, sealKey: clientKey(secret, AES_128_GCM) },
+      ...{ index: answer.index, created: sent.timestamp, client: this.#identity.own.publicKey },
+      ...{ secret, sealKey: clientKey(secret, AES_128_GCM) },
       senders: new Map(answer.senders.map((sender) => [sender.senderId, sender])),
     };
     return this.#seal(this.#session, -1, EMPTY);
@@ -170,10 +170,11 @@ export class CrowdSession {
   #open(datagram: Uint8Array) {
     if (this.#session === undefined) return undefined;
     const header = readHeader(datagram);
-    const { secret, sealKey, senders } = this.#session;
+    const session = this.#session;
+    const { secret, sealKey, senders } = session;
     const sender = senders.get(header.senderId);
     if (sender === undefined) return undefined;
-    const openKey = groupKey(secret, AES_128_GCM, sender);
+    const openKey = groupKey(secret, AES_128_GCM, session, sender);
     const opened = openAead({ algorithm: ALG_AES_128_GCM, sealKey, openKey }, datagram, header);
     return opened.result === "opened" ? opened : undefined;
   }

@@ -4,7 +4,8 @@
  */
 import type { CloseReason } from "../channel/unnumbered.ts";
 import type { Grant, RefusedReason } from "./grant.ts";
-import { type Aead, clientKey, groupKey, type Sender } from "./keys.ts";
+import { type Aead, clientKey, groupKey, type Sender, type SessionIdentity } from "./keys.ts";
+import type { RequestSent } from "./requests.ts";
 import type { Settings } from "./settings.ts";
 
 /** A sender of the group with the key that opens its packets. Keep a replay window for each. */
@@ -12,7 +13,7 @@ export interface KnownSender extends Sender {
   readonly openKey: Uint8Array;
 }
 
-export interface ClientSession {
+export interface ClientSession extends SessionIdentity {
   /** 31 bits: senderId << 15 | mux & 0x7fff of packets to the group. */
   readonly index: number;
   /** 15 bits: mux & 0x7fff of packets from the group. */
@@ -27,6 +28,8 @@ export interface ClientSession {
   readonly ticket: Uint8Array;
   readonly resumed: boolean;
 }
+
+type Agreed = SessionIdentity & Pick<ClientSession, "aead" | "secret">;
 
 export type DownReason = CloseReason | "stopped";
 
@@ -59,13 +62,17 @@ export type ClientOutput =
   | { readonly kind: "down"; readonly reason: DownReason }
   | { readonly kind: "problem"; readonly problem: ClientProblem };
 
-export function knownSender(secret: Uint8Array, aead: Aead, sender: Sender): KnownSender {
-  return { ...sender, openKey: groupKey(secret, aead, sender) };
+export function knownSender(session: Agreed, sender: Sender): KnownSender {
+  return { ...sender, openKey: groupKey(session.secret, session.aead, session, sender) };
 }
 
-export function sessionFrom(grant: Grant, receiver: number, secret: Uint8Array, resumed: boolean): ClientSession {
+/** `client`: its static public key. `sent`: the request that was granted. */
+export function sessionFrom(grant: Grant, sent: RequestSent, secret: Uint8Array, client: Uint8Array): ClientSession {
   const { index, aead, modes, settings, keepaliveMs, ticket } = grant;
+  const { receiver, timestamp: created } = sent;
+  const agreed = { index, created, client, aead, secret };
   const sealKey = clientKey(secret, aead);
-  const senders = grant.senders.map((sender) => knownSender(secret, aead, sender));
-  return { index, receiver, aead, modes, secret, sealKey, senders, settings, keepaliveMs, ticket, resumed };
+  const senders = grant.senders.map((sender) => knownSender(agreed, sender));
+  const resumed = sent.kind === "resume";
+  return { ...agreed, receiver, modes, sealKey, senders, settings, keepaliveMs, ticket, resumed };
 }

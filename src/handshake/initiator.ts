@@ -371,7 +371,7 @@ export class Initiator {
         held.rekeyAtMs = now.ms;
         return "senders_full";
       }
-      const known = knownSender(session.secret, session.aead, sender);
+      const known = knownSender(session, sender);
       held.session = { ...session, senders: [...session.senders, known] };
       out.push({ kind: "sender", session: held.session, sender: known });
     }
@@ -384,7 +384,7 @@ export class Initiator {
     this.#exchange = undefined;
     this.#unansweredSinceMs = NEVER;
     this.sent.clear();
-    const session = sessionFrom(grant, sent.receiver, secret, sent.kind === "resume");
+    const session = sessionFrom(grant, sent, secret, this.#identity.own.publicKey);
     const held: Held = {
       session,
       heard: false,

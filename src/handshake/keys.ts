@@ -1,11 +1,12 @@
 /**
- * Every key of a session, from its secret. A traffic key of the group to the client belongs to one sender id and one
- * start of that sender, so no two senders and no two lives of a sender can repeat a nonce. docs/PROTOCOL.md, "Keys of a
- * session".
+ * Every key of a session, from its secret. A traffic key of the group to the client belongs to one session (client, time,
+ * index), one sender id and one start of that sender: no two senders, no two lives of a sender, and no two sessions that a
+ * lying node tells with one secret can repeat a nonce. docs/PROTOCOL.md, "Keys of a session".
  */
 import { hmac } from "../crypto/blake2s.ts";
 import { expand } from "../crypto/kdf.ts";
 import type { SplitKeys } from "../crypto/noise.ts";
+import { viewOf, writeTime } from "./control.ts";
 
 /** AEADs by number, as in messages: bit `1 << number` in a bitmap. */
 export const AES_256_GCM = 1;
@@ -14,6 +15,8 @@ export const CHACHA20_POLY1305 = 3;
 export type Aead = typeof AES_256_GCM | typeof AES_128_GCM | typeof CHACHA20_POLY1305;
 
 export const BOOT_ID_LEN = 8;
+/** AEAD, sender id and start, index, timestamp, client. */
+const GROUP_CONTEXT_LEN = 1 + 2 + BOOT_ID_LEN + 4 + 8 + 32;
 
 /** One start of one sender (a shard of a node). */
 export interface Sender {
@@ -21,6 +24,16 @@ export interface Sender {
   readonly senderId: number;
   /** 8 random bytes, drawn when the sender starts. */
   readonly bootId: Uint8Array;
+}
+
+/** What both ends know of a session besides its secret. */
+export interface SessionIdentity {
+  /** 31 bits. */
+  readonly index: number;
+  /** Timestamp of the client's request that made it, below 2^48. */
+  readonly created: number;
+  /** 32 bytes: the client's static key. */
+  readonly client: Uint8Array;
 }
 
 const SESSION = new TextEncoder().encode("anyhop 1 session");
@@ -69,12 +82,15 @@ export function clientKey(secret: Uint8Array, aead: Aead): Uint8Array {
   return sized(expand(secret, "c2g", Uint8Array.of(aead)), aead);
 }
 
-/** Traffic key of one start of one sender of the group. */
-export function groupKey(secret: Uint8Array, aead: Aead, sender: Sender): Uint8Array {
-  const context = new Uint8Array(3 + BOOT_ID_LEN);
+/** Traffic key of one start of one sender of the group, in one session. */
+export function groupKey(secret: Uint8Array, aead: Aead, session: SessionIdentity, sender: Sender): Uint8Array {
+  const context = new Uint8Array(GROUP_CONTEXT_LEN);
+  const view = viewOf(context);
   context[0] = aead;
-  context[1] = sender.senderId >>> 8;
-  context[2] = sender.senderId & 0xff;
+  view.setUint16(1, sender.senderId);
   context.set(sender.bootId, 3);
+  view.setUint32(11, session.index);
+  writeTime(view, 15, session.created);
+  context.set(session.client, 23);
   return sized(expand(secret, "g2c", context), aead);
 }

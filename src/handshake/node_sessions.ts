@@ -29,6 +29,10 @@ export type NodeOutput =
       readonly index: number;
       readonly timestamp: number;
       readonly clientName: string;
+      /** In hex. */
+      readonly clientKey: string;
+      /** It was never up. */
+      readonly wasPending: boolean;
       readonly reason: RetireReason;
     }
   /** Another start of the client, or another machine with its key, took over. For the log. */
@@ -199,12 +203,10 @@ export class NodeSessions {
   }
 
   #end(row: number, reason: RetireReason, out: NodeOutput[]): void {
-    const [index, timestamp, clientName] = [
-      this.#rows.indexOf(row),
-      this.#rows.timestampOf(row),
-      this.#rows.nameOf(row),
-    ];
-    this.#rows.remove(row);
-    out.push({ kind: "retire", index, timestamp, clientName, reason });
+    const rows = this.#rows;
+    const [index, timestamp, clientName] = [rows.indexOf(row), rows.timestampOf(row), rows.nameOf(row)];
+    const [clientKey, wasPending] = [rows.clientKeyOf(row), rows.phaseOf(row) === "pending"];
+    rows.remove(row);
+    out.push({ kind: "retire", index, timestamp, clientName, clientKey, wasPending, reason });
   }
 }

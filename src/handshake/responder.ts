@@ -110,7 +110,7 @@ const LISTED: ReadonlySet<NodeOutcome> = new Set([
 ]);
 
 /** A client's timestamp is at most so far ahead of this node's clock: one of the far future would shut the client out. */
-const AHEAD_MAX_MS = 600_000;
+export const AHEAD_MAX_MS = 600_000;
 /** Of one client: its clock went back once, or somebody plays its old requests. */
 const STALE_ANSWERS: BucketLimits = { perSecond: 2, burst: 10 };
 /** Of one address that showed its cookie: requests that do not open, each of which costs a DH. */

@@ -5,7 +5,7 @@
  */
 import type { Remote } from "../base/ip.ts";
 import { IndexMap, NONE } from "../table/index_map.ts";
-import type { Aead } from "./keys.ts";
+import type { Aead, SessionIdentity } from "./keys.ts";
 import type { Settings } from "./settings.ts";
 
 /** One session, as the node that answered for it knows it. */
@@ -28,6 +28,11 @@ export interface NodeSession {
   readonly timestamp: number;
   readonly resumed: boolean;
 }
+
+/** What its client knows of it, too. */
+export const identityOf = ({ index, timestamp, clientKey }: NodeSession): SessionIdentity => ({
+  ...{ index, created: timestamp, client: Buffer.from(clientKey, "hex") },
+});
 
 export type Phase = "pending" | "up" | "retiring";
 export const PHASES: readonly Phase[] = ["pending", "up", "retiring"];
@@ -114,6 +119,11 @@ export class SessionRows {
 
   nameOf(row: number): string {
     return this.#names[row];
+  }
+
+  /** In hex. */
+  clientKeyOf(row: number): string {
+    return this.#hex(row * ROW_BYTES + KEY, KEY_LEN);
   }
 
   sameInstance(a: number, b: number): boolean {
@@ -223,7 +233,7 @@ export class SessionRows {
     return {
       index: ints[at + INDEX],
       receiver: ints[at + RECEIVER],
-      clientKey: this.#hex(row * ROW_BYTES + KEY, KEY_LEN),
+      clientKey: this.clientKeyOf(row),
       clientName: this.#names[row],
       instance: this.#hex(row * ROW_BYTES + INSTANCE, INSTANCE_LEN),
       aead: ints[at + AEAD] as Aead,

@@ -12,7 +12,7 @@ import { AES_128_GCM, clientKey, groupKey, type Sender } from "../../src/handsha
 import { mac1Key } from "../../src/handshake/macs.ts";
 import type { NodeOutput } from "../../src/handshake/node_sessions.ts";
 import { groupNameBytes, MODE_TUNNEL } from "../../src/handshake/offer.ts";
-import type { NodeSession } from "../../src/handshake/session_rows.ts";
+import { identityOf, type NodeSession } from "../../src/handshake/session_rows.ts";
 import { TYPE_CONTROL, TYPE_IPV4 } from "../../src/wire/satp.ts";
 import { at, endpoint, Group, hex, PSK } from "../handshake/party.ts";
 
@@ -67,9 +67,9 @@ const keysOf = ({ secret }: NodeSession) => {
   return { algorithm: ALG_AES_128_GCM, sealKey: openKey, openKey };
 };
 
-function answer({ secret, receiver }: NodeSession, seq: number, type: number, inner: Uint8Array) {
-  const sealKey = groupKey(secret, AES_128_GCM, SENDER);
-  const header = { seq, senderId: SENDER.senderId, mux: 0x8000 | receiver };
+function answer(session: NodeSession, seq: number, type: number, inner: Uint8Array) {
+  const sealKey = groupKey(session.secret, AES_128_GCM, identityOf(session), SENDER);
+  const header = { seq, senderId: SENDER.senderId, mux: 0x8000 | session.receiver };
   return sealAead({ algorithm: ALG_AES_128_GCM, sealKey, openKey: sealKey }, header, type, inner);
 }
 

@@ -9,6 +9,7 @@ import type { NodeOutput, NodeSession } from "../../src/handshake/node_sessions.
 import { MODE_RELAY } from "../../src/handshake/offer.ts";
 import type { Responder } from "../../src/handshake/responder.ts";
 import { senderDatagram } from "../../src/handshake/senders.ts";
+import { identityOf } from "../../src/handshake/session_rows.ts";
 import { at, endpoint, Group, hex, SETTINGS, ticketKey } from "./party.ts";
 
 const sentBy = (out: readonly (ClientOutput | NodeOutput)[]) =>
@@ -63,7 +64,9 @@ test("one round trip: both ends have the same keys, the client has its settings"
   expect(hex(session.client.secret)).toBe(hex(session.node.secret));
   expect(hex(session.client.sealKey)).toBe(hex(clientKey(session.node.secret, session.node.aead)));
   const [sender] = session.client.senders;
-  expect(hex(sender.openKey)).toBe(hex(groupKey(session.node.secret, session.node.aead, sender)));
+  expect(hex(sender.openKey)).toBe(
+    hex(groupKey(session.node.secret, session.node.aead, identityOf(session.node), sender)),
+  );
   expect(hex(sender.openKey)).not.toBe(hex(session.client.sealKey));
 });
 
@@ -688,7 +691,7 @@ describe("senders", () => {
     const heard: ClientOutput[] = [];
     expect([client.receive(at(1), first, heard), client.receive(at(2), second, heard)]).toEqual(["sender", "sender"]);
     expect(heard.map((o) => o.kind)).toEqual(["sender", "acknowledge", "acknowledge"]);
-    const key = groupKey(session.node.secret, session.node.aead, sender);
+    const key = groupKey(session.node.secret, session.node.aead, identityOf(session.node), sender);
     expect(heard[0]).toMatchObject({ sender: { ...sender, openKey: key } });
     node.acknowledged(session.node.index, { ...sender, bootId: new Uint8Array(8) });
     expect(node.nextTimeout()).toBeLessThan(10_000);

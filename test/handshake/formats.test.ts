@@ -259,16 +259,17 @@ test("key derivation: the values of docs/PROTOCOL.md", () => {
   const keys = { initiatorKey: new Uint8Array(32).fill(1), responderKey: new Uint8Array(32).fill(2) };
   const secret = sessionSecret(keys);
   const sender = { senderId: 0x0102, bootId: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) };
+  const session = { index: 0x0a0007db, created: 0x018bcfe56800, client: filled(6) };
   expect({
     secret: hex(secret),
     c2g: hex(clientKey(secret, 1)),
-    g2c: hex(groupKey(secret, 2, sender)),
+    g2c: hex(groupKey(secret, 2, session, sender)),
     resumption: hex(resumptionSecret(secret)),
     resumed: hex(resumedKeys(resumptionSecret(secret), filled(3), filled(4), filled(5)).secret),
   }).toEqual({
     secret: "b8a7e951b4b98dfe04016daec305fbd9790599202f6f5feabc1a197f946cc16d",
     c2g: "dea47a371b83a9a691c3adf08a8d3b33cd369cbb958a0a09215ba16e908fdd82",
-    g2c: "ffc3c319570d3f6786fd6551bd640fc1",
+    g2c: "daae9f846fc431e526829ae6f109ac0f",
     resumption: "658dd1399f7f95abfcccf9c01cd6c5a0491961eec49d37445ecb52dda7da65cc",
     resumed: "bdedac818e12c34d4dd64b60de2224b0f255772aeb61daf064badb0e38a0c123",
   });

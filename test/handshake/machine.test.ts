@@ -16,6 +16,7 @@ import type { Initiator } from "../../src/handshake/initiator.ts";
 import { CHACHA20_POLY1305, clientKey, groupKey, type Sender } from "../../src/handshake/keys.ts";
 import type { NodeOutput, NodeSession } from "../../src/handshake/node_sessions.ts";
 import type { Responder } from "../../src/handshake/responder.ts";
+import { identityOf } from "../../src/handshake/session_rows.ts";
 import { at, endpoint, Group, hex, ticketKey } from "./party.ts";
 
 const FROM = endpoint(9);
@@ -125,7 +126,7 @@ class World {
     const id = `${hex(session.secret)}/${hex(this.sender.bootId)}`;
     const seq = this.nodeSeqs.get(id) ?? 0;
     this.nodeSeqs.set(id, seq + 1);
-    const key = groupKey(session.secret, session.aead, this.sender);
+    const key = groupKey(session.secret, session.aead, identityOf(session), this.sender);
     this.carry("client", this.seal(key, this.sender.senderId, 0x8000 | session.receiver, seq, plain));
   }
 

@@ -323,7 +323,9 @@ export class NodeGroup implements GroupSessions, NodeOthers {
   }
 
   superseded(record: LiveRecord): boolean {
-    return this.#node.responder.sessions.upSince(record.clientKey) > record.created;
+    const { responder, past } = this.#node;
+    if (responder.sessions.upSince(record.clientKey) > record.created) return true;
+    return record.created <= past.greatest(hex(record.clientKey));
   }
 
   claimsOf(content: Uint8Array): readonly string[] | undefined {

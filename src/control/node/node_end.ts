@@ -27,7 +27,8 @@ import type { Lease } from "../../dataplane/lease.ts";
 import type { Now } from "../../handshake/clock.ts";
 import { AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305, clientKey, groupKey, type Sender } from "../../handshake/keys.ts";
 import type { NodeOutput, NodeSession, RetireReason } from "../../handshake/node_sessions.ts";
-import { type NodeOutcome, nodeOutcomes, Responder } from "../../handshake/responder.ts";
+import { AHEAD_MAX_MS, type NodeOutcome, nodeOutcomes, Responder } from "../../handshake/responder.ts";
+import { identityOf } from "../../handshake/session_rows.ts";
 import { TICKET_LIFETIME_MS } from "../../handshake/ticket.ts";
 import type { ToShard, Yielded } from "../../shard/messages.ts";
 import { SessionBatch } from "../../shard/session_batch.ts";
@@ -50,6 +51,7 @@ import { formatKey } from "../text/keys/key_text.ts";
 import { prefixesOf } from "./client_book.ts";
 import { Admitted, type ClientSettings, clientSettings, type SharedSettings, sharedSettings } from "./node_clients.ts";
 import { NodeInside } from "./node_inside.ts";
+import { PastSessions } from "./past_sessions.ts";
 import { freshTicketKeys } from "./ticket_keys.ts";
 
 const WINDOW = 2048;
@@ -153,6 +155,9 @@ export class NodeEnd implements SessionEnd, Sessions {
   /** Sessions that the shard was not told of yet. */
   readonly #batch = new SessionBatch();
   readonly #stamps = new Map<string, bigint>();
+  /** Of each row from `#firstRow` on: 1 when something was sealed in its session, as far as this thread knows. */
+  readonly #sealed: Uint8Array;
+  readonly past = new PastSessions();
   /** Why the last write to the store failed. */
   #storeFault: string | undefined;
   /** Whether cookies were asked for at the last tick. */
@@ -172,6 +177,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.rows = spec.sessionsMax;
     this.#byIndex = new IndexMap(2 ** Math.ceil(Math.log2(this.rows)));
     this.#indices = new Int32Array(this.rows);
+    this.#sealed = new Uint8Array(this.rows);
     this.#sinceMs = new Float64Array(this.rows);
     this.sender = { senderId: spec.instance.senderId, bootId: ports.entropy.bytes(8) };
     this.group = ports.join !== undefined;
@@ -211,7 +217,7 @@ export class NodeEnd implements SessionEnd, Sessions {
           const own = this.#stamps.get(key) ?? ports.store.highWater(`timestamp ${key}`) ?? -1n;
           // Another node may have answered since.
           const up = this.responder.sessions.get(this.responder.sessions.upOf(key));
-          return Math.max(Number(own), up?.timestamp ?? -1);
+          return Math.max(Number(own), up?.timestamp ?? -1, this.#pastOf(key));
         },
         advance: (key, timestamp) => void this.#stamps.set(key, BigInt(timestamp)),
       },
@@ -360,10 +366,13 @@ export class NodeEnd implements SessionEnd, Sessions {
     return this.#clients.get(publicKey);
   }
 
-  /** A session that another node answered for; `isUp`: its client has confirmed it. False: there is no room. */
+  /**
+   * A session that another node answered for; `isUp`: its client has confirmed it. False: there is no room, or this node had it
+   * before.
+   */
   takeIn(session: NodeSession, client: Admitted, isUp: boolean): boolean {
     const { sessions } = this.responder;
-    if (sessions.full) return false;
+    if (sessions.full || session.timestamp <= this.past.greatest(session.clientKey)) return false;
     const out: NodeOutput[] = [];
     sessions.takeIn(this.#now(), session, isUp, out);
     for (const output of out) {
@@ -618,6 +627,7 @@ export class NodeEnd implements SessionEnd, Sessions {
     const { index, aead, secret } = session;
     this.#byIndex.set(index, row);
     this.#indices[row - this.#firstRow] = index + 1;
+    this.#sealed[row - this.#firstRow] = 0;
     this.#sinceMs[row - this.#firstRow] = this.#use.clock.wallMs();
     if (this.#batch.full) this.#flush();
     this.#batch.add({
@@ -627,7 +637,7 @@ export class NodeEnd implements SessionEnd, Sessions {
       sessionIndex: index,
       receiver: session.receiver,
       senderId: this.sender.senderId,
-      key: aeadKey(aead, groupKey(secret, aead, this.sender), clientKey(secret, aead)),
+      key: aeadKey(aead, groupKey(secret, aead, identityOf(session), this.sender), clientKey(secret, aead)),
       window: WINDOW,
       keepaliveMs: 0,
       innerMtu: this.#spec.instance.device.mtuBytes,
@@ -641,6 +651,7 @@ export class NodeEnd implements SessionEnd, Sessions {
   /** What was opened comes before what is done with it. */
   #post(message: ToShard): void {
     this.#flush();
+    if (message.kind === "seal") this.#sealed[message.index - this.#firstRow] = 1;
     this.#shard.post(message);
   }
 
@@ -666,10 +677,20 @@ export class NodeEnd implements SessionEnd, Sessions {
     this.#use.events.tell(rekeyed ? "session_rekeyed" : "session_up", `${message}, at ${peer}`, session.clientName);
   }
 
-  #retire({ index, timestamp, clientName, reason }: Extract<NodeOutput, { kind: "retire" }>): void {
+  /** A node that lies may have told of a session so far ahead that no client may ask above it: it asks as if there were none. */
+  #pastOf(clientKey: string): number {
+    const greatest = this.past.greatest(clientKey);
+    return greatest < this.#use.clock.wallMs() + AHEAD_MAX_MS ? greatest : -1;
+  }
+
+  #retire(retired: Extract<NodeOutput, { kind: "retire" }>): void {
+    const { index, timestamp, clientName, reason } = retired;
     this.#others?.ended(index, timestamp, reason);
     const row = this.#byIndex.find(index);
     if (row === NO_ROW) return;
+    // One that nobody has confirmed may come again as one that is up.
+    const sealed = this.#sealed[row - this.#firstRow] === 1 || this.#shard.tunnels.seqNext[row] > 0;
+    if (sealed || !retired.wasPending) this.past.ended(retired.clientKey, timestamp);
     if (reason === "unconfirmed" && this.#shard.tunnels.foreign[row] === 0) this.#noteUnconfirmed(row, clientName);
     // The others were never up, or a newer one has taken their place.
     if (reason === "expired" || reason === "removed" || reason === "closed")
