@@ -197,6 +197,12 @@ describe("sessions of clients that are not known yet", () => {
     for (let seed = 2; seed < 2 + ROWS; seed++) await hear(recordOf(seed, "up"));
     for (let seed = 2; seed < 2 + ROWS; seed++) node.admit(clientOf(seed), undefined);
     group.settled();
+    // An eighth of the group's table is kept for sessions that this node answers.
+    const told = (ROWS * 7) / 8;
+    expect([rows().length, counter("group_table_full"), counter("group_unserved")]).toEqual([told, ROWS - told, 0]);
+    for (let seed = 2 + told; seed < 2 + ROWS; seed++)
+      group.install(recordOf(seed, "up"), recordOf(seed, "up").endpoint);
+    group.settled();
     expect([rows().length, counter("group_unserved")]).toEqual([ROWS, 0]);
     // A session that ended here for lack of use, of which the group knows still, has given its row back.
     group.install({ ...recordOf(40, "up"), clientKey: pairOf(2).publicKey }, recordOf(40, "up").endpoint);
