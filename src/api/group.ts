@@ -4,9 +4,11 @@ import type { NodeGroupView } from "../control/asked/group_view.ts";
 import type { GroupStatus, PeerStatus } from "./contract/group.ts";
 
 type Peer = NodeGroupView["group"]["peers"][number];
+type Watch = NodeGroupView["lifelines"][number];
 type Sum = Peer["disagreements"][number]["ours"];
 
-export function groupStatus({ group, bus, nowMs, own, foreign, counters, book }: NodeGroupView): GroupStatus {
+export function groupStatus(view: NodeGroupView): GroupStatus {
+  const { group, bus, lifelines, nowMs, own, foreign, counters, book } = view;
   const { kind, connected, why, server, caughtUp, outbox, errors } = bus;
   return {
     ...{ node: group.node, bootId: hex(group.bootId), drain: group.drain, version: group.version },
@@ -24,14 +26,20 @@ export function groupStatus({ group, bus, nowMs, own, foreign, counters, book }:
     alarms: group.alarms.map((alarm) => ({ ...alarm })),
     ...{ identity: group.identity, roster: group.roster === 0 ? null : group.roster },
     fleetRotation: group.fleetRotation,
-    peers: group.peers.map((peer) => peerStatus(peer, bus.peers.find(({ node }) => node === peer.node)?.lag, nowMs)),
+    peers: group.peers.map((peer) => ({
+      ...peerStatus(peer, bus.peers.find(({ node }) => node === peer.node)?.lag, nowMs),
+      lifeline: lifelineOf(
+        lifelines.find(({ node }) => node === peer.node),
+        nowMs,
+      ),
+    })),
     counters: counters.map(({ name, help, done, count, lastMs }) => {
       return { name, count, refused: !done, help, lastAgoMs: lastMs === undefined ? null : Math.round(nowMs - lastMs) };
     }),
   };
 }
 
-function peerStatus(peer: Peer, behind: number | undefined, nowMs: number): PeerStatus {
+function peerStatus(peer: Peer, behind: number | undefined, nowMs: number): Omit<PeerStatus, "lifeline"> {
   const { endpoint, disagreements, heardMs } = peer;
   return {
     ...{ node: peer.node, alive: peer.alive, clockApart: peer.clockApart },
@@ -48,6 +56,17 @@ function peerStatus(peer: Peer, behind: number | undefined, nowMs: number): Peer
       return { creator, forMs: Math.round(forMs), ours: digestOf(ours), theirs: digestOf(theirs) };
     }),
     ...{ refusedBy: peer.refusedBy ?? null, refused: { ...peer.refused } },
+  };
+}
+
+function lifelineOf(watch: Watch | undefined, nowMs: number): PeerStatus["lifeline"] {
+  if (watch === undefined) return null;
+  const { state, connected, cause, sinceMs, lateMs, patienceMs } = watch;
+  return {
+    state: state !== "alive" ? state : connected ? "up" : "cut",
+    sinceAgoMs: Math.max(0, Math.round(nowMs - sinceMs)),
+    cause: cause ?? null,
+    ...{ lateMs: Math.round(lateMs * 10) / 10, patienceMs: Math.round(patienceMs) },
   };
 }
 

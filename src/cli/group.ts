@@ -23,7 +23,13 @@ export function groupLines(group: GroupStatus): string[] {
     ...(introductions > 0 ? [`${introductions} clients still to be told of this start`] : []),
   ];
   if (waiting.length > 0) lines.push(`${INDENT}${waiting.join(", ")}`);
-  lines.push(...identityLines(group), ...engineLines(group), ...bookLines(group), ...peerTable(group.peers));
+  lines.push(
+    ...identityLines(group),
+    ...engineLines(group),
+    ...bookLines(group),
+    ...peerTable(group.peers),
+    ...lifelines(group.peers),
+  );
   for (const peer of group.peers)
     lines.push(...refusals(peer), ...alarms(peer, group).map((text) => `${ALARM}${text}`));
   lines.push(...[...refusedOfAll(group), ...group.alarms.map(alarmText)].map((text) => `${ALARM}${text}`));
@@ -101,6 +107,29 @@ function peerTable(peers: readonly PeerStatus[]): string[] {
   ]);
   return align([head, ...rows]).map((row, k) => `${k === 0 ? "peers    " : INDENT}${row}`);
 }
+
+/** Who lives, as the TCP connections between nodes show, and how long this node waits for each. */
+function lifelines(peers: readonly PeerStatus[]): string[] {
+  const rows = peers.flatMap(({ node, lifeline }) => {
+    if (lifeline === null) return [];
+    const { state, sinceAgoMs, cause, lateMs, patienceMs } = lifeline;
+    const why = cause === null ? "" : causes[cause];
+    return [[String(node), state, duration(sinceAgoMs), `${lateMs.toFixed(1)} ms`, `${patienceMs} ms`, why]];
+  });
+  if (rows.length === 0) return [];
+  const table = align([
+    ["NODE", "LIFE", "FOR", "LATE", "PATIENCE", rows.some(([, state]) => state === "dead") ? "WHY" : ""],
+    ...rows,
+  ]);
+  return table.map((row, k) => `${k === 0 ? "lifeline " : INDENT}${row}`);
+}
+
+const causes = {
+  closed: "its daemon has ended",
+  left: "it has left",
+  silent: "nothing was heard of it for so long",
+  restarted: "another start of it has come",
+} as const;
 
 /** Everything that is wrong with one peer, a sentence each, with what to do. */
 function alarms(peer: PeerStatus, group: GroupStatus): string[] {

@@ -1,5 +1,6 @@
 /** Between the control thread and the lifeline's thread. Plain values that structured clone carries. */
 import type { LifelineEvent, LinkSecrets } from "../cluster/lifeline_types.ts";
+import type { WatchStatus } from "../cluster/lifeline_watch.ts";
 import type { LinkPeer } from "../cluster/link_peer.ts";
 import type { Lease } from "../dataplane/lease.ts";
 
@@ -19,5 +20,7 @@ export type ToLifeline =
   | { readonly kind: "close" };
 
 export type FromLifeline =
+  /** Each second, and after each event. */
+  | { readonly kind: "status"; readonly watches: readonly WatchStatus[] }
   | { readonly kind: "event"; readonly event: LifelineEvent }
   | { readonly kind: "failed"; readonly reason: string };

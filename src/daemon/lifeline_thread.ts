@@ -4,6 +4,7 @@
  */
 import { Worker } from "node:worker_threads";
 import { type LifelineEvent, PAUSE_MS } from "../cluster/lifeline_types.ts";
+import type { WatchStatus } from "../cluster/lifeline_watch.ts";
 import type { LifelinePort } from "../control/spec/ports.ts";
 import { controlRan, createLease, isFenced } from "../dataplane/lease.ts";
 import { systemClock } from "./clock.ts";
@@ -25,8 +26,10 @@ export function startLifelineThread(
   const early: LifelineEvent[] = [];
   let listener: (event: LifelineEvent) => void = (event) => void early.push(event);
   let closed = false;
+  let watches: readonly WatchStatus[] = [];
   worker.on("message", (message: FromLifeline) => {
     if (message.kind === "event") listener(message.event);
+    else if (message.kind === "status") watches = message.watches;
     else failed(message.reason);
   });
   worker.on("error", (error) => failed(`The thread of the lifeline has crashed: ${error.stack ?? error.message}`));
@@ -44,6 +47,7 @@ export function startLifelineThread(
     setPeers: (peers) => post({ kind: "peers", peers }),
     ran: () => controlRan(lease, systemClock.monotonicMs()),
     fenced: () => isFenced(lease, systemClock.monotonicMs()),
+    status: () => watches,
     close() {
       post({ kind: "close" });
       closed = true;

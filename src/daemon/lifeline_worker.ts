@@ -7,6 +7,9 @@ import { LifelineSockets } from "../drivers/lifeline_sockets.ts";
 import { systemClock } from "./clock.ts";
 import type { FromLifeline, LifelineSetup, ToLifeline } from "./lifeline_messages.ts";
 
+/** So old is what `status` says of it at most. */
+const STATUS_MS = 1000;
+
 const port = parentPort!;
 const { lease, own, ...setup } = workerData as LifelineSetup;
 const tell = (message: FromLifeline) => port.postMessage(message);
@@ -19,6 +22,7 @@ const sockets = new LifelineSockets(new Lifeline(now, { ...setup, entropy: syste
     // Before the control thread hears of it, and before the shard sees that this thread runs again.
     if (event.kind === "fenced") raiseFence(lease, event.fence);
     tell({ kind: "event", event });
+    tellStatus();
   },
   ran: (nowMs) => renewLease(lease, nowMs),
   controlSilentMs: (nowMs) => controlSilentMs(lease, nowMs),
@@ -29,11 +33,15 @@ const sockets = new LifelineSockets(new Lifeline(now, { ...setup, entropy: syste
     }),
 });
 
+const tellStatus = () => tell({ kind: "status", watches: sockets.status() });
+const telling = setInterval(tellStatus, STATUS_MS);
+
 port.on("message", (message: ToLifeline) => {
   if (message.kind === "heard") sockets.heard(message.node, message.ms);
   else if (message.kind === "peers") sockets.setPeers(message.peers);
   else if (message.kind === "agreed") sockets.agreed(message.agreed);
   else {
+    clearInterval(telling);
     sockets.close();
     port.close();
   }

@@ -7,6 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import { type Address, formatAddress, parseAddress } from "../base/ip.ts";
 import type { Lifeline } from "../cluster/lifeline.ts";
 import type { ConnectionEnd, LifelineEvent, LifelineOutput, LinkSecrets } from "../cluster/lifeline_types.ts";
+import type { WatchStatus } from "../cluster/lifeline_watch.ts";
 import type { LinkPeer } from "../cluster/link_peer.ts";
 import { closedFirst } from "./native.ts";
 
@@ -61,6 +62,10 @@ export class LifelineSockets {
   /** The node link has agreed with a peer on other secrets. */
   agreed(agreed: LinkSecrets): void {
     this.#in((out) => this.#lifeline.agreed(this.#now(), agreed, out));
+  }
+
+  status(): WatchStatus[] {
+    return this.#lifeline.status(this.#now());
   }
 
   /** Says farewell, and ends all connections. */

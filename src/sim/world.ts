@@ -281,7 +281,7 @@ export class World {
       if (event.kind === "fenced") raiseFence(lease, event.fence);
       time.later(plan.threadMs, () => listener(event), life);
     };
-    const { heard, agreed, setPeers, close } = this.#lifelines.start(options, tell, (nowMs) =>
+    const { heard, agreed, setPeers, status, close } = this.#lifelines.start(options, tell, (nowMs) =>
       renewLease(lease, nowMs),
     );
     return {
@@ -289,7 +289,7 @@ export class World {
       onEvent(next) {
         listener = next;
       },
-      ...{ heard, agreed, setPeers, close, ran() {}, fenced: () => isFenced(lease, time.nowMs) },
+      ...{ heard, agreed, setPeers, status, close, ran() {}, fenced: () => isFenced(lease, time.nowMs) },
     };
   }
 

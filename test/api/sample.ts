@@ -93,6 +93,7 @@ export function sampleGroup(change: Partial<GroupStatus["peers"][number]> = {}):
     ...{ node: 2, link: "198.51.100.2:4445", alive: true, bootId: "0123456789abcdef", heardAgoMs: 120, rttMs: 0.31 },
     ...{ clockOffsetMs: -12, clockApart: false, drain: "serving", sessions: 42, version: 77, syncLagMs: 800 },
     ...{ behind: 0, agrees: true, disagreements: [], refusedBy: null, refused: {} },
+    lifeline: { state: "up", sinceAgoMs: 10_800_000, cause: null, lateMs: 12.3, patienceMs: 700 },
   };
   return {
     ...{ node: 1, bootId: "fedcba9876543210", drain: "serving", version: 9, tombstones: 3, moving: 0, asking: 0 },

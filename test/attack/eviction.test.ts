@@ -125,7 +125,10 @@ describe.skipIf(skip !== undefined)(
       expect((await world.cli(1, "sync")).stdout).not.toMatch(/^ *!/m);
 
       // Another start knows the roster and the fleet key from its disk.
+      expect((await world.peer(1, 2)).lifeline).toMatchObject({ state: "up", cause: null });
       await programs[1].stop();
+      await until("its end is known", async () => (await world.peer(1, 2)).lifeline?.state === "dead", programs);
+      expect((await world.cli(1, "sync")).stdout).toMatch(/lifeline NODE .*\n +2 +dead .*it has left/);
       await world.start(2, { group: group(2), rekey: REKEY_S });
       await world.meet(1, 2);
       expect([await roster(2), await rotation(2)]).toEqual([4, 2]);

@@ -17,6 +17,8 @@ test("all is well: who is there, how far behind, no alarm", () => {
     "engine   nats, connected to nats-server 2.9.10, outbox 0",
     "peers    NODE  STATE    LINK               RTT     CLOCK   ENGINE      RECORD  SESSIONS  TABLES",
     "         2     serving  198.51.100.2:4445  0.3 ms  -12 ms  800 ms ago  77      42        agree",
+    "lifeline NODE  LIFE  FOR  LATE     PATIENCE",
+    "         2     up    3 h  12.3 ms  700 ms",
   ]);
   expect(alarms({})).toEqual([]);
   const open = groupLines({ ...sampleGroup(), identity: false, roster: null }).join("\n");
@@ -25,6 +27,18 @@ test("all is well: who is there, how far behind, no alarm", () => {
   const without = groupLines({ ...sampleGroup(), roster: null }).join("\n");
   expect(without).toMatch(/! there is no roster here yet.*anyhop group apply/);
   expect(renderStatus({ ...sampleStatus(), group: sampleGroup() })).toContain("group    node 1, serving");
+});
+
+test("the lifeline of a peer: since when it is up, or dead and why; nothing before it was told", () => {
+  const told = (lifeline: PeerStatus["lifeline"]) =>
+    groupLines(sampleGroup({ lifeline })).map((line) => line.trimEnd());
+  const dead = { state: "dead", sinceAgoMs: 12_000, lateMs: 310, patienceMs: 720 } as const;
+  expect(told({ ...dead, cause: "silent" })).toContain(
+    "         2     dead  12 s  310.0 ms  720 ms    nothing was heard of it for so long",
+  );
+  expect(told({ ...dead, cause: "closed" }).join("\n")).toMatch(/dead +12 s .*its daemon has ended$/);
+  expect(told({ ...dead, state: "cut", cause: null }).join("\n")).toMatch(/2 +cut +12 s/);
+  expect(told(null).join("\n")).not.toContain("lifeline");
 });
 
 const digest = (count: number) => ({ count, sum: "00112233aabbccdd" });
@@ -52,8 +66,8 @@ test.each<[string, Partial<PeerStatus>, RegExp]>([
 });
 
 test("tables that differ are shouted in the table, too; not compared yet is neither", () => {
-  expect(groupLines(sampleGroup({ agrees: false })).at(-1)).toMatch(/DIFFER$/);
-  expect(groupLines(sampleGroup({ agrees: null })).at(-1)).toMatch(/-$/);
+  expect(groupLines(sampleGroup({ agrees: false, lifeline: null })).at(-1)).toMatch(/DIFFER$/);
+  expect(groupLines(sampleGroup({ agrees: null, lifeline: null })).at(-1)).toMatch(/-$/);
 });
 
 test("the engine: why it is away, how far behind, its errors by name", () => {

@@ -9,5 +9,6 @@ export const noLifeline: LifelinePort = {
   agreed: () => {},
   ran() {},
   fenced: () => false,
+  status: () => [],
   close: () => {},
 };

@@ -7,6 +7,22 @@ import { z } from "zod";
 const drain = z.enum(["serving", "draining", "leaving"]);
 const digest = z.object({ count: z.int(), sum: z.string().describe("16 hex digits.") });
 
+const lifeline = z.object({
+  state: z
+    .enum(["unknown", "up", "cut", "dead"])
+    .describe(
+      "up: its beats come over a connection. cut: the connection ended, and nothing says that the node is dead. dead: there " +
+        "is evidence of it. unknown: not met yet.",
+    ),
+  sinceAgoMs: z.number().describe("Since when it is taken for living or dead."),
+  cause: z
+    .enum(["closed", "left", "silent", "restarted"])
+    .nullable()
+    .describe("What shows that it is dead; null: it is not."),
+  lateMs: z.number().describe("By how much its beats came late at worst; forgotten by half in 30 s."),
+  patienceMs: z.number().describe("So long nothing may be heard of it before it counts as dead; follows from lateMs."),
+});
+
 const peer = z.object({
   node: z.int(),
   link: z.string().describe("Address and port of its node link."),
@@ -25,6 +41,7 @@ const peer = z.object({
   disagreements: z
     .array(z.object({ creator: z.int(), forMs: z.number(), ours: digest, theirs: digest }))
     .describe("By the node that made the sessions: what the two have disagreed about for more than 3 s."),
+  lifeline: lifeline.nullable().describe("Whether it lives, as its TCP connection shows; null: not told yet."),
   refusedBy: z.enum(["other_group", "duplicate_node", "not_member"]).nullable().describe("Why it refuses this node."),
   refused: z.record(z.string(), z.int()).describe("Datagrams of it that were refused, by reason."),
 });

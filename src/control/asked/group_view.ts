@@ -1,5 +1,6 @@
 /** What a node of a group says of the group's clients beside the group itself: nothing secret, names and addresses. */
 import type { BusStatus } from "../../cluster/bus.ts";
+import type { WatchStatus } from "../../cluster/lifeline_watch.ts";
 import type { GroupStatus } from "../../cluster/status.ts";
 import type { OutcomeCount } from "../spec/ports.ts";
 
@@ -7,7 +8,8 @@ import type { OutcomeCount } from "../spec/ports.ts";
 export interface GroupView {
   readonly group: GroupStatus;
   readonly bus: BusStatus;
-  /** Monotonic milliseconds of this answer, for the times in `bus`. */
+  readonly lifelines: readonly WatchStatus[];
+  /** Monotonic milliseconds of this answer, for the times in `bus` and `lifelines`. */
   readonly nowMs: number;
   /** Sessions in the data plane: with their replay windows here, and elsewhere. */
   readonly own: number;

@@ -352,6 +352,7 @@ export class GroupEnd {
     return {
       group,
       bus: this.#bus?.status() ?? this.#notYet(),
+      lifelines: this.#use.lifeline.status(),
       nowMs,
       own: this.#own().length,
       foreign: elsewhere,

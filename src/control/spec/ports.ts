@@ -1,6 +1,7 @@
 /** What the control plane needs from outside; drivers implement these. */
 import type { Address } from "../../base/ip.ts";
 import type { LifelineEvent, LinkSecrets } from "../../cluster/lifeline_types.ts";
+import type { WatchStatus } from "../../cluster/lifeline_watch.ts";
 import type { LinkPeer } from "../../cluster/link_peer.ts";
 import type { Lease } from "../../dataplane/lease.ts";
 import type { KeptTicket } from "../../handshake/initiator.ts";
@@ -305,6 +306,8 @@ export interface LifelinePort {
   ran(): void;
   /** This node may act as the owner of nothing now. */
   fenced(): boolean;
+  /** By node that is watched, a second old at most. */
+  status(): readonly WatchStatus[];
   /** Says farewell, and ends all connections. */
   close(): void;
 }
