@@ -34,8 +34,6 @@ export interface NodeChange {
   readonly unnamed?: true;
   /** Networks behind the node that clients are told. */
   readonly networks?: readonly string[];
-  /** Seconds after which clients agree new keys. */
-  readonly rekey?: number;
   /** Words before `anyhop`. */
   readonly before?: readonly string[];
 }
@@ -147,7 +145,6 @@ group = "example"
 private_key = "${change.privateKey ?? this.groupKey}"
 pool = ["10.9.0.0/24", "fd00:9::/64"]
 networks = ${JSON.stringify(change.networks ?? [])}
-${change.rekey === undefined ? "" : `rekey = ${change.rekey}`}
 ${change.unnamed ? "" : `[listen]\naddresses = ["${SERVICE.v4}", "${SERVICE.v6}"]`}
 [group]
 node = ${number}
