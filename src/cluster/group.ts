@@ -8,6 +8,7 @@
  */
 import { Askings } from "./asking.ts";
 import type { Book, BookRefusal } from "./book.ts";
+import { isReachable } from "./client_numbers.ts";
 import { Contacts } from "./contacts.ts";
 import { Core } from "./core.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -652,6 +653,10 @@ export class Group {
     const { table, config } = this.#core;
     const row = this.#records.rowOf({ index, created });
     if (row === NONE) return;
+    if (!isReachable(this.#core, row, window.highest)) {
+      this.#core.outcomes.add("number_impossible");
+      return;
+    }
     // It would let in again what was told already.
     if (table.owner[row] !== config.node && window.highest < table.high[row]) {
       this.#core.outcomes.add("part_outdated");

@@ -3,6 +3,7 @@
  * as the question may be repeated. Also gives windows away unasked (drain), and gives up what a newer location shows to be
  * another node's (after a partition).
  */
+import { isReachable } from "./client_numbers.ts";
 import type { Core } from "./core.ts";
 import { FLIPS_MAX, UNASKABLE_MS } from "./core.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
@@ -75,6 +76,10 @@ export class Handover {
     if (row === NONE) {
       outcomes.add("take_unknown");
       this.#answer(node, name, "unknown");
+      return;
+    }
+    if (!isReachable(this.#core, row, seq)) {
+      outcomes.add("number_impossible");
       return;
     }
     const given = this.#given.get(index);

@@ -2,6 +2,7 @@
  * Where sessions are, as nodes tell each other: lossy, newest by the client's own number. Only the client can make a newer
  * number, so no late or repeated message wins, and after a partition all nodes come to the same.
  */
+import { isReachable } from "./client_numbers.ts";
 import type { Core } from "./core.ts";
 import { type Endpoint, sameEndpoint } from "./endpoint.ts";
 import { nextRate } from "./forecast.ts";
@@ -73,7 +74,8 @@ export class Locations {
     for (const { index, life, seq } of sessions) {
       const row = table.find(index);
       if (row === NONE || lifeOf(table.created[row]) !== life || seq <= table.high[row]) continue;
-      this.#newer(row, node, seq);
+      if (isReachable(this.#core, row, seq)) this.#newer(row, node, seq);
+      else this.#core.outcomes.add("number_impossible");
     }
   }
 
@@ -86,6 +88,10 @@ export class Locations {
     }
     const row = this.#records.rowOf(moved);
     if (row === NONE || moved.seq <= table.high[row]) return;
+    if (!isReachable(this.#core, row, moved.seq)) {
+      outcomes.add("number_impossible");
+      return;
+    }
     if (!this.#newer(row, node, moved.seq, moved.endpoint)) return;
     if (!sameEndpoint(table.endpoint(row), moved.endpoint)) {
       table.setEndpoint(row, moved.endpoint);
@@ -96,6 +102,10 @@ export class Locations {
 
   /** What a node that was asked knows of a session. `byOwner`: it says that it is its own. */
   told(row: number, owner: number, seq: number, endpoint: Endpoint | undefined, byOwner: boolean): void {
+    if (!isReachable(this.#core, row, seq)) {
+      this.#core.outcomes.add("number_impossible");
+      return;
+    }
     const { table, config } = this.#core;
     if (table.owner[row] === config.node || owner === config.node) return;
     if (owner === NOBODY && seq > table.high[row]) this.#raise(row, seq);

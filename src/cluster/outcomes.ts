@@ -99,6 +99,9 @@ export const outcomes = {
   link_malformed: refused("Node link messages that are authentic but can't be read: another version of anyhop?"),
   take_unknown: refused("Take-overs asked for by a node, of sessions that this node does not know."),
   yields_full: refused("Take-overs not answered because too many wait for the data plane."),
+  number_impossible: refused(
+    "Sequence numbers of clients, told by other nodes or in held packets, that no client can have come to: from 2^31 on, or more than 2,048 for each millisecond of the session.",
+  ),
   part_outdated: refused(
     "Sessions that a node handed over unasked with a window below the client's numbers that are known here.",
   ),

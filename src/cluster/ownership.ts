@@ -7,6 +7,7 @@
  * was recorded anywhere moves nothing.
  */
 import { sameBytes } from "./bytes.ts";
+import { isNumber, isReachable, settledUpTo } from "./client_numbers.ts";
 import type { Core } from "./core.ts";
 import { FLIPS_MAX } from "./core.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
@@ -15,7 +16,7 @@ import { ageMs, forecast } from "./forecast.ts";
 import type { HeldPacket } from "./group_types.ts";
 import type { Taken } from "./link_message.ts";
 import { NOBODY, NONE, STRANGE } from "./session_table.ts";
-import type { Window } from "./window.ts";
+import { closedUpTo, EMPTY, type Window } from "./window.ts";
 
 /** An unanswered question is repeated, at first after this time, then after twice as long each time. */
 const RETRY_MS = 2;
@@ -144,8 +145,12 @@ export class Ownership {
           this.#notThere(row, flip, node, () => outcomes.add("answer_unexpected"));
           return;
         }
+        if (!isReachable(this.#core, row, window.highest)) {
+          this.#notThere(row, flip, node, () => outcomes.add("number_impossible"));
+          return;
+        }
         outcomes.add("taken");
-        this.#own(row, flip, window);
+        this.#own(row, flip, closedUpTo(settledUpTo(this.#core, row), window));
         return;
       case "keep":
         this.#kept(row, flip);
@@ -245,7 +250,8 @@ export class Ownership {
   }
 
   /** Another node handed the window over unasked: it drains. */
-  parted(row: number, window: Window, endpoint: Endpoint): void {
+  parted(row: number, given: Window, endpoint: Endpoint): void {
+    const window = closedUpTo(settledUpTo(this.#core, row), given);
     const index = this.#core.table.index[row];
     const flip = this.#flips.get(index);
     if (flip !== undefined) {
@@ -299,7 +305,8 @@ export class Ownership {
     const { table, outcomes, now } = this.#core;
     const flip = this.#flips.get(packet.index);
     const owner = table.owner[row];
-    if (flip !== undefined) this.#join(row, flip, packet);
+    if (!isNumber(packet.seq)) outcomes.add("number_impossible");
+    else if (flip !== undefined) this.#join(row, flip, packet);
     else if (table.keptUntilMs[row] > now.ms && this.#core.alive(owner)) this.#core.forward(owner, [packet]);
     else if (this.#flips.size >= FLIPS_MAX) outcomes.add("flips_full");
     else if (this.#core.ports.open(table.record(row), packet.datagram) === undefined) outcomes.add("forged");
@@ -559,7 +566,7 @@ export class Ownership {
 
   #forecast(row: number, flip: Flip): void {
     this.#core.outcomes.add("forecast");
-    this.#own(row, flip, closedUpTo(this.#floor(row, flip)));
+    this.#own(row, flip, closedUpTo(this.#floor(row, flip), EMPTY));
   }
 
   /** The client is here: nobody else could answer, and not before it was asked. */
@@ -571,7 +578,7 @@ export class Ownership {
       flip.seq = seq;
       flip.from = from;
     }
-    this.#own(row, flip, closedUpTo(floor));
+    this.#own(row, flip, closedUpTo(floor, EMPTY));
   }
 
   #challenge(flip: Flip): void {
@@ -657,11 +664,4 @@ export class Ownership {
     this.#deadlines.clear(flip);
     this.#flips.delete(flip.index);
   }
-}
-
-/** A window in which everything up to `floor` counts as received; -1: an empty one. */
-function closedUpTo(floor: number): Window {
-  if (floor < 0) return { highest: NONE, words: new Int32Array(0) };
-  const word = floor & 31;
-  return { highest: floor, words: Int32Array.of(word === 31 ? -1 : (1 << (word + 1)) - 1) };
 }

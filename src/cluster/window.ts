@@ -31,6 +31,23 @@ function roomOf(words: number): number {
   return 5 + 2 + 4 * words + Math.ceil(words / 128) + 1;
 }
 
+/** The same window, in which everything up to `floor` counts as received. */
+export function closedUpTo(floor: number, { highest, words }: Window): Window {
+  if (floor < 0) return { highest, words };
+  if (floor >= highest) return { highest: floor, words: Int32Array.of(bitsUpTo(floor & 31)) };
+  const closed = words.slice();
+  for (let k = 0; k < closed.length; k++) {
+    const lowest = 32 * ((highest >>> 5) - k);
+    if (lowest <= floor) closed[k] |= bitsUpTo(Math.min(31, floor - lowest));
+  }
+  return { highest, words: closed };
+}
+
+const bitsUpTo = (bit: number): number => (bit === 31 ? -1 : (1 << (bit + 1)) - 1);
+
+/** Nothing was received yet. */
+export const EMPTY: Window = { highest: -1, words: new Int32Array(0) };
+
 /** Bytes that are enough for this one. */
 export const windowRoom = ({ words }: Window): number => roomOf(Math.min(words.length, WINDOW_WORDS_MAX));
 
@@ -68,7 +85,7 @@ function sameRun(words: Int32Array, at: number, count: number): number {
 export function readWindow(reader: Reader): Window {
   const flag = reader.u8();
   reader.must(flag <= SOME);
-  if (flag !== SOME) return { highest: -1, words: new Int32Array(0) };
+  if (flag !== SOME) return EMPTY;
   const [highest, count] = [reader.u32(), reader.u16()];
   reader.must(count <= WINDOW_WORDS_MAX);
   const words = new Int32Array(reader.failed ? 0 : count);

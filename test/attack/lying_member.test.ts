@@ -3,6 +3,7 @@
  * node says. The sessions of the others live on, and everything that it does has a bound and a counter.
  */
 import { expect, test } from "vitest";
+import { encodeShouts, lifeOf } from "../../src/cluster/location.ts";
 import type { LiveRecord } from "../../src/cluster/record.ts";
 import { encodeRecord } from "../../src/cluster/record.ts";
 import type { Client, World } from "../cluster/world.ts";
@@ -79,14 +80,16 @@ test("a take-over by numbers that no client sent works for a member, and not for
   const clients = [1, 1, 2].map((at) => world.session(at));
   const [robbed, other] = clients;
   expect(traffic(thief, clients, 20)).toEqual([]);
-  const take = ({ record: { index, created } }: Client, to: number) => {
+  const take = ({ record: { index, created } }: Client, to: number, seq = 1_000_000) => {
     thief.heard.length = 0;
-    const said = thief.say(to, { kind: "take", index, created, seq: 0xfffffff0 });
+    const said = thief.say(to, { kind: "take", index, created, seq });
     thief.run(20);
     return { said, answers: thief.heard.filter(({ kind }) => kind === "taken") };
   };
-  // The attack is right.
   const at = world.owners(robbed)[0];
+  for (const seq of [0xfffffff0, 2 ** 31, 2 ** 27]) expect(take(robbed, at, seq).answers).toEqual([]);
+  expect(world.owners(robbed)).toEqual([at]);
+  // The attack is right.
   expect(take(robbed, at).answers).toMatchObject([{ result: "given" }]);
   expect(world.owners(robbed)).toEqual([]);
 
@@ -114,6 +117,67 @@ test("a take-over by numbers that no client sent works for a member, and not for
   const seq = robbed.send();
   thief.run(100);
   expect(world.acceptedAt(robbed, seq)).toHaveLength(1);
+});
+
+test("numbers that no client can have come to are refused, in whatever a member tells, and the client is not shut out", () => {
+  const { world, thief } = stolen();
+  const clients = [1, 2].map((at) => world.session(at));
+  expect(traffic(thief, clients, 20)).toEqual([]);
+  const absurd = [2 ** 31, 0xffffffff, 2 ** 27];
+  for (const { record } of clients) {
+    const { index, created } = record;
+    for (const seq of absurd) {
+      const moved = { kind: "moved", index, created, seq, owner: 3, endpoint: endpoint(9) } as const;
+      const progress = { kind: "progress", sessions: [{ index, life: lifeOf(created), seq }] } as const;
+      const window = { highest: seq, words: new Int32Array(1) };
+      for (const to of [1, 2]) {
+        for (const plain of encodeShouts([moved, progress])) thief.say(to, { kind: "shout", plain });
+        thief.say(to, { kind: "record", encoded: encodeRecord(record)!, owner: 3, seq, endpoint: endpoint(9) });
+        thief.say(to, { kind: "part", index, created, window, endpoint: endpoint(9) });
+        thief.say(to, { kind: "take", index, created, seq });
+      }
+    }
+  }
+  thief.run(100);
+  const kinds = 5;
+  for (const node of [1, 2])
+    expect(world.node(node).outcomes.number_impossible).toBe(kinds * absurd.length * clients.length);
+  expect(clients.map((client) => world.owners(client).length)).toEqual([1, 1]);
+  expect(traffic(thief, clients, 40)).toEqual([]);
+});
+
+test("a window with holes, given by a member that lies, lets in again only what may have been under way", () => {
+  const { world, thief } = stolen();
+  const client = world.session(2);
+  const count = 200;
+  for (let k = 0; k < count; k++) {
+    client.send();
+    thief.run(100);
+  }
+  const { index, created } = client.record;
+  const lives = { kind: "alive", node: 3, bootId: new Uint8Array(8).fill(77) } as const;
+  for (const node of [1, 2]) world.node(node).group.lifeline(world.now(), lives);
+  thief.say(2, { kind: "take", index, created, seq: count });
+  thief.run(20);
+  expect(world.owners(client)).toEqual([]);
+  client.at = 1;
+  client.send();
+  thief.run(50);
+  expect(thief.heard.filter(({ kind }) => kind === "take")).not.toEqual([]);
+  const window = { highest: count - 1, words: new Int32Array(8) };
+  thief.say(1, { kind: "taken", index, created, result: "given", owner: 0, window });
+  thief.run(50);
+  expect(world.owners(client)).toEqual([1]);
+  for (let seq = 0; seq < count; seq++) {
+    world.receive(1, client.packet(seq));
+    thief.run(10);
+  }
+  const twice = Array.from({ length: count }, (_, seq) => seq).filter(
+    (seq) => world.acceptedAt(client, seq).length > 1,
+  );
+  // The attack is right, and ends 64 numbers below what was told.
+  expect(twice.length).toBeGreaterThan(0);
+  expect(twice[0]).toBeGreaterThanOrEqual(count - 1 - 64 - 3);
 });
 
 test("absurd heartbeats and payloads of a member are counted, and change nothing but what is said of it", () => {
