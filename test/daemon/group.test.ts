@@ -70,7 +70,7 @@ describe.skipIf(skip !== undefined)(`a group${skip === undefined ? "" : `, skipp
     console.log(`drain: ${JSON.stringify(counts)}`);
     for (const { sent, lost, doubled } of counts) {
       expect([sent, doubled]).toEqual([COUNT, 0]);
-      // None where there is time, which the lab measures; a machine that is short of it lets packets go in full sockets.
+      // None on a quiet machine, which the lab measures (drain). Beside four busy processes 14 and 67 were lost, cause unknown.
       expect(lost).toBeLessThan(COUNT / 20);
     }
     expect(first.exitCode).toBe(0);
