@@ -100,8 +100,9 @@ export const outcomes = {
   take_unknown: refused("Take-overs asked for by a node, of sessions that this node does not know."),
   yields_full: refused("Take-overs not answered because too many wait for the data plane."),
   number_impossible: refused(
-    "Sequence numbers of clients, told by other nodes or in held packets, that no client can have come to: from 2^31 on, or more than 2,048 for each millisecond of the session.",
+    "Sequence numbers of clients, told by other nodes, that no client can have come to: from 2^31 on, or more than 2,048 for each millisecond of the session.",
   ),
+  held_impossible: refused("Held packets with a sequence number from 2^31 on, which no client comes to."),
   part_outdated: refused(
     "Sessions that a node handed over unasked with a window below the client's numbers that are known here.",
   ),

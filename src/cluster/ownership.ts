@@ -305,7 +305,7 @@ export class Ownership {
     const { table, outcomes, now } = this.#core;
     const flip = this.#flips.get(packet.index);
     const owner = table.owner[row];
-    if (!isNumber(packet.seq)) outcomes.add("number_impossible");
+    if (!isNumber(packet.seq)) outcomes.add("held_impossible");
     else if (flip !== undefined) this.#join(row, flip, packet);
     else if (table.keptUntilMs[row] > now.ms && this.#core.alive(owner)) this.#core.forward(owner, [packet]);
     else if (this.#flips.size >= FLIPS_MAX) outcomes.add("flips_full");

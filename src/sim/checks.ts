@@ -107,7 +107,7 @@ function accounts({ node, machine, group }: SimNode): Failure[] {
   const held = machine.held + o.received;
   const ended =
     injected + o.forwarded + o.forward_too_long + o.unknown + o.unknown_forwarded + o.forged + o.challenge_failed;
-  const all = ended + o.hold_full + o.hold_ended + o.flips_full + o.row_missing + waitingPackets;
+  const all = ended + o.hold_full + o.hold_ended + o.flips_full + o.row_missing + o.held_impossible + waitingPackets;
   if (held !== all) found.push({ check: "outcomes", text: `node ${node}: ${held} packets held, ${all} ended` });
   return found;
 }

@@ -26,6 +26,13 @@ interface Line {
   readonly floor: number;
 }
 
+interface Given {
+  readonly atMs: number;
+  readonly line: Line;
+  /** Bits of the window, as the shard gave it. */
+  readonly words: Int32Array;
+}
+
 export interface Exposure {
   /** `two_owners`: another node has a window of the session, too. `forecast`: whoever accepted it is gone. */
   readonly kind: "forecast" | "two_owners";
@@ -44,8 +51,8 @@ export class Takeovers {
   readonly #inTrouble: (a: number, b: number) => boolean;
   readonly #nowMs: () => number;
   readonly #envelope: Envelope;
-  /** Windows that were given and not taken yet. */
-  readonly #given = new Map<string, { readonly atMs: number; readonly line: Line }>();
+  /** Windows that were given and not taken yet, by session and greatest number. */
+  readonly #given = new Map<string, Given[]>();
   /** By node and row of the shard: the session in it, as soon as the shard was told. */
   readonly #rows = new Map<string, number>();
   /** Session of each question to a shard, by node and token. */
@@ -112,8 +119,9 @@ export class Takeovers {
     const session = this.#questions.get(`${node} ${answer.token}`);
     if (answer.result !== "given" || session === undefined) return;
     const name = `${node} ${session}`;
-    const given = { atMs: this.#nowMs(), line: this.#lineOf(node, session) };
-    this.#given.set(windowName(session, answer.highest, answer.words), given);
+    const given = { atMs: this.#nowMs(), line: this.#lineOf(node, session), words: answer.words };
+    const place = `${session} ${answer.highest}`;
+    this.#given.set(place, [...(this.#given.get(place) ?? []), given]);
     this.#lines.delete(name);
     this.#outdone.delete(name);
   }
@@ -164,10 +172,14 @@ export class Takeovers {
 
   #owns(node: number, session: number, highest: number, words: Int32Array): void {
     const name = `${node} ${session}`;
-    const window = windowName(session, highest, words);
-    const given = this.#given.get(window);
+    const place = `${session} ${highest}`;
+    const all = this.#given.get(place) ?? [];
+    const given = all.find((one) => isClosed(one.words, words));
     // What was given is taken once.
-    this.#given.delete(window);
+    this.#given.set(
+      place,
+      all.filter((one) => one !== given),
+    );
     const isGiven = given !== undefined && this.#nowMs() - given.atMs < GIVEN_MS;
     if (isGiven) this.exact++;
     else this.#makes(node, session, highest);
@@ -220,4 +232,6 @@ export class Takeovers {
   }
 }
 
-const windowName = (session: number, highest: number, words: Int32Array) => `${session} ${highest} ${words.join()}`;
+/** Whether this is the window that was given, of which the new owner may have closed old holes: no number is open again. */
+const isClosed = (given: Int32Array, window: Int32Array): boolean =>
+  given.length === window.length && given.every((word, k) => (word & ~window[k]) === 0);
