@@ -459,7 +459,7 @@ export function ioContract(makeRig: () => Promise<Rig>): void {
       expect(codeOf(() => left.io.openSocket("service.example", port))).toBe("EINVAL");
       expect(codeOf(() => left.io.openSocket(LEFT4, 65536))).toBe("EINVAL");
       expect(() => left.io.openSocket(LEFT4, port)).toThrow(
-        `Cannot listen on port ${port} of ${LEFT4}: another program uses it; choose another port or stop that program.`,
+        `Cannot listen on port ${port} of ${LEFT4}: another program uses it (ss -ulpn shows which); choose another port or stop that program.`,
       );
     });
 
