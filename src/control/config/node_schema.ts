@@ -41,7 +41,9 @@ const node = z.strictObject(
     rekey: integer(5, 300).default(120).describe("Seconds after which clients are told to agree new keys."),
     sessions: integer(16, SESSIONS_MAX)
       .default(SESSIONS_MAX)
-      .describe("Sessions at a time; a client that goes over to a new one has two for half a minute."),
+      .describe(
+        "Sessions at a time; a client that goes over to a new one has two for half a minute. In a group an eighth is kept for those that this node answers itself.",
+      ),
   },
   { error: TABLE },
 );
