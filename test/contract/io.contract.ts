@@ -217,6 +217,11 @@ export function ioContract(makeRig: () => Promise<Rig>): void {
         [0, 0],
         [130, 1],
         [50, 1400],
+        // Behind a longer datagram only one that is shorter has room in its message.
+        [1400, 0],
+        [3 * 700, 700],
+        [2 * 1000, 1000],
+        [2 * 1000 + 1, 1000],
       ] as const;
       for (const [to, sock] of [
         [to4, b4],

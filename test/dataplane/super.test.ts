@@ -5,6 +5,7 @@ import { OUT_BASE, OUT_BYTES, SUPER_HEADER_MAX, SUPER_SEGMENTS_MAX } from "../..
 import { hasRoom } from "../../src/dataplane/stages/emit.ts";
 import { MemoryNetwork } from "../../src/drivers/memory_network.ts";
 import { parseInner, splitPacket } from "../../src/drivers/twin_split.ts";
+import * as satp from "../../src/wire/satp.ts";
 import { ACK, PSH, packetOf, payloadOf } from "../offload/packets.ts";
 import { Host, packet4, settle } from "./world.ts";
 
@@ -102,6 +103,33 @@ describe("room in the output area", () => {
     expect(hasRoom(a.plane, 65535, 8, SUPER_HEADER_MAX, 1)).toBe(true);
     expect(SUPER_SEGMENTS_MAX * 8).toBeGreaterThan(65535);
     expect(hasRoom(a.plane, OUT_BYTES, 0, 0, 1)).toBe(false);
+  });
+
+  it.each([
+    ["IPv4 TCP", {}],
+    ["IPv6 TCP", { v6: true }],
+    ["IPv4 UDP", { udp: true }],
+    ["IPv6 UDP", { v6: true, udp: true }],
+    ["IPv6 TCP with options", { v6: true, options: new Uint8Array(40).fill(1) }],
+  ])("counts the headers that each segment gets of its own: %s", (_name, kind) => {
+    const { plane } = pair().a;
+    const TAG_MAX = 20;
+    const packet = packetOf({ ...kind, payload: payloadOf(6000) });
+    const hdr = parseInner(packet)!.headerLen;
+    for (const seg of [8, 500, 1300]) {
+      const segments = splitPacket(packet, hdr, seg)!;
+      const sealed = segments.reduce((sum, { length }) => sum + satp.HEADER_LEN + satp.TYPE_LEN + length + TAG_MAX, 0);
+      for (const copies of [1, 3]) {
+        const fits = (free: number) => {
+          plane.begin(0);
+          plane.outAt = OUT_BASE + OUT_BYTES - free;
+          return hasRoom(plane, packet.length, seg, hdr, copies);
+        };
+        expect(fits(copies * sealed - 1), `${copies} of ${seg}, one byte too few`).toBe(false);
+        // The packet's own header is counted once more than needed.
+        expect(fits(copies * (sealed + hdr)), `${copies} of ${seg}`).toBe(true);
+      }
+    }
   });
 
   it("makes a turn send and go on when one batch of packets does not fit", () => {
