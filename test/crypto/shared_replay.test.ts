@@ -7,7 +7,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createFloorMemory, type FloorMemory, FloorTable } from "../../src/crypto/floor.ts";
-import { FRESH, NONE, ReplayTable } from "../../src/crypto/replay.ts";
+import { DUPLICATE, FRESH, NONE, ReplayTable } from "../../src/crypto/replay.ts";
 import { createRestartMemory, RESTART_ZONE, type RestartMemory, RestartTable } from "../../src/crypto/restart.ts";
 import { SharedReplayTable } from "../../src/crypto/shared_replay.ts";
 
@@ -371,5 +371,48 @@ describe("restarted peers of several shards", () => {
     b.open(2);
     expect(a.remember(2, 5, 11, 22)).toBe(true);
     expect(a.remember(1, 5, 11, 22)).toBe(false);
+  });
+});
+
+describe("a window that begins anew between a shard's look and its step", () => {
+  /** Does something once, when its shard is about to move the shared number. */
+  class InterruptedFloor extends FloorTable {
+    interrupt: () => void = () => {};
+    override raise(cell: number, from: number, to: number): boolean {
+      const interrupt = this.interrupt;
+      this.interrupt = () => {};
+      interrupt();
+      return super.raise(cell, from, to);
+    }
+  }
+
+  /** A shard at `highest` commits `seq`; meanwhile another one begins the window anew at `anew`, if that is a number. */
+  function interrupted(highest: number, seq: number, anew: number | undefined): number {
+    const memory = createFloorMemory(16);
+    const floor = new InterruptedFloor(memory);
+    const [shard, other] = [floor, new FloorTable(memory)].map((table) => new SharedReplayTable(OPTIONS, table));
+    const [slot, otherSlot] = [shard.create(1, 2), other.create(1, 2)];
+    receive(shard, slot, highest);
+    other.check(otherSlot, highest, WINDOW);
+    floor.interrupt = () => {
+      if (anew === undefined) return;
+      expect(other.lock(otherSlot)).toBe(true);
+      other.reset(otherSlot, anew);
+    };
+    expect(shard.check(slot, seq, WINDOW)).toBe(FRESH);
+    return shard.commit(slot, seq, WINDOW);
+  }
+
+  test.each([
+    ["not at all", 5, 6, undefined, FRESH],
+    ["at the same number, in the zone", 5, 6, 5, DUPLICATE],
+    ["at the same number, far ahead in the zone", 5, RESTART_ZONE - 1, 5, DUPLICATE],
+    ["at another number", 5, 6, 3, DUPLICATE],
+    ["at the number itself", 5, 6, 6, DUPLICATE],
+    // Above the zone no restart can bring the number again, see restart.ts.
+    ["at the same number, to one above the zone", 5, RESTART_ZONE, 5, FRESH],
+    ["at another number, to one above the zone", 5000, 5001, 3, DUPLICATE],
+  ])("%s", (_when, highest, seq, anew, result) => {
+    expect(interrupted(highest, seq, anew)).toBe(result);
   });
 });

@@ -1,6 +1,6 @@
 /** Several planes that are one daemon: what one shard learns the others use, and nothing is accepted by two. */
 
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { formatEndpoint, parseAddress, remoteOf } from "../../src/base/ip.ts";
 import { createEndpointMemory, EndpointTable } from "../../src/dataplane/endpoints.ts";
 import { turnKeepalive } from "../../src/dataplane/pipeline.ts";
@@ -118,6 +118,52 @@ describe("endpoints", () => {
     expect([reader.takeOver(2, tunnels), reader.takeOver(2, tunnels), reader.hasNews()]).toEqual([true, false, false]);
     const { addr0, addr1, addr2, addr3, port, sock } = tunnels;
     expect([addr0, addr1, addr2, addr3, port, sock].map((column) => column[2])).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  /** Has another shard act at the moment of this table's `n`th look at a version, after `n` - 1 of them. */
+  function beforeLook(n: number, act: () => void): void {
+    const { load } = Atomics;
+    let looks = 0;
+    const spy = vi.spyOn(Atomics, "load").mockImplementation(((array: Int32Array, at: number) => {
+      if (++looks === n) {
+        spy.mockRestore();
+        act();
+      }
+      return load(array, at);
+    }) as typeof Atomics.load);
+  }
+
+  it.each([
+    ["a whole row", (writer: EndpointTable) => void writer.publish(2, 9, 9, 9, 9, 9, 9), true],
+    ["the beginning of a row", (_: EndpointTable, versions: Int32Array) => void versions[16]++, false],
+  ])("are not taken over half when another shard writes %s while they are read", (_what, write, isWhole) => {
+    const memory = createEndpointMemory(4);
+    const [writer, reader] = [new EndpointTable(memory), new EndpointTable(memory)];
+    const versions = new Int32Array(memory.rows);
+    const tunnels = new TunnelTable(createTunnelMemory(4));
+    writer.publish(2, 1, 2, 3, 4, 5, 6);
+    beforeLook(2, () => write(writer, versions));
+    expect([reader.takeOver(2, tunnels), tunnels.known[2]]).toEqual([false, 0]);
+    // The next look finds all of it, as soon as it is written.
+    expect(reader.takeOver(2, tunnels)).toBe(isWhole);
+    if (isWhole) expect([tunnels.addr0[2], tunnels.sock[2]]).toEqual([9, 9]);
+  });
+
+  it("of two shards that publish at once one gives up and changes nothing", () => {
+    const memory = createEndpointMemory(4);
+    const [first, second, reader] = [1, 2, 3].map(() => new EndpointTable(memory));
+    const tunnels = new TunnelTable(createTunnelMemory(4));
+    const { compareExchange } = Atomics;
+    const spy = vi.spyOn(Atomics, "compareExchange").mockImplementation(((
+      ...args: [Int32Array, number, number, number]
+    ) => {
+      spy.mockRestore();
+      expect(first.publish(2, 1, 2, 3, 4, 5, 6)).toBe(true);
+      return compareExchange(...args);
+    }) as typeof Atomics.compareExchange);
+    expect(second.publish(2, 9, 9, 9, 9, 9, 9)).toBe(false);
+    expect(reader.takeOver(2, tunnels)).toBe(true);
+    expect([tunnels.addr0[2], tunnels.addr3[2], tunnels.sock[2]]).toEqual([1, 4, 6]);
   });
 
   it("of a tunnel that is configured are set by the first shard for all", () => {
