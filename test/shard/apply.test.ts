@@ -1,12 +1,13 @@
-/** A key that the crypto driver refuses: nothing comes up, and whoever asked hears of it. */
+/** Keys that come and go: one that the crypto driver refuses brings nothing up, and no key outlives what it was for. */
 
 import { expect, test } from "vitest";
 import { remoteOf } from "../../src/base/ip.ts";
 import { parsePrefix } from "../../src/base/prefix.ts";
 import { createMemory } from "../../src/dataplane/batch.ts";
-import { ALG_AES_256_GCM, AUTH_NULL, ROLE_LEFT } from "../../src/dataplane/layout.ts";
+import { ALG_AES_256_GCM, AUTH_NULL, OUT_BASE, ROLE_LEFT, SLOT_BYTES } from "../../src/dataplane/layout.ts";
 import { Plane } from "../../src/dataplane/plane.ts";
-import { createTunnelMemory, IN_CLIENT, IN_NODE } from "../../src/dataplane/tunnels.ts";
+import { createTunnelMemory, IN_CLIENT, IN_NODE, NO_SESSION } from "../../src/dataplane/tunnels.ts";
+import { LIVE } from "../../src/dataplane/verdict.ts";
 import { MemoryIo } from "../../src/drivers/memory_io.ts";
 import { MemoryNetwork } from "../../src/drivers/memory_network.ts";
 import { createTwinCrypto } from "../../src/drivers/twin_crypto.ts";
@@ -95,4 +96,44 @@ test("a further sender of a client's session: the session stays, the sender is u
   expect(refusals).toEqual([{ index: 3, errno: EINVAL }]);
   expect(plane.tunnels.used[3]).toBe(1);
   expect(plane.sendersOf.get(3)).toEqual([[1, 3]]);
+});
+
+/** What is left of the key in each slot: whether it still seals. */
+function sealsWith(plane: Plane, slots: readonly number[]): boolean[] {
+  const { output, crypto } = plane;
+  slots.forEach((slot, i) => {
+    for (const [column, value] of [
+      [output.verdict, LIVE],
+      [output.key, slot],
+      [output.at, OUT_BASE + i * SLOT_BYTES],
+      [output.type, -1],
+      [output.seg, 0],
+    ] as const)
+      column[i] = value;
+  });
+  crypto.seal(slots.length);
+  return slots.map((_, i) => output.verdict[i] === LIVE);
+}
+
+const sender = (senderId: number, slot: number): ToShard => ({ kind: "sender", index: 3, senderId, slot, key: good });
+const classic = messages[2][1] as Extract<ToShard, { kind: "add" }>;
+const keyed = { ...satp, cipherLen: 16, masterKey: key(1).slice(0, 16), masterSalt: key(1).slice(0, 14) } as const;
+
+test.each<[string, number, readonly ToShard[], readonly number[]]>([
+  ["a node's session", IN_NODE, [{ kind: "session", session: session({ key: good }) }], [3]],
+  ["a client's session", IN_CLIENT, [{ kind: "session", session: session({ end: "client", key: good }) }], [3]],
+  [
+    "a client's session with more senders, one of which has started anew",
+    IN_CLIENT,
+    [{ kind: "session", session: session({ end: "client", key: good }) }, sender(8, 6), sender(9, 7), sender(9, 8)],
+    [3, 6, 7, 8],
+  ],
+  ["a classic tunnel", NO_SESSION, [{ kind: "add", tunnel: { ...classic.tunnel, key: keyed } }], [3]],
+])("the keys of %s are gone with it", (_what, sessions, setUp, slots) => {
+  const plane = planeOf(sessions);
+  for (const message of setUp) apply(plane, message);
+  expect(sealsWith(plane, slots)).toEqual(slots.map(() => true));
+  apply(plane, { kind: "remove", index: 3, routes: [] });
+  expect(sealsWith(plane, slots)).toEqual(slots.map(() => false));
+  expect(plane.sendersOf.size).toBe(0);
 });
