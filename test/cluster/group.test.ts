@@ -2,14 +2,17 @@
 import { describe, expect, test } from "vitest";
 import { PONG } from "../../src/channel/kinds.ts";
 import { encodeUnnumbered, TOKEN_LEN } from "../../src/channel/unnumbered.ts";
+import { Envelope } from "../../src/cluster/envelope.ts";
+import { FleetKeys } from "../../src/cluster/fleet_keys.ts";
 import type { GroupOutput } from "../../src/cluster/group_types.ts";
 import { BEAT_MS } from "../../src/cluster/lifeline_types.ts";
 import { PATIENCE_MS } from "../../src/cluster/lifeline_watch.ts";
+import { decodeShouts } from "../../src/cluster/location.ts";
 import { PROOF_LEN } from "../../src/cluster/ownership.ts";
 import { sealAead } from "../../src/crypto/aead.ts";
 import { ALG_AES_256_GCM } from "../../src/dataplane/layout.ts";
 import { TYPE_CONTROL } from "../../src/wire/satp.ts";
-import { type Client, endpoint, forged, type Node, World } from "./world.ts";
+import { type Client, endpoint, FLEET_KEY, forged, type Node, World } from "./world.ts";
 
 /** A client that has sent `count` packets at node 1, one a millisecond, and everybody has heard of it. */
 function settled(world: World, count = 100): Client {
@@ -946,4 +949,39 @@ test("an owner that gave up remembers how far the other one was, should the sess
   for (let seq = seen - 20; seq <= seen; seq++) world.receive(home, client.packet(seq));
   world.run(50);
   for (let seq = seen - 20; seq <= seen; seq++) expect(world.acceptedAt(client, seq)).toHaveLength(1);
+});
+
+test.each([
+  ["moved", 700],
+  ["progress", 1500],
+] as const)("what an earlier owner said (%s), heard once more, leads nobody back to it", (kind, packets) => {
+  const world = new World(73, [1, 2, 3]);
+  const client = settled(world, packets);
+  const { index } = client.record;
+  const said = world.node(1).outputs.flatMap((output) => (output.kind === "shout" ? [output.message] : []));
+  const { group } = world.node(1);
+  group.drain(world.now(), "leaving");
+  group.part(world.now(), [index]);
+  world.node(1).settle();
+  world.run(50);
+  const [heir] = world.owners(client);
+  const third = world.node(5 - heir);
+  // An old packet there: it asks around who has the session now, and goes there.
+  world.receive(third.id, client.packet(0));
+  world.run(50);
+  expect(third.group.holding(index)?.node).toBe(heir);
+  const reader = new Envelope(new FleetKeys(FLEET_KEY), third.id, third.bootId);
+  const ofKind = said.filter((message) => {
+    const opened = reader.open(world.ms, 1, "", message);
+    return typeof opened === "object" && decodeShouts(opened.plain)?.some((shout) => shout.kind === kind);
+  });
+  expect(ofKind.length).toBeGreaterThan(0);
+  for (const node of [third, world.node(heir)])
+    for (const message of ofKind) {
+      node.group.busShout(world.now(), 1, message);
+      node.settle();
+    }
+  expect(third.group.holding(index)?.node).toBe(heir);
+  world.run(50);
+  expect(world.owners(client)).toEqual([heir]);
 });

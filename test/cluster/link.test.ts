@@ -317,3 +317,34 @@ test("the window of counters is a Set of the last numbers", () => {
     }),
   );
 });
+
+test.each([1, 2, 3])("start %d of a node, of which others came after it, is not believed any more", (n) => {
+  const world = pair({ bootId: boot(11) });
+  const starts = [world.ends.get(2)!];
+  world.run(50);
+  for (const bootId of [boot(12), boot(13), boot(14)]) {
+    world.ends.delete(2);
+    world.run(2 * DEAD_MS);
+    world.start({ node: 2, bootId });
+    starts.push(world.ends.get(2)!);
+    world.run(2 * DEAD_MS);
+    expect(world.link(1).status()[0]).toMatchObject({ alive: true, bootId });
+  }
+  // The newest one ends, and one of the earlier comes back, as a machine that was frozen does.
+  world.ends.delete(2);
+  world.run(2 * DEAD_MS);
+  world.ends.set(2, starts[n - 1]);
+  world.run(3 * DEAD_MS);
+  expect(world.link(1).status()[0]).toMatchObject({ alive: false, bootId: boot(14) });
+  expect(world.refused(1)["duplicate_node"]).toBeGreaterThan(0);
+  expect(world.link(2).status()[0].refusedBy).toBe("duplicate_node");
+});
+
+test("a counter window takes what is less than its size behind the highest, wherever its words begin", () => {
+  for (let highest = COUNTER_WINDOW; highest < COUNTER_WINDOW + 64; highest++) {
+    const window = new CounterWindow();
+    window.commit(highest);
+    const lowest = highest - COUNTER_WINDOW + 1;
+    expect([window.isFresh(lowest), window.isFresh(lowest - 1)], `${highest}`).toEqual([true, false]);
+  }
+});
