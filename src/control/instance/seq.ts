@@ -49,7 +49,7 @@ export class SeqKeeper {
       if (limit >= SPACE || limit - next > block / 2) continue;
       // Used up within one interval: the tunnel is fast, so take more at a time.
       const grown = Math.min(BLOCK_MAX, limit - next < block / 4 ? block * 2 : block);
-      const raised = Math.min(SPACE, Math.max(limit, next) + grown);
+      const raised = Math.min(SPACE, limit + grown);
       this.blocks.set(index, grown);
       limits.set(identity, raised);
       changed.push([index, raised]);
